@@ -1,4 +1,4 @@
-//! Times and spans of time as people and programs read them.
+//! Durations: parsing flags, and formatting ages for people.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,20 +7,20 @@ use thiserror::Error;
 /// Why a text is not a duration.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum DurationError {
-    /// It is not a duration.
+    /// The text is not a duration.
     #[error("{text:?} is not a duration ({why}); write 500ms, 10s, 5m or 1h30m")]
     Malformed {
-        /// What was given.
+        /// The text.
         text: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// It is zero.
+    /// The duration is zero.
     #[error("a duration must be longer than zero")]
     Zero,
 }
 
-/// Reads a duration longer than zero: `500ms`, `10s`, `1h30m`.
+/// Parses a duration longer than zero: `500ms`, `10s`, `1h30m`.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let duration = pfs_proto::parse_duration(text).map_err(|error| DurationError::Malformed {
         text: text.to_owned(),
@@ -29,14 +29,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if duration.is_zero() { Err(DurationError::Zero) } else { Ok(duration) }
 }
 
-/// A span for people, in its two largest units: `2h 5m`, `3m 12s`, `0s`; under a second in
-/// milliseconds.
+/// Formats a duration in its two largest units: `2h 5m`, `3m 12s`, `0s`. A duration below one
+/// second is shown in milliseconds.
 pub fn span(duration: Duration) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
     let seconds = duration.as_secs();
-    // What is smaller than the second unit says nothing to somebody who looks at an age.
+    // Drops everything below the second unit, which does not matter in an age.
     let shown = match seconds {
         0 => Duration::from_millis(u64::from(duration.subsec_millis())),
         1..HOUR => Duration::from_secs(seconds),
@@ -46,7 +46,7 @@ pub fn span(duration: Duration) -> String {
     humantime::format_duration(shown).to_string()
 }
 
-/// How long ago a time was; zero for one in the future (clocks are set back).
+/// Time since `time`; zero if it is in the future, which happens when a clock is set back.
 pub fn since(time: SystemTime, now: SystemTime) -> Duration {
     now.duration_since(time).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The command line: every command and flag, as clap types. Help, manual and completions come from
-//! here.
+//! Command-line arguments: every command and flag, as clap types. The help, the man pages and the
+//! completions are generated from this module.
 
 mod bench;
 
@@ -31,79 +31,80 @@ const STYLES: Styles = Styles::styled()
 /// Live byte streams between processes, from the shell
 ///
 /// A stream is a named, append-only sequence of bytes that the daemon pfsd keeps in memory. Any
-/// number of writers append to it and any number of readers follow it, each at its own pace,
-/// starting with the history that the stream's ring still holds. What a reader loses is reported to
-/// the byte, and a writer or daemon that dies is never mistaken for the end of a stream.
+/// number of writers append to a stream. Any number of readers follow it, each at its own pace,
+/// starting with the history that is still in the stream's ring buffer. A reader that loses data is
+/// told the exact byte ranges. A writer or daemon that dies is never mistaken for the end of a
+/// stream.
 ///
-/// Output goes to standard output byte for byte, everything else to standard error. Sizes are bytes
-/// or a number with a unit (10M, 512KB, 1.5MB, 6MiB; K, KB and KiB are 1024), durations a number
-/// with a unit (500ms, 10s, 1h30m).
+/// Output goes to standard output, byte for byte; everything else goes to standard error. A size is
+/// a number of bytes, or a number with a unit (10M, 512KB, 1.5MB, 6MiB; K, KB and KiB are 1024). A
+/// duration is a number with a unit (500ms, 10s, 1h30m).
 ///
-/// When no daemon answers on the default socket, pfs starts pfsd and goes on. With --url, every
-/// command works on a daemon elsewhere.
+/// If no daemon answers on the default socket, pfs starts pfsd and continues. With --url, every
+/// command except stop works on a remote daemon.
 #[derive(Debug, Parser)]
 #[command(name = "pfs", version, styles = STYLES, after_help = examples::PFS, arg_required_else_help = true)]
 pub struct Cli {
-    /// What holds for every command.
+    /// Global options.
     #[command(flatten)]
     pub global: GlobalArgs,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What holds for every command.
+/// Global options: flags that every command takes.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// Socket of the daemon, also in PFS_SOCKET; without one, a daemon is looked for, or started
+    /// Socket of the daemon, also in PFS_SOCKET; by default, pfs finds a daemon or starts one
     ///
-    /// Where no socket and no URL is given, pfs uses the first of these sockets on which a daemon
-    /// answers: $XDG_RUNTIME_DIR/pfs/pfsd.sock, /run/user/UID/pfs/pfsd.sock,
-    /// /tmp/pfs-UID/pfsd.sock, /run/pfs/pfsd.sock. If none answers, a daemon is started on the
-    /// first that can be in a directory of this user alone. A directory of another user, or one
-    /// that others can write to, is passed over; with -v, pfs says which. When a socket is given,
-    /// here or in PFS_SOCKET, no daemon is started. This flag beats the variable.
+    /// Without a socket or a URL, pfs uses the first of these sockets on which a daemon answers:
+    /// $XDG_RUNTIME_DIR/pfs/pfsd.sock, /run/user/UID/pfs/pfsd.sock, /tmp/pfs-UID/pfsd.sock,
+    /// /run/pfs/pfsd.sock. If no daemon answers, pfs starts one on the first of these sockets whose
+    /// directory can be private to this user. pfs skips a directory that belongs to another user or
+    /// that others can write to; with -v, pfs says which. If a socket is given, here or in
+    /// PFS_SOCKET, pfs starts no daemon. This flag overrides the variable.
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
     /// URL of the daemon, in place of a socket, also in PFS_URL
     ///
-    /// http://HOST:PORT or https://HOST:PORT; http:// may be left out, and the port is 4437 where none is named. A path belongs to it if the daemon is
-    /// behind a reverse proxy that serves it below one. Everything is as it is over a socket, but
-    /// for memory, which is not shared. When the connection breaks while a stream is read, pfs
-    /// connects again for up to 5 seconds and goes on where it was, if it finds the same stream
-    /// there; it says so on standard error. No daemon is started.
+    /// http://HOST:PORT or https://HOST:PORT. http:// may be left out, and the default port is
+    /// 4437. Add a path if the daemon is behind a reverse proxy that serves it below that path.
+    /// Commands behave as over a socket, but share no memory with the daemon. If the connection
+    /// breaks while a stream is read, pfs tries for up to 5 seconds to connect again. If it finds
+    /// the same stream, it continues at the same offset, and says so on standard error. pfs starts
+    /// no daemon.
     #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url, conflicts_with = "socket")]
     pub url: Option<String>,
-    /// File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE;
-    /// PFS_TOKEN holds the token itself
+    /// File that holds the token for the daemon at the URL, also in PFS_TOKEN_FILE; PFS_TOKEN holds
+    /// the token itself
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
     /// File with certificates (PEM) to trust at the URL besides the system's, also in PFS_CA_FILE
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ca_file: Option<PathBuf>,
-    /// File with a certificate and its private key (PEM) to show at the URL, also in
+    /// File with a client certificate and its private key (PEM) to present at the URL, also in
     /// PFS_CLIENT_CERT_FILE
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub client_cert_file: Option<PathBuf>,
-    /// Share no memory with the daemon: send and get every byte over the connection
+    /// Share no memory with the daemon: send and receive every byte over the connection
     ///
-    /// On Linux, a reader on the daemon's machine maps the stream's ring and reads it for itself,
-    /// and a writer puts its input where the daemon finds it. Both are faster, and results are
-    /// the same to the byte.
+    /// On Linux, a reader on the daemon's machine maps the stream's ring buffer and reads it
+    /// directly, and a writer puts its input where the daemon finds it. Both are faster than the
+    /// connection. The results are the same to the byte.
     #[arg(long, global = true)]
     pub no_shm: bool,
-    /// Say nothing but errors and losses
+    /// Print no messages except errors and losses
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say what is being done
+    /// Print what pfs does
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// When to color messages, help and tables
     ///
-    /// With auto, on a terminal. NO_COLOR, CLICOLOR_FORCE, CLICOLOR and TERM=dumb have the effect
-    /// that they have on other programs. This flag beats the variables. What is printed of a
-    /// stream is never colored.
+    /// auto uses colors on a terminal. NO_COLOR, CLICOLOR_FORCE, CLICOLOR and TERM=dumb have their
+    /// usual effect. This flag overrides the variables. Stream data is never colored.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorWhen,
 }
@@ -113,87 +114,87 @@ pub struct GlobalArgs {
 pub enum Command {
     /// Append standard input, files or the output of a command to a stream
     ///
-    /// The stream is created if there is none. With --stream or --lines, what arrives on the input
-    /// is appended at once; without them, the input is read to its end and appended as one
+    /// The stream is created if it does not exist. With --stream or --lines, input is appended as
+    /// soon as it arrives. Without them, pfs reads the input to its end and appends it as one
     /// chunk. Readers get a chunk whole or not at all.
     ///
-    /// When pfs ends with 0, every byte that it read is in the stream, and any reader that starts
-    /// afterwards finds it, while the ring holds it.
+    /// When pfs exits with 0, every byte that it read is in the stream. Any reader that starts
+    /// afterwards gets these bytes, as long as the ring buffer holds them.
     #[command(aliases = ["pub", "publish", "append"])]
     Write(WriteArgs),
     /// Print a stream as it grows, or a document
     ///
-    /// With --stream, or any flag about streams, the history that the stream's ring holds is
-    /// printed and then what is appended, until the stream is closed. A stream that does not
-    /// exist yet is waited for; nothing is created.
+    /// With --stream, or any flag about streams, pfs prints the history in the stream's ring buffer
+    /// and then all new data, until the stream is closed. If the stream does not exist yet, pfs
+    /// waits for it; pfs cat never creates a stream.
     ///
-    /// Bytes that the ring gave up before they could be printed are lost. Each such range is
-    /// reported on standard error as it happens, also with --quiet, as
+    /// Bytes that were overwritten in the ring buffer before pfs could print them are lost. Each
+    /// lost range is reported on standard error when it happens, also with --quiet, as
     ///
     /// pfs: gap: lost bytes 1000..2000 (1000 bytes, 3 chunks) of /streamfs/cam
     ///
-    /// where the first offset is lost and the last one is not. Where nobody knows any more how many
-    /// chunks it was, their number is left out. pfs then ends with 4.
+    /// The first offset is lost, the last one is not. The number of chunks is left out if it is
+    /// unknown. After a loss, pfs exits with 4.
     ///
-    /// Without --stream, a document such as /streamfs/README is printed.
+    /// Without --stream, pfs prints a document such as /streamfs/README.
     #[command(aliases = ["read", "get", "sub", "subscribe", "tail", "follow"])]
     Cat(CatArgs),
     /// Create a stream with sizes of its own
     ///
-    /// Writing to a stream creates it with the daemon's defaults; this creates it with others. A
-    /// stream that exists already is an error (9) and is left as it is, unless --exist-ok or
-    /// --replace says otherwise.
+    /// Writing to a stream creates it with the daemon's defaults; pfs create sets other values. A
+    /// stream that exists already is an error (9) and is left unchanged, except with --exist-ok or
+    /// --replace.
     ///
-    /// The ring is the larger of both sizes, and the largest chunk is the smaller of them.
+    /// The ring buffer is as large as the larger of the two sizes. The largest chunk is the smaller
+    /// of them.
     Create(CreateArgs),
     /// Close streams: no more appends, readers get the end
     ///
-    /// What the ring holds can still be read, by new readers too. Closing a closed stream changes
-    /// nothing.
+    /// The data in the ring buffer stays readable, also for new readers. Closing a closed stream
+    /// changes nothing.
     Close(CloseArgs),
-    /// Remove streams and all that they hold
+    /// Remove streams and all their data
     ///
-    /// Readers and writers are told; for them it is not the end of the stream but an error.
+    /// Readers and writers are told. For them, removal is an error and not the end of the stream.
     #[command(aliases = ["remove", "delete", "del"])]
     Rm(RmArgs),
     /// List streams
     ///
-    /// Prints the full path of each stream on a line of its own, sorted.
+    /// Prints the full path of each stream on its own line, sorted.
     #[command(alias = "list")]
     Ls(LsArgs),
     /// Show the stats of streams, their writers and readers
     ///
-    /// For each reader: its process, position, lag, what happens when it cannot keep up, what it
-    /// lost, and whether a writer is waiting for it. The daemon's own stats are those of pfs
-    /// info.
+    /// For each reader: process, position, lag, policy when it is slow, losses, and whether a
+    /// writer is waiting for it. The stats of the daemon are in pfs info.
     Stat(StatArgs),
     /// Show the daemon: its version, process, age, and use of its limits
     ///
-    /// No daemon is started. When none answers, pfs ends with 5. A daemon of any version is shown.
+    /// Shows a daemon of any version. Starts no daemon; if none answers, pfs exits with 5.
     #[command(visible_alias = "status")]
     Info(InfoArgs),
-    /// End the daemon in order, and say what is lost by it
+    /// Shut the daemon down gracefully, and say what is lost
     ///
-    /// As SIGTERM does: every client is told that the daemon goes, and all streams end with it. pfs
-    /// waits until the daemon has ended. Only root and the daemon's user may, and only over its
-    /// socket. A service manager may start the daemon again, at once or for the next client:
-    /// use systemctl stop where pfsd is a service.
+    /// Does what SIGTERM does: the daemon tells every client that it shuts down, and all streams
+    /// end with it. pfs waits until the daemon has exited. Only root and the daemon's user may stop
+    /// it, and only over its socket. A service manager may start the daemon again, at once or for
+    /// the next client: if pfsd is a service, use systemctl stop.
     ///
-    /// No daemon is started. When none answers, pfs ends with 5.
+    /// Starts no daemon; if none answers, pfs exits with 5.
     Stop(StopArgs),
-    /// Measure what streams do on this machine
+    /// Measure the throughput or latency of streams on this machine
     ///
-    /// Starts readers and writers, each a process of its own, on a stream that is made for it
-    /// (pfs-bench-PID in the daemon's first mount) and removed at the end, however that comes
-    /// about. When all are attached, the writers begin. Readers check in every chunk who wrote
-    /// it, that it is the right one, and that it is whole.
+    /// Creates a stream (pfs-bench-PID in the daemon's first mount) and starts readers and writers
+    /// on it, each in its own process. The stream is removed at the end, also if pfs is killed. The
+    /// writers begin when all are attached. Readers check of every chunk which writer wrote it,
+    /// that it is the expected one, and that it is intact.
     ///
-    /// It is the daemon that pfs would use anyway: what else it does counts, too. Ends with 4 if
-    /// data was lost.
+    /// pfs bench uses the same daemon as other commands, so other work of the daemon affects the
+    /// result. Exits with 4 if data was lost.
     Bench(BenchArgs),
 }
 
-/// What `pfs write` takes.
+/// Arguments of `pfs write`.
 #[derive(Args, Debug)]
 #[command(after_help = examples::WRITE)]
 #[command(group = ArgGroup::new("streaming").multiple(true))]
@@ -203,8 +204,8 @@ pub struct WriteArgs {
     pub path: StreamPath,
     /// Files to append in this order, in place of standard input; - is standard input
     ///
-    /// They are one input, as for cat(1): without --stream or --lines, all of them are appended as
-    /// one chunk.
+    /// The files are concatenated, as by cat(1): without --stream or --lines, all of them are
+    /// appended as one chunk.
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "command")]
     pub files: Vec<PathBuf>,
     /// Append input as it arrives, not at its end as one chunk
@@ -212,26 +213,26 @@ pub struct WriteArgs {
     pub stream: bool,
     /// Append input as it arrives, in whole lines: no line is ever split
     ///
-    /// --stream is implied. Chunks end only after a newline, or at the end of the input. Neither a
-    /// gap nor another writer's chunk comes between the bytes of a line. A line that is larger
-    /// than the stream takes as one chunk is an error; the lines before it are appended.
+    /// Implies --stream. Chunks end only after a newline, or at the end of the input. Neither a gap
+    /// nor a chunk of another writer falls inside a line. A line that is larger than the stream's
+    /// largest chunk is an error; the lines before it are appended.
     #[arg(long, group = "streaming")]
     pub lines: bool,
     /// Close the stream at the end of the input
     ///
-    /// Readers then get the end when they have read everything.
+    /// Readers get the end after they have read everything.
     #[arg(long)]
     pub close: bool,
-    /// Begin a new stream in place of one that there is, also if that is closed
+    /// Replace an existing stream with a new one, also if it is closed
     ///
-    /// The old stream is removed and the new one made in one step, before the first byte. Who
-    /// reads the old one is told that it was removed, and ends with 7.
+    /// The old stream is removed and the new one is created in one step, before the first byte.
+    /// Readers of the old stream are told that it was removed, and exit with 7.
     #[arg(long)]
     pub replace: bool,
     /// Begin only when this many readers are attached
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub wait_readers: u32,
-    /// Largest chunk to make; nothing waits for a chunk to fill
+    /// Largest chunk to make; pfs never waits for a chunk to fill
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size, requires = "streaming")]
     pub chunk_size: u64,
     /// Copy standard input to standard output, too
@@ -241,27 +242,27 @@ pub struct WriteArgs {
     pub tee: bool,
     /// Show progress on standard error in any case
     ///
-    /// Without this flag, progress is shown on a terminal on which nothing else is printed: when
+    /// Without this flag, progress is shown only on a terminal where nothing else is printed: when
     /// the input is a file.
     #[arg(long)]
     pub progress: bool,
     /// Command whose standard output is appended, in place of standard input
     ///
-    /// It is started when the readers are there that are waited for. When its output has come to
-    /// its end and it has ended, pfs ends with its exit code: 128 and the signal's number if it
-    /// was killed, 126 or 127 if it cannot be started. With 0, the stream is as it should be.
-    /// With any other code it is not all there, and readers are told so: with --close the stream
-    /// is closed as failed and every reader ends with 8, without it readers with --until
-    /// writers-gone do.
+    /// The command is started after the readers of --wait-readers have attached. When its output
+    /// has ended and it has exited, pfs exits with its exit code: 128 plus the signal's number if
+    /// it was killed, 126 or 127 if it cannot be started. With 0, the stream is complete. With any
+    /// other code the stream is incomplete, and readers are told: with --close, the stream is
+    /// closed as failed and every reader exits with 8; without --close, readers with --until
+    /// writers-gone exit with 8.
     ///
-    /// If pfs itself fails, it says so, sends the command SIGTERM, waits for it, and ends with its
-    /// own code. While the command runs, pfs passes SIGTERM and SIGHUP on to it, and SIGINT
-    /// where that does not come from their terminal.
+    /// If pfs itself fails, it prints the reason, sends SIGTERM to the command, waits for it, and
+    /// exits with its own code. While the command runs, pfs passes SIGTERM and SIGHUP on to it, and
+    /// also SIGINT unless it comes from their terminal.
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandName)]
     pub command: Vec<OsString>,
 }
 
-/// What `pfs cat` takes.
+/// Arguments of `pfs cat`.
 #[derive(Args, Debug)]
 #[command(after_help = examples::CAT)]
 #[command(group = ArgGroup::new("following").multiple(true))]
@@ -277,11 +278,11 @@ pub struct CatArgs {
     pub start: StartArgs,
     /// When to end: closed, caught-up, writers-gone or idle=DURATION
     ///
-    /// closed: when the stream is closed. caught-up: when everything is printed that was there at
-    /// the start; a missing stream is then an error (3). writers-gone: when the last writer has
-    /// finished, as with a FIFO; if one died or failed instead, pfs ends with 8. idle=DURATION:
-    /// when nothing arrived for so long. The end of a closed stream is the end in any case; if
-    /// it was closed as failed, pfs ends with 8. Default: closed.
+    /// closed: when the stream is closed. caught-up: when everything that was in the stream at the
+    /// start is printed; a missing stream is then an error (3). writers-gone: when the last writer
+    /// has finished, as with a FIFO; if a writer died or failed instead, pfs exits with 8.
+    /// idle=DURATION: when nothing arrived for this long. pfs always ends at the end of a closed
+    /// stream; if the stream was closed as failed, pfs exits with 8. Default: closed.
     #[arg(long, value_name = "END", value_parser = parse_until, group = "following")]
     pub until: Option<Until>,
     /// What to do when this reader cannot keep up; drop if not given
@@ -289,20 +290,20 @@ pub struct CatArgs {
     pub slow: Option<Slow>,
     /// Show progress on standard error in any case
     ///
-    /// Without this flag, progress is shown on a terminal on which nothing else is printed: when
+    /// Without this flag, progress is shown only on a terminal where nothing else is printed: when
     /// the output goes to a file.
     #[arg(long, requires = "following")]
     pub progress: bool,
 }
 
 impl CatArgs {
-    /// Whether a stream is followed: any flag that is about streams says so.
+    /// Returns true if any flag about streams is given, so that `pfs cat` follows a stream.
     pub fn follows(&self) -> bool {
         self.stream || self.start.is_given() || self.until.is_some() || self.slow.is_some()
     }
 }
 
-/// Where to start; without any, at the oldest chunk that a new reader gets.
+/// Where a reader starts. Default: the oldest chunk that a new reader gets.
 #[derive(Args, Clone, Debug)]
 #[group(multiple = false)]
 pub struct StartArgs {
@@ -311,8 +312,8 @@ pub struct StartArgs {
     pub new: bool,
     /// Start with the last SIZE bytes
     ///
-    /// Exactly that many, in the middle of a chunk if need be; fewer only where the ring holds
-    /// fewer.
+    /// Exactly this many, even if the start is in the middle of a chunk; fewer only if the ring
+    /// buffer holds fewer.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_zero, allow_negative_numbers = true)]
     #[arg(group = "following")]
     pub tail: Option<u64>,
@@ -322,19 +323,20 @@ pub struct StartArgs {
     pub since: Option<Duration>,
     /// Start at this offset: a size in bytes, counted from the stream's creation
     ///
-    /// What the ring no longer holds of it is reported as a gap; an offset past head is an error.
+    /// Bytes after this offset that the ring buffer no longer holds are reported as a gap. An
+    /// offset past head is an error.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_zero, allow_negative_numbers = true)]
     #[arg(group = "following")]
     pub offset: Option<u64>,
 }
 
 impl StartArgs {
-    /// Whether any of the flags is given.
+    /// Returns true if any of the flags is given.
     fn is_given(&self) -> bool {
         self.new || self.tail.is_some() || self.since.is_some() || self.offset.is_some()
     }
 
-    /// The start that the flags ask for.
+    /// Returns the start position that the flags ask for.
     pub fn start(&self) -> Start {
         match (self.new, self.tail, self.since, self.offset) {
             (true, ..) => Start::New,
@@ -346,7 +348,7 @@ impl StartArgs {
     }
 }
 
-/// What `pfs create` takes.
+/// Arguments of `pfs create`.
 #[derive(Args, Debug)]
 #[command(after_help = examples::CREATE)]
 pub struct CreateArgs {
@@ -365,48 +367,48 @@ pub struct CreateArgs {
     /// Media type of the contents, told to readers
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
-    /// Take the memory for all that the stream may hold now, or fail
+    /// Allocate all memory that the stream may use now, or fail
     ///
-    /// Without this, it takes more as it needs more. Where no memory is left, it keeps less
-    /// history, and pfs stat shows its capacity.
+    /// Without this flag, the stream allocates memory as it grows. If no memory is left, it keeps
+    /// less history; pfs stat shows its capacity.
     #[arg(long)]
     pub reserve: bool,
-    /// A stream that exists is no error, as long as it is not closed
+    /// Accept an existing stream, if it is not closed
     ///
-    /// It stays as it is; what was asked for and is otherwise is said on standard error. A closed
-    /// stream is an error (9).
+    /// The stream stays unchanged; each setting that differs from the request is reported on
+    /// standard error. A closed stream is an error (9).
     #[arg(long, conflicts_with = "replace")]
     pub exist_ok: bool,
-    /// Remove a stream that exists, and make the new one in the same step
+    /// Remove an existing stream, and create the new one in the same step
     ///
-    /// Who reads the old one is told that it was removed, and ends with 7.
+    /// Readers of the old stream are told that it was removed, and exit with 7.
     #[arg(long)]
     pub replace: bool,
 }
 
-/// What `pfs close` takes.
+/// Arguments of `pfs close`.
 #[derive(Args, Debug)]
 #[command(after_help = examples::CLOSE)]
 pub struct CloseArgs {
     /// Paths of the streams
     #[arg(value_name = "PATH", required = true, value_parser = PathParser::<StreamPath>::new())]
     pub paths: Vec<StreamPath>,
-    /// Close them as failed: what they hold is not all that there should be
+    /// Close them as failed: their data is incomplete
     ///
-    /// Readers get what there is, and then end with 8 in place of 0. A stream that is closed
-    /// already, and not as failed, is an error (9): its readers may have come to that end.
+    /// Readers get the data, and then exit with 8 in place of 0. A stream that is already closed,
+    /// but not as failed, is an error (9): its readers may have reached that end.
     #[arg(long)]
     pub failed: bool,
 }
 
-/// What `pfs rm` takes.
+/// Arguments of `pfs rm`.
 #[derive(Args, Debug)]
 #[command(after_help = examples::RM)]
 pub struct RmArgs {
     /// Paths of the streams
     #[arg(value_name = "PATH", required = true, value_parser = PathParser::<PathPrefix>::new())]
     pub paths: Vec<PathPrefix>,
-    /// A stream that does not exist is no error
+    /// Ignore streams that do not exist
     #[arg(short, long)]
     pub force: bool,
     /// Remove every stream at or below each path
@@ -414,7 +416,7 @@ pub struct RmArgs {
     pub recursive: bool,
 }
 
-/// What `pfs ls` takes.
+/// Arguments of `pfs ls`.
 #[derive(Args, Debug)]
 #[command(after_help = examples::LS)]
 pub struct LsArgs {
@@ -424,7 +426,7 @@ pub struct LsArgs {
     /// Show state, size, head, writers, readers and age, too
     #[arg(short, long, conflicts_with = "json")]
     pub long: bool,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     pub json: bool,
     /// End each path with a NUL in place of a newline, for xargs -0
@@ -432,27 +434,27 @@ pub struct LsArgs {
     pub null: bool,
 }
 
-/// What `pfs stat` takes.
+/// Arguments of `pfs stat`.
 #[derive(Args, Debug)]
 #[command(after_help = examples::STAT)]
 pub struct StatArgs {
-    /// Paths of the streams, or of what is above them; all streams if not given
+    /// Paths of streams, or of what is above them; all streams if not given
     ///
-    /// Where there is no stream of a name, all streams below it are shown.
+    /// If a path names no stream, all streams below it are shown.
     #[arg(value_name = "PATH", value_parser = PathParser::<PathPrefix>::new())]
     pub paths: Vec<PathPrefix>,
-    /// Print one JSON object a line, for each stream
+    /// Print one JSON object per line, one for each stream
     #[arg(long)]
     pub json: bool,
-    /// Go on and show the stats anew every second
+    /// Show the stats again every second
     ///
-    /// On a terminal, they are drawn over the last ones, as much of them as fits the window, until
-    /// q is pressed. Streams that are made below a path meanwhile are shown, too.
+    /// On a terminal, the new stats are drawn over the old ones, as many lines as fit the window,
+    /// until q is pressed. New streams below a path are shown, too.
     #[arg(long, short)]
     pub watch: bool,
 }
 
-/// What `pfs info` takes.
+/// Arguments of `pfs info`.
 #[derive(Args, Debug)]
 #[command(after_help = examples::INFO)]
 pub struct InfoArgs {
@@ -461,16 +463,16 @@ pub struct InfoArgs {
     pub json: bool,
 }
 
-/// What `pfs stop` takes.
+/// Arguments of `pfs stop`.
 #[derive(Args, Debug)]
 #[command(after_help = examples::STOP)]
 pub struct StopArgs {
-    /// Only if the daemon has no stream and no other client; otherwise end with 1
+    /// Stop only if the daemon has no stream and no other client; otherwise exit with 1
     #[arg(long)]
     pub if_idle: bool,
 }
 
-/// When to color.
+/// When to use colors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorWhen {
     /// On a terminal
@@ -478,7 +480,7 @@ pub enum ColorWhen {
     Auto,
     /// In any case
     Always,
-    /// Not at all
+    /// Never
     Never,
 }
 
@@ -492,8 +494,8 @@ impl From<ColorWhen> for ColorChoice {
     }
 }
 
-/// The `--color` of a command line, which holds also for what is said of a line that cannot be
-/// parsed, and for help.
+/// Finds `--color` in the raw arguments. Help, and errors about a line that clap cannot parse,
+/// follow the flag too.
 pub(crate) fn color(arguments: &[OsString]) -> ColorChoice {
     let mut words =
         arguments.iter().skip(1).filter_map(|word| word.to_str()).take_while(|word| *word != "--");
@@ -509,15 +511,15 @@ pub(crate) fn color(arguments: &[OsString]) -> ColorChoice {
     when.into()
 }
 
-/// What happens to a reader that cannot keep up.
+/// Policy for a reader that cannot keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Slow {
-    /// It loses its oldest chunks, and reports which
+    /// The reader loses the oldest chunks, and reports which
     Drop,
-    /// Writers wait for it, for limits.max_block_time at most if the daemon sets that
+    /// Writers wait for the reader, for limits.max_block_time at most if the daemon sets it
     Block,
-    /// It is disconnected, and ends with 6
+    /// The reader is disconnected, and exits with 6
     Disconnect,
 }
 

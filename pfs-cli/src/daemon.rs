@@ -1,4 +1,5 @@
-//! Getting to the daemon: where it is, whether to start one, and what to say when there is none.
+//! Connecting to the daemon: finding it, starting one if none answers, and explaining connection
+//! errors.
 
 use std::{io, sync::OnceLock};
 
@@ -16,22 +17,23 @@ use crate::{
     printer::Printer,
 };
 
-/// The daemon that this run talks to.
+/// The daemon that this run uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon {
-    /// Where it is, as far as the flags and the environment say.
+    /// Where the daemon is, according to flags and environment.
     named: Place,
-    /// Where it was found, once it was connected to.
+    /// Where the daemon was found; set after the first connection.
     found: OnceLock<Place>,
-    /// Whether a daemon is started when none answers.
+    /// Whether to start a daemon if none answers.
     autostart: bool,
-    /// Whether memory is shared with it where that is possible.
+    /// Whether to share memory with the daemon if possible.
     shm: bool,
     printer: Printer,
 }
 
 impl Daemon {
-    /// The one that the flags and the environment name, else the one that is found.
+    /// Takes the daemon from flags and environment. If they name none, the daemon is found when
+    /// connecting.
     pub(crate) fn new(global: &GlobalArgs, printer: &Printer) -> anyhow::Result<Self> {
         let named = Place::from_args(global)?;
         let looks = matches!(named, Place::Lookup(_));
@@ -44,7 +46,7 @@ impl Daemon {
         })
     }
 
-    /// Connects, and starts a daemon if none answers and this run may.
+    /// Connects. Starts a daemon if none answers and autostart is allowed.
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
         let Place::Lookup(lookup) = self.place() else {
             return self.try_connect().await.map_err(|error| explain(error, self.place()));
@@ -73,7 +75,7 @@ impl Daemon {
     async fn start(&self, lookup: &Lookup) -> anyhow::Result<Client> {
         let starter = Starter::prepare(lookup).map_err(not_started)?;
         let socket = starter.socket().display();
-        // One that does not exist is common, and no surprise where another one is used.
+        // A missing directory is common and not worth a message.
         for unfit in
             starter.passed_over().iter().filter(|unfit| !matches!(unfit, Unfit::Missing { .. }))
         {
@@ -88,7 +90,8 @@ impl Daemon {
         Ok(client)
     }
 
-    /// Connects to a daemon of any version that runs already, to ask about the daemon itself.
+    /// Connects to a running daemon of any version, for requests about the daemon itself. Starts no
+    /// daemon.
     pub(crate) async fn operator(&self) -> anyhow::Result<Operator> {
         let place = match self.place() {
             Place::Lookup(lookup) => match lookup.find() {
@@ -117,7 +120,7 @@ impl Daemon {
         Ok(operator)
     }
 
-    /// Connects to a daemon that runs already.
+    /// Connects to a running daemon. Starts no daemon.
     pub(crate) async fn try_connect(&self) -> Result<Client, ConnectError> {
         self.connect_to(self.place()).await
     }
@@ -130,30 +133,30 @@ impl Daemon {
         client.with_shm(self.shm)
     }
 
-    /// Remembers where the daemon is, so that everything else of this run goes to the same one.
+    /// Stores where the daemon is, so that later connections of this run use the same daemon.
     fn found(
         &self,
         place: Place,
         connected: Result<Client, ConnectError>,
     ) -> anyhow::Result<Client> {
         let client = connected.map_err(|error| explain(error, &place))?;
-        // Another connection of this run may have found it before.
+        // Fails if another connection of this run has stored the place already.
         let _ = self.found.set(place);
         Ok(client)
     }
 
-    /// Whether memory is shared with it where that is possible.
+    /// Whether to share memory with the daemon if possible.
     pub(crate) fn shm(&self) -> bool {
         self.shm
     }
 
-    /// Where it is: once it was connected to, a socket or a URL.
+    /// Where the daemon is. After the first connection this is a socket or a URL.
     pub(crate) fn place(&self) -> &Place {
         self.found.get().unwrap_or(&self.named)
     }
 }
 
-/// Says why no daemon was started.
+/// Explains why no daemon was started.
 fn not_started(error: StartError) -> anyhow::Error {
     match error {
         StartError::NoPlace { .. } => {
@@ -166,7 +169,7 @@ fn not_started(error: StartError) -> anyhow::Error {
     }
 }
 
-/// Says where there was no connection, and what to do about it.
+/// Adds the place and a remedy to a connection error.
 fn explain(error: ConnectError, place: &Place) -> anyhow::Error {
     match (error, place) {
         (ConnectError::NoDaemon { source, .. } | ConnectError::Unreachable { source, .. }, _) => {
@@ -222,7 +225,7 @@ fn explain(error: ConnectError, place: &Place) -> anyhow::Error {
                  and pfs version {VERSION}; {to_do}"
             )
         }
-        // They name the place themselves.
+        // These errors name the place themselves.
         (error @ (ConnectError::Io { .. } | ConnectError::Rejected { .. }), _) => error.into(),
         (error, _) => {
             anyhow::Error::new(error).context(format!("cannot talk to the daemon {place}"))

@@ -1,15 +1,15 @@
-//! Standard descriptors at start-up: which are closed.
+//! Closed standard descriptors: detects at start-up which ones are closed.
 //!
 //! Before `main`, the standard library opens `/dev/null` for every standard descriptor that is
-//! closed. What is written there would be lost without an error, and `pfs write` would find an
-//! empty input. An open `/dev/null` tells nothing: other programs pass one on purpose, in any mode.
-//! So the loader calls [`look`] before the standard library does anything.
+//! closed. Output to it would be lost without an error, and `pfs write` would read an empty input.
+//! An open `/dev/null` proves nothing, because other programs pass one on purpose, in any mode. So
+//! the loader calls [`look`] before the standard library does anything.
 //!
 //! # Safety
 //!
 //! The loader calls each function in the section of [`LOOK`] once, before `main`, on the only
 //! thread. It passes arguments by the C ABI, which a function may ignore. [`look`] needs nothing
-//! that is set up later: it asks for the flags of two descriptors, stores to atomics, and cannot
+//! that is set up later: it queries the flags of two descriptors, stores to atomics, and cannot
 //! panic.
 
 use std::{
@@ -24,7 +24,7 @@ use rustix::{
     stdio,
 };
 
-/// Whether standard input and standard output were closed when this process was started.
+/// Whether standard input and standard output were closed when this process started.
 static CLOSED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
 
 /// The loader's list of functions to call before `main` has [`look`] in it.
@@ -40,11 +40,12 @@ extern "C" fn look() {
     }
 }
 
-/// Standard input, if it can be read.
+/// Returns standard input, if it can be read.
 ///
 /// # Errors
 ///
-/// It was closed when this process was started, was not opened for reading, or is a directory.
+/// Standard input was closed when this process started, was not opened for reading, or is a
+/// directory.
 pub(crate) fn stdin() -> io::Result<BorrowedFd<'static>> {
     let [closed, _] = &CLOSED;
     let stdin = open_for(stdio::stdin(), closed, OFlags::WRONLY)?;
@@ -54,17 +55,17 @@ pub(crate) fn stdin() -> io::Result<BorrowedFd<'static>> {
     }
 }
 
-/// Standard output, if it can be written.
+/// Returns standard output, if it can be written.
 ///
 /// # Errors
 ///
-/// It was closed when this process was started, or was not opened for writing.
+/// Standard output was closed when this process started, or was not opened for writing.
 pub(crate) fn stdout() -> io::Result<BorrowedFd<'static>> {
     let [_, closed] = &CLOSED;
     open_for(stdio::stdout(), closed, OFlags::RDONLY)
 }
 
-/// A descriptor that neither was closed nor has the access mode that is useless.
+/// Returns the descriptor, unless it was closed or has the access mode `useless`.
 fn open_for<'a>(
     descriptor: BorrowedFd<'a>,
     was_closed: &AtomicBool,

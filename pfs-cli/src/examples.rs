@@ -1,6 +1,7 @@
-//! Examples of each command, and the environment: what help and manual pages end with.
+//! Examples of each command, and the environment variables: the last sections of help and man
+//! pages.
 
-/// Of `pfs` itself.
+/// Examples of `pfs` itself.
 pub const PFS: &str = "\
 Examples:
   ffmpeg -re -i cam.mp4 -f mpegts - | pfs write --stream /streamfs/cam
@@ -12,7 +13,7 @@ Examples:
   pfs help cat
       All about a command.";
 
-/// Of `pfs write`.
+/// Examples of `pfs write`.
 pub const WRITE: &str = "\
 Examples:
   pfs write --stream --replace --close /streamfs/copy < file
@@ -28,7 +29,7 @@ Examples:
   pfs write --stream --replace --close /streamfs/dump -- pg_dump shop
       Send the output of a command, whose failure no reader takes for the end.";
 
-/// Of `pfs cat`.
+/// Examples of `pfs cat`.
 pub const CAT: &str = "\
 Examples:
   pfs cat --stream /streamfs/cam > recording.ts
@@ -42,7 +43,7 @@ Examples:
   pfs cat /streamfs/README
       Print the document that the daemon serves.";
 
-/// Of `pfs create`.
+/// Examples of `pfs create`.
 pub const CREATE: &str = "\
 Examples:
   pfs create --exist-ok --ring-buffer-size 64MB /streamfs/vod
@@ -54,7 +55,7 @@ Examples:
   pfs create --channel-buffer-size 256KB --ring-buffer-size 512KB --content-type video/mp2t /streamfs/cam
       Low latency for live video.";
 
-/// Of `pfs close`.
+/// Examples of `pfs close`.
 pub const CLOSE: &str = "\
 Examples:
   pfs close /streamfs/cam
@@ -62,7 +63,7 @@ Examples:
   pfs close --failed /streamfs/cam
       Tell every reader that what it gets is not all.";
 
-/// Of `pfs rm`.
+/// Examples of `pfs rm`.
 pub const RM: &str = "\
 Examples:
   pfs rm /streamfs/cam /streamfs/log
@@ -70,7 +71,7 @@ Examples:
   pfs rm -rf /streamfs/tests
       Remove every stream at or below /streamfs/tests, if any.";
 
-/// Of `pfs ls`.
+/// Examples of `pfs ls`.
 pub const LS: &str = "\
 Examples:
   pfs ls -l /streamfs
@@ -80,7 +81,7 @@ Examples:
   pfs ls --json | jq -r 'select(.readers == 0) | .path'
       Find streams that nobody reads.";
 
-/// Of `pfs stat`.
+/// Examples of `pfs stat`.
 pub const STAT: &str = "\
 Examples:
   pfs stat /streamfs/cam
@@ -90,7 +91,7 @@ Examples:
   pfs stat --json /streamfs/cam | jq .readers[].lag
       Use the stats in a script.";
 
-/// Of `pfs info`.
+/// Examples of `pfs info`.
 pub const INFO: &str = "\
 Examples:
   pfs info
@@ -100,7 +101,7 @@ Examples:
   pfs info --json | jq .memory
       Use the stats in a script.";
 
-/// Of `pfs stop`.
+/// Examples of `pfs stop`.
 pub const STOP: &str = "\
 Examples:
   pfs stop
@@ -108,7 +109,7 @@ Examples:
   pfs stop --if-idle
       Stop it only if it has no streams and no clients, for example after an update of pfs.";
 
-/// Of `pfs bench`.
+/// Examples of `pfs bench`.
 pub const BENCH: &str = "\
 Examples:
   pfs bench --readers 16
@@ -122,7 +123,7 @@ Examples:
   pfs bench --json | jq .delivered.mb_per_s
       Use the stats in a script.";
 
-/// The environment variables that count, with what they do.
+/// Environment variables and their meaning.
 pub const ENVIRONMENT: [(&str, &str); 13] = [
     ("PFS_SOCKET", "Socket of the daemon, as --socket, which beats it. No daemon is started then."),
     ("PFS_URL", "URL of the daemon, as --url, which beats it. No daemon is started then."),

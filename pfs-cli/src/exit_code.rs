@@ -1,21 +1,21 @@
-//! How `pfs` ends: the exit codes, and which error means which of them.
+//! Exit codes of `pfs`, and the mapping from errors to exit codes.
 
 use pfs_client::{Cause, ConnectError, ReadError, RequestError, WriteError, start::StartError};
 use pfs_proto::ErrorCode;
 use thiserror::Error;
 
-/// What a run tells the shell. Scripts rely on these numbers.
+/// Exit code of a run. Scripts rely on these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
     /// Everything that was asked for is done.
     Success,
-    /// A failure that has no code of its own.
+    /// A failure without a code of its own.
     Failure,
-    /// The command line cannot be obeyed as it is.
+    /// Wrong usage: the command line cannot be executed as it is.
     Usage,
-    /// There is no such stream.
+    /// The stream does not exist.
     NoSuchStream,
-    /// It ended, but data was lost on the way.
+    /// The run finished, but data was lost on the way.
     DataLost,
     /// No daemon answers, or it went away.
     NoDaemon,
@@ -27,13 +27,13 @@ pub enum ExitCode {
     WriterDied,
     /// The stream is closed, or exists already.
     ClosedOrExists,
-    /// What a shell has for the end of the command of `pfs write -- COMMAND`, or for a signal that
-    /// ended `pfs`.
+    /// The code that a shell would report: for the command of `pfs write -- COMMAND`, or for a
+    /// signal that ended `pfs`.
     Command(u8),
 }
 
 impl ExitCode {
-    /// Every code of our own with its meaning, as the manual prints them.
+    /// Every code of `pfs` itself with its meaning, as printed in the man pages.
     pub const TABLE: [(Self, &'static str); 10] = [
         (Self::Success, "Done. For cat: everything from start to end was delivered."),
         (Self::Failure, "Any other failure."),
@@ -53,7 +53,7 @@ impl ExitCode {
         (Self::ClosedOrExists, "The stream is closed, or exists already."),
     ];
 
-    /// The number.
+    /// Returns the number that the shell sees.
     pub fn number(self) -> u8 {
         match self {
             Self::Success => 0,
@@ -70,17 +70,19 @@ impl ExitCode {
         }
     }
 
-    /// The code with this number.
+    /// Returns the code with this number, if there is one in [`TABLE`](Self::TABLE).
     pub(crate) fn from_number(number: u8) -> Option<Self> {
         Self::TABLE.into_iter().map(|(code, _)| code).find(|code| code.number() == number)
     }
 
-    /// The code that a shell has for a process that this signal ended: 128 and its number.
+    /// Returns the code that a shell reports for a process that this signal ended: 128 plus its
+    /// number.
     pub(crate) fn from_signal(signal: i32) -> Self {
         Self::Command(u8::try_from(signal).unwrap_or_default().saturating_add(128))
     }
 
-    /// The code of an error: that of the first error in its chain that has one.
+    /// Returns the code of the first error in the chain that has one, otherwise
+    /// [`Failure`](Self::Failure).
     pub fn from_error(error: &anyhow::Error) -> Self {
         error.chain().find_map(Self::from_cause).unwrap_or(Self::Failure)
     }
@@ -180,7 +182,7 @@ impl From<ExitCode> for std::process::ExitCode {
     }
 }
 
-/// A failure with a code of its own and a message that says it all.
+/// An error with an exit code of its own and a complete message.
 #[derive(Debug, Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -189,7 +191,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Ends `pfs` with this code, after this message.
+    /// Creates an error that prints `message` and ends `pfs` with `code`.
     pub fn new(code: ExitCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }

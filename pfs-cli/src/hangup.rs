@@ -1,4 +1,4 @@
-//! Noticing that nobody reads standard output any more, also while there is nothing to write.
+//! Detects that the reader of standard output is gone, also while there is nothing to write.
 
 use std::{os::fd::BorrowedFd, thread};
 
@@ -11,14 +11,14 @@ use tokio::sync::oneshot;
 
 use crate::output::OutputError;
 
-/// Comes to an end when the reader of standard output has gone, with what a write would fail with;
-/// never for a file or a terminal that stays.
+/// Waits until the reader of standard output is gone, and returns the error that a write would
+/// return. Never returns for a file, or for a terminal that stays.
 ///
-/// A thread waits for it, since an event loop cannot watch every kind of file and would have to
-/// share the descriptor's non-blocking flag with other processes.
+/// A thread waits, because an event loop cannot watch every kind of file and would need the
+/// descriptor in non-blocking mode, a flag that other processes share.
 pub(crate) async fn stdout_hangup() -> OutputError {
     let (gone, noticed) = oneshot::channel();
-    // Where no thread can be had, the next write notices.
+    // If no thread can be started, the next write detects the closed output.
     let watcher = thread::Builder::new()
         .name("stdout-hangup".to_owned())
         .stack_size(64 * 1024)
@@ -33,10 +33,10 @@ pub(crate) async fn stdout_hangup() -> OutputError {
     }
 }
 
-/// Waits until the output reports an error or hang-up; `None` if it cannot be watched.
+/// Waits until the output reports an error or a hang-up. `None` if it cannot be watched.
 fn wait_for_hangup(output: BorrowedFd<'_>) -> Option<OutputError> {
     loop {
-        // No event is asked for: errors and hang-ups are reported in any case.
+        // No event is requested: errors and hang-ups are always reported.
         let mut watched = [PollFd::new(&output, PollFlags::empty())];
         match poll(&mut watched, None) {
             Ok(0) | Err(Errno::INTR) => {}
@@ -51,8 +51,8 @@ fn wait_for_hangup(output: BorrowedFd<'_>) -> Option<OutputError> {
     }
 }
 
-/// Who no longer reads a pipe or a socket has had enough. A terminal that hangs up is a device that
-/// fails.
+/// A reader that closes a pipe or a socket has read enough. A terminal that hangs up is a failed
+/// device.
 fn hangup_of(output: BorrowedFd<'_>) -> OutputError {
     match fstat(output).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
         Ok(FileType::CharacterDevice) => OutputError::Failed(Errno::IO.into()),

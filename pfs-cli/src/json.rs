@@ -1,4 +1,4 @@
-//! What `--json` prints: one object a line.
+//! JSON output of `--json`: one object per line.
 
 use std::time::SystemTime;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{age::since, place::Place};
 
-/// All stats of a daemon.
+/// Stats of a daemon.
 #[derive(Debug, Serialize)]
 pub(crate) struct Info<'a> {
     version: &'a str,
@@ -28,7 +28,7 @@ pub(crate) struct Info<'a> {
 }
 
 impl<'a> Info<'a> {
-    /// Of the daemon that answered there.
+    /// Stats of the daemon that answered at `place`.
     pub(crate) fn new(info: &'a DaemonInfo, place: &Place, now: SystemTime) -> Self {
         let (socket, url) = match place {
             Place::Socket(path) => (Some(path.to_string_lossy().into_owned()), None),
@@ -54,7 +54,7 @@ impl<'a> Info<'a> {
     }
 }
 
-/// One object and the end of its line.
+/// Serializes an object, followed by a newline.
 pub(crate) fn line(object: &impl Serialize) -> serde_json::Result<String> {
     let object = serde_json::to_string(object)?;
     Ok(format!("{}\n", escape_json(&object)))

@@ -1,4 +1,4 @@
-//! How far a reader is behind, for its progress.
+//! Polls the head of a stream, so that a reader's progress can show its lag.
 
 use std::{
     sync::{Arc, Weak, atomic::Ordering::Relaxed},
@@ -11,16 +11,16 @@ use pfs_proto::StreamPath;
 
 use crate::{daemon::Daemon, progress::Counters};
 
-/// How often the head is asked for.
+/// How often to ask for the head.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// Keeps the counters' head true for as long as anybody else holds them.
+/// Updates the head in the counters until their last other holder drops them.
 ///
-/// On a thread and a connection of its own, so that it goes on while printing waits for whoever
-/// reads it: that is when people want to know.
+/// Uses a thread and a connection of its own, so that it goes on while printing is blocked by the
+/// reader of the output: the lag matters most then.
 pub(crate) fn watch(daemon: &Daemon, path: &StreamPath, counters: &Arc<Counters>) {
     let (daemon, path, counters) = (daemon.clone(), path.clone(), Arc::downgrade(counters));
-    // It only decorates: whatever fails here is told by those who do the work.
+    // Errors are ignored: the lag is optional, and the command itself reports what fails.
     let _ = thread::Builder::new().name("lag".to_owned()).spawn(move || {
         if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
             let _ = runtime.block_on(follow_head(&daemon, &path, &counters));
@@ -40,7 +40,7 @@ async fn follow_head(
                 Some(counters) => counters.head.store(stat.head, Relaxed),
                 None => return Ok(()),
             },
-            // Not created yet, perhaps.
+            // The stream may not be created yet.
             Err(RequestError::Daemon { .. }) if counters.strong_count() > 0 => {}
             Err(error) => return Err(error),
         }

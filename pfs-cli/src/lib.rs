@@ -1,9 +1,9 @@
 //! `pfs`: live byte streams between processes, from the shell.
 //!
-//! This crate is the command line over [`pfs_client`]: what the flags are ([`cli`]), what each
-//! command does (a file each in `commands`), what is said and where (`printer`, `output`,
-//! `screen`), and how a run ends ([`exit_code`]). It knows nothing of the wire or of the daemon's
-//! insides, and it is a library only so that its manual and completions can be made from it.
+//! This crate is the command line over [`pfs_client`]: the flags ([`cli`]), the commands (one file
+//! each in `commands`), output and messages (`printer`, `output`, `screen`), and the exit codes
+//! ([`exit_code`]). It does not know the wire format or the daemon's internals. It is a library
+//! only so that the man pages and completions can be generated from it.
 
 pub mod age;
 pub mod cli;
@@ -56,10 +56,9 @@ use crate::{
     printer::Printer,
 };
 
-/// Runs `pfs` with these arguments, the program's name first, and tells how it ended.
+/// Runs `pfs` with these arguments, including the program's name, and returns its exit code.
 ///
-/// Not generic, so that the commands are compiled with this library alone and not once more with
-/// the binary.
+/// Not generic: generic code would be compiled again in the binary, with all commands.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     if let Some(job) = bench::job(&arguments) {
         return bench::work(job);
@@ -82,20 +81,22 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     ended(&printer, block_on(commands::run(&context, cli.command)))
 }
 
-/// Prints what is no error: help or the version.
+/// Prints help or the version, which clap returns as an error.
 fn print_help(help: &clap::Error) -> anyhow::Result<ExitCode> {
-    // Of a descriptor that cannot be written, the standard library would say nothing.
+    // Checked here, because the standard library ignores a descriptor that cannot be written.
     Stdout::open()?;
     help.print().and_then(|()| io::stdout().flush()).map_err(OutputError::from)?;
     Ok(ExitCode::Success)
 }
 
-/// One thread is enough for one stream, and costs the least.
+/// Runs a command on a single-threaded runtime. One thread is enough for one stream, and costs the
+/// least.
 fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 
-/// Says what went wrong, if anything did.
+/// Prints the error of a run, if any, and returns the exit code. A closed pipe on standard output
+/// is a success.
 fn ended(printer: &Printer, result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,

@@ -1,8 +1,8 @@
-//! Cutting input into chunks that end after a newline.
+//! Line splitting for `pfs write --lines`: cuts input into chunks that end after a newline.
 
 use thiserror::Error;
 
-/// A line that the stream does not take as one chunk.
+/// Error: a line is larger than the stream's largest chunk.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
     "the line at byte {offset} of the input is {}{length} bytes long, and the stream takes no chunk larger than {max} \
@@ -10,35 +10,35 @@ use thiserror::Error;
     if *.complete { "" } else { "at least " }
 )]
 pub(crate) struct LineTooLong {
-    /// Where the line begins in the input.
+    /// Offset of the line in the input.
     offset: u64,
-    /// Its length in bytes with its newline, as far as it was read.
+    /// Length of the line in bytes, including its newline, as far as it was read.
     length: usize,
-    /// Whether it was read to its newline.
+    /// Whether the line was read to its newline.
     complete: bool,
-    /// The largest chunk.
+    /// Size of the largest chunk.
     max: usize,
 }
 
-/// Keeps the beginning of a line until its end comes.
+/// Cuts blocks into whole lines, and keeps an incomplete line until its end arrives.
 #[derive(Debug)]
 pub(crate) struct LineCutter {
     max: usize,
     /// Bytes of the input that are in chunks or in `line`.
     taken: u64,
-    /// The line that has begun; cleared when it was handed out.
+    /// The incomplete line. After a chunk was returned from here, the next call clears it.
     line: Vec<u8>,
     handed_out: bool,
 }
 
 impl LineCutter {
-    /// No chunk is larger than `max` bytes, as long as no block is.
+    /// No chunk is larger than `max` bytes, provided that no block is.
     pub(crate) fn new(max: usize) -> Self {
         Self { max, taken: 0, line: Vec::new(), handed_out: false }
     }
 
-    /// The next chunk: whole lines off the front of `block`, after what was kept of the one before.
-    /// When there is no whole line left, keeps the rest and tells so with `None`.
+    /// Returns the next chunk: the kept line, if any, and whole lines from the front of `block`. If
+    /// no whole line is left, keeps the rest and returns `None`.
     pub(crate) fn cut<'a, 'b: 'a>(
         &'a mut self,
         block: &mut &'b [u8],
@@ -49,7 +49,7 @@ impl LineCutter {
         let newline = if self.line.is_empty() {
             block.iter().rposition(|byte| *byte == b'\n')
         } else {
-            // Only the line that has begun, so that the others need not be copied behind it.
+            // Only up to the end of the kept line, so that the lines after it need not be copied.
             block.iter().position(|byte| *byte == b'\n')
         };
         let (lines, rest) = block.split_at(newline.map_or(0, |at| at + 1));
@@ -71,7 +71,7 @@ impl LineCutter {
         Ok(Some(&self.line))
     }
 
-    /// What is left at the end of the input: a line without a newline, if any.
+    /// Returns the last line of the input if it has no newline.
     pub(crate) fn rest(&self) -> Option<&[u8]> {
         if self.handed_out || self.line.is_empty() { None } else { Some(&self.line) }
     }
@@ -89,7 +89,7 @@ impl LineCutter {
 mod tests {
     use super::*;
 
-    /// All chunks of these blocks, the last line included.
+    /// Returns all chunks of these blocks, including the last line.
     fn chunks(max: usize, blocks: &[&str]) -> Result<Vec<String>, LineTooLong> {
         let mut cutter = LineCutter::new(max);
         let mut chunks = Vec::new();

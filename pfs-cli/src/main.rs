@@ -1,4 +1,4 @@
-//! The binary `pfs`: everything is in the library beside it.
+//! The binary `pfs`. All code is in the library of this package.
 
 use std::process::ExitCode;
 

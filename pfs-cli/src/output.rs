@@ -1,4 +1,4 @@
-//! Standard output: bytes as they are, in large writes.
+//! Standard output: unchanged bytes, in large writes.
 
 use std::{
     io::{self, Write},
@@ -10,18 +10,19 @@ use thiserror::Error;
 
 use crate::{descriptors, pipe};
 
-/// How much is collected before it is written.
+/// How many bytes are collected before a write.
 const WRITE_BATCH_BYTES: usize = 256 * 1024;
-/// A piece this large is written from where it is.
+/// A piece of at least this size is written in place, without a copy into the batch.
 pub(crate) const LARGE_WRITE_BYTES: usize = 32 * 1024;
 
-/// Why standard output takes no more.
+/// Error of standard output.
 #[derive(Debug, Error)]
 pub(crate) enum OutputError {
-    /// Nobody reads it any more. Not a failure of ours: `pfs` then ends quietly.
+    /// The reader of standard output is gone (EPIPE). Not a failure of `pfs`, which then ends
+    /// quietly.
     #[error("standard output is closed")]
     Closed,
-    /// It failed.
+    /// Writing failed for another reason.
     #[error("cannot write to standard output")]
     Failed(#[source] io::Error),
 }
@@ -32,7 +33,7 @@ impl From<io::Error> for OutputError {
     }
 }
 
-/// Collects small pieces and passes large ones on as they are.
+/// Buffered writer: collects small pieces, and writes large ones in place.
 #[derive(Debug)]
 pub(crate) struct Output<W: Write = Stdout> {
     inner: W,
@@ -40,12 +41,12 @@ pub(crate) struct Output<W: Write = Stdout> {
 }
 
 impl<W: Write> Output<W> {
-    /// Nothing is written before the batch is full or flushed.
+    /// Writes nothing before the batch is full or flushed.
     pub(crate) fn new(inner: W) -> Self {
         Self { inner, batch: Vec::new() }
     }
 
-    /// Takes a piece; waits for the reader of the output when the batch is full.
+    /// Takes a piece. Blocks on the reader of the output when the batch is full.
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), OutputError> {
         if self.batch.len() + piece.len() > WRITE_BATCH_BYTES || piece.len() >= LARGE_WRITE_BYTES {
             self.flush()?;
@@ -58,12 +59,12 @@ impl<W: Write> Output<W> {
         Ok(())
     }
 
-    /// Whether all that was taken is written.
+    /// Returns true if everything that was taken is written.
     pub(crate) fn is_flushed(&self) -> bool {
         self.batch.is_empty()
     }
 
-    /// Writes all that was taken.
+    /// Writes everything that was taken.
     pub(crate) fn flush(&mut self) -> Result<(), OutputError> {
         let written = self.inner.write_all(&self.batch);
         self.batch.clear();
@@ -71,14 +72,15 @@ impl<W: Write> Output<W> {
     }
 }
 
-/// File descriptor 1 without a buffer of its own.
+/// File descriptor 1, unbuffered.
 ///
-/// It waits where another process has made the descriptor non-blocking, which both of us share.
+/// If another process has made the descriptor non-blocking, a write waits with poll(2). The flag
+/// stays as it is, because the processes share it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stdout(BorrowedFd<'static>);
 
 impl Stdout {
-    /// Standard output.
+    /// Opens standard output.
     ///
     /// # Errors
     ///
@@ -87,13 +89,13 @@ impl Stdout {
         Ok(Self(descriptors::stdout()?))
     }
 
-    /// Makes it a large one if it is a pipe.
+    /// Enlarges the pipe, if standard output is a pipe.
     pub(crate) fn enlarged(self) -> Self {
         pipe::enlarge(self.0);
         self
     }
 
-    /// Its descriptor.
+    /// Its file descriptor.
     pub(crate) fn descriptor(self) -> BorrowedFd<'static> {
         self.0
     }
@@ -120,7 +122,7 @@ impl Write for Stdout {
 mod tests {
     use super::*;
 
-    /// Keeps each write apart.
+    /// Records each write separately.
     #[derive(Default)]
     struct Writes(Vec<Vec<u8>>);
 

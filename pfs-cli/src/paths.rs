@@ -1,21 +1,22 @@
-//! Paths on the command line.
+//! Parsing of stream paths on the command line.
 
 use std::{ffi::OsStr, marker::PhantomData, str::FromStr};
 
 use clap::{Arg, Command, builder::TypedValueParser, error::ErrorKind};
 use pfs_proto::{PathError, StreamPath};
 
-/// How much of a bad path is repeated, in characters.
+/// How many characters of a malformed path an error message repeats.
 const SHOWN: usize = 60;
 
-/// Reads a path, and says which rule one breaks.
+/// Parses a path. The error names the rule that the path breaks.
 ///
-/// Clap's own message would repeat 10 KB of path, and send its control characters to the terminal.
+/// Replaces clap's own message, which would repeat 10 KB of path and send its control characters to
+/// the terminal.
 #[derive(Clone, Debug)]
 pub(crate) struct PathParser<T>(PhantomData<fn() -> T>);
 
 impl<T> PathParser<T> {
-    /// Reads paths of this kind.
+    /// Creates a parser for paths of type `T`.
     pub(crate) fn new() -> Self {
         Self(PhantomData)
     }
@@ -49,7 +50,7 @@ impl<T: FromStr<Err = PathError> + Clone + Send + Sync + 'static> TypedValuePars
     }
 }
 
-/// The path that is meant by one without its mount, if that is one.
+/// Suggests a path below `/streamfs` for a path without a mount, if that makes a valid one.
 fn below_default_mount<T: FromStr>(path: &str) -> Option<String> {
     if path.is_empty() || path.starts_with('/') {
         return None;
@@ -59,12 +60,13 @@ fn below_default_mount<T: FromStr>(path: &str) -> Option<String> {
     (meant.len() <= SHOWN && meant.parse::<T>().is_ok()).then_some(meant)
 }
 
-/// Whether a path has characters of a shell's pattern, which names may have, too.
+/// Returns true if the path contains characters of a shell pattern. Names of streams may contain
+/// them, too.
 pub(crate) fn is_pattern(path: &StreamPath) -> bool {
     path.as_str().contains(['*', '?', '['])
 }
 
-/// The beginning of a path, with its control characters spelled out.
+/// Returns the beginning of a path, with its control characters escaped.
 fn quoted(path: &str) -> String {
     let mut shown: String = path.chars().take(SHOWN).collect();
     if shown.len() < path.len() {

@@ -1,4 +1,5 @@
-//! Where the daemon is: which flag or variable says so, and what it takes to be let in there.
+//! Address of the daemon: the flags and environment variables that name a socket or a URL, with its
+//! credentials.
 
 use std::{ffi::OsString, fmt, path::PathBuf};
 
@@ -10,7 +11,7 @@ use crate::{
     exit_code::{ExitCode, Failure},
 };
 
-/// The variables, each beaten by its flag.
+/// Environment variables. The flag of the same meaning overrides each.
 const SOCKET: &str = "PFS_SOCKET";
 const URL: &str = "PFS_URL";
 const TOKEN: &str = "PFS_TOKEN";
@@ -18,24 +19,24 @@ const TOKEN_FILE: &str = "PFS_TOKEN_FILE";
 const CA_FILE: &str = "PFS_CA_FILE";
 const CLIENT_CERT_FILE: &str = "PFS_CLIENT_CERT_FILE";
 
-/// A socket, a URL, or wherever a daemon is found.
+/// Address of the daemon: a socket, a URL, or a search of the default sockets.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// A socket.
+    /// The path of a Unix socket.
     Socket(PathBuf),
-    /// Nothing names a daemon: it is looked for.
+    /// Neither flag nor variable names a daemon: search the default sockets.
     Lookup(Lookup),
-    /// A URL, with the variables that lead other processes there.
+    /// A URL, with the environment variables that lead child processes to the same daemon.
     Url { endpoint: HttpEndpoint, variables: Vec<(&'static str, OsString)> },
 }
 
 impl Place {
-    /// As the flags want it, else as the environment does.
+    /// Takes the address from the flags, otherwise from the environment.
     pub(crate) fn from_args(global: &GlobalArgs) -> anyhow::Result<Self> {
         Self::choose(global, variable)
     }
 
-    /// As the environment wants it: for processes that were started with
+    /// Takes the address from the environment alone: for child processes that were started with
     /// [`variables`](Self::variables).
     pub(crate) fn from_environment() -> anyhow::Result<Self> {
         Self::choose(&GlobalArgs::default(), variable)
@@ -48,7 +49,8 @@ impl Place {
         let socket = |path: PathBuf| Ok(Self::Socket(path));
         let url = |url: &str| Self::url(url, global, &variable);
         let chosen = match (&global.socket, &global.url) {
-            // On both sides of a command's name, where clap does not see them together.
+            // clap misses this conflict if one flag is before the command's name and the other one
+            // after it.
             (Some(_), Some(_)) => return Err(usage("--socket and --url exclude each other")),
             (Some(path), None) => socket(path.clone()),
             (None, Some(text)) => url(text),
@@ -111,7 +113,7 @@ impl Place {
         Ok(Self::Url { endpoint, variables })
     }
 
-    /// What connects to it.
+    /// Returns the endpoint to connect to.
     pub(crate) fn endpoint(&self) -> Endpoint {
         match self {
             Self::Socket(path) => Endpoint::Unix(path.clone()),
@@ -120,7 +122,7 @@ impl Place {
         }
     }
 
-    /// Whether the daemon is on this machine, as far as can be told.
+    /// Returns true if the daemon is on this machine, as far as can be told.
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Socket(_) | Self::Lookup(_) => true,
@@ -128,7 +130,7 @@ impl Place {
         }
     }
 
-    /// What a process's environment needs that is to find the same daemon.
+    /// Environment variables with which a child process finds the same daemon.
     pub(crate) fn variables(&self) -> Vec<(&'static str, OsString)> {
         match self {
             Self::Socket(path) => vec![(SOCKET, path.clone().into())],
@@ -137,7 +139,7 @@ impl Place {
         }
     }
 
-    /// All variables that could lead it elsewhere.
+    /// All variables that could lead a child process to another daemon.
     pub(crate) const VARIABLES: [&str; 6] =
         [SOCKET, URL, TOKEN, TOKEN_FILE, CA_FILE, CLIENT_CERT_FILE];
 }
@@ -152,9 +154,9 @@ impl fmt::Display for Place {
     }
 }
 
-/// A variable that is set to something.
+/// Reads an environment variable; `None` if it is unset or empty.
 fn variable(name: &str) -> Option<OsString> {
-    // Not clap's affair, which takes a variable that is empty for one that is set.
+    // Not left to clap, which treats an empty variable as set.
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
@@ -221,7 +223,7 @@ mod tests {
         ] {
             assert_eq!(place(line, &[]).unwrap_err().0, ExitCode::Usage, "{line}");
         }
-        // A variable is for all daemons.
+        // Unlike the flag, the variable may be set together with a socket: it is for all daemons.
         assert_eq!(place("--socket /s", &[("PFS_TOKEN_FILE", "/missing")]).unwrap(), "on /s");
     }
 

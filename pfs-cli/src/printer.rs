@@ -1,4 +1,5 @@
-//! All that `pfs` says: lines on standard error, and text on standard output.
+//! Messages on standard error, and text on standard output. Everything that `pfs` says goes through
+//! the [`Printer`].
 
 use std::{
     fmt::Display,
@@ -17,10 +18,10 @@ use crate::{
     output::{Output, OutputError, Stdout},
 };
 
-/// What a table, or a block of stats, begins with.
+/// Style of the header of a table, and of the first line of a block of stats.
 pub(crate) const HEADING: Style = Style::new().bold();
 
-/// How much is said.
+/// Verbosity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Quiet,
@@ -28,18 +29,18 @@ enum Level {
     Verbose,
 }
 
-/// Writes messages so that they do not run into a progress bar or a
-/// [`Screen`](crate::screen::Screen). Clones share the terminal.
+/// Prints messages without disturbing a progress bar or a [`Screen`](crate::screen::Screen). Clones
+/// share the terminal.
 #[derive(Clone, Debug)]
 pub(crate) struct Printer {
     level: Level,
     bars: MultiProgress,
-    /// Lines that wait for the end of a screen, while there is one.
+    /// Messages that wait until a screen is left; `None` while there is no screen.
     held: Arc<Mutex<Option<String>>>,
 }
 
 impl Printer {
-    /// As the global flags want it.
+    /// Takes the verbosity from `--quiet` and `--verbose`.
     pub(crate) fn new(global: &GlobalArgs) -> Self {
         let level = match (global.quiet, global.verbose) {
             (true, _) => Level::Quiet,
@@ -49,22 +50,22 @@ impl Printer {
         Self { level, bars: MultiProgress::new(), held: Arc::default() }
     }
 
-    /// Where progress bars go.
+    /// The progress bars of the terminal.
     pub(crate) fn bars(&self) -> &MultiProgress {
         &self.bars
     }
 
-    /// Keeps messages until they are released.
+    /// Holds messages back until [`release`](Self::release).
     pub(crate) fn hold(&self) {
         self.waiting().get_or_insert_default();
     }
 
-    /// The messages that are kept, each with the end of its line.
+    /// Returns the messages that are held back, each with its newline.
     pub(crate) fn held(&self) -> String {
         self.waiting().clone().unwrap_or_default()
     }
 
-    /// Writes the messages that were kept, and all others from now on.
+    /// Prints the messages that were held back. Later messages are printed at once.
     pub(crate) fn release(&self) {
         if let Some(lines) = self.waiting().take() {
             let _ = io::stderr().lock().write_all(lines.as_bytes());
@@ -75,53 +76,53 @@ impl Printer {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether only errors and losses are said.
+    /// Returns true if only errors and losses are printed.
     pub(crate) fn is_quiet(&self) -> bool {
         self.level == Level::Quiet
     }
 
-    /// What went wrong. Always said.
+    /// Prints an error, at any verbosity.
     pub(crate) fn error(&self, message: impl Display) {
         self.line(AnsiColor::Red, message);
     }
 
-    /// What was lost. Always said.
+    /// Prints a loss of data, at any verbosity.
     pub(crate) fn loss(&self, message: impl Display) {
         self.line(AnsiColor::Yellow, message);
     }
 
-    /// What people want to know and programs do not. Not said with `--quiet`.
+    /// Prints a message for people, except with `--quiet`.
     pub(crate) fn info(&self, message: impl Display) {
         if self.level >= Level::Normal {
             self.line(AnsiColor::Cyan, message);
         }
     }
 
-    /// What is being done. Said with `--verbose`.
+    /// Prints what `pfs` does, with `--verbose`.
     pub(crate) fn verbose(&self, message: impl Display) {
         if self.level >= Level::Verbose {
             self.line(AnsiColor::Cyan, message);
         }
     }
 
-    /// Progress, where it is not a bar. Said because it was asked for, also with `--quiet`.
+    /// Prints a line of progress, also with `--quiet`, because `--progress` asked for it.
     pub(crate) fn progress(&self, message: impl Display) {
         self.line(AnsiColor::Cyan, message);
     }
 
-    /// Prints text on standard output, at once.
+    /// Prints text on standard output, without delay.
     pub(crate) fn print(&self, text: impl AsRef<[u8]>) -> Result<(), OutputError> {
         let mut output = Output::new(Stdout::open()?);
         output.write(text.as_ref())?;
         output.flush()
     }
 
-    /// How a run ends that has this code, apart from what became of its output. A failure that was
-    /// known before outlives an output that takes no more, whose own failure is said here.
+    /// Combines the exit code of a run with the result of its output. An earlier failure takes
+    /// precedence over a failure of the output, which is then only printed.
     ///
     /// # Errors
     ///
-    /// That of the output, where the run was a success.
+    /// The output failed and the run was otherwise a success.
     pub(crate) fn conclude(
         &self,
         code: ExitCode,
@@ -140,22 +141,22 @@ impl Printer {
     fn line(&self, color: AnsiColor, message: impl Display) {
         let colored = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
         let style = if colored { color.on_default().bold() } else { Style::new() };
-        // It may repeat words of a daemon that is not to be trusted.
+        // Escaped below, because it may contain text from a daemon that is not trusted.
         let message = message.to_string();
-        // One write a line, so that lines of several processes do not mix.
+        // One write per line, so that lines of several processes do not mix.
         let line = format!("{style}pfs:{style:#} {}\n", escape(&message));
         if let Some(held) = &mut *self.waiting() {
             held.push_str(&line);
             return;
         }
-        // When standard error is closed, there is nobody to be told.
+        // A failed write is ignored: standard error is closed, so it could not be reported.
         self.bars.suspend(|| {
             let _ = io::stderr().lock().write_all(line.as_bytes());
         });
     }
 }
 
-/// Text for standard output, of which the styles are kept where colors are wanted there.
+/// Removes the styles from text for standard output, unless colors are used there.
 pub(crate) fn styled(text: String) -> String {
     match AutoStream::choice(&io::stdout()) {
         ColorChoice::Never => strip_str(&text).to_string(),

@@ -1,8 +1,8 @@
-//! Another process of this machine: SIGTERM, and waiting for its end.
+//! Stopping another process: SIGTERM, and waiting until it has exited.
 
 use rustix::process::{Pid, Signal};
 
-/// A process that is not a child.
+/// A process that is not a child of this one.
 #[derive(Debug)]
 pub(crate) struct Process {
     #[cfg(target_os = "linux")]
@@ -13,19 +13,20 @@ pub(crate) struct Process {
 
 #[cfg(target_os = "linux")]
 impl Process {
-    /// The process with this id, if there is one. It stays this one, even if its id is used again.
+    /// The process with this id, if there is one. The handle (a pidfd) never refers to a later
+    /// process with the same id.
     pub(crate) fn open(pid: u32) -> Option<Self> {
         let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
         let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
         Some(Self { handle })
     }
 
-    /// Sends it SIGTERM. False if this user may not, or it has ended.
+    /// Sends SIGTERM. Returns false if this user may not, or if the process has exited.
     pub(crate) fn terminate(&self) -> bool {
         rustix::process::pidfd_send_signal(&self.handle, Signal::TERM).is_ok()
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has exited.
     pub(crate) async fn ended(self) {
         use rustix::{
             event::{PollFd, PollFlags, poll},
@@ -33,7 +34,7 @@ impl Process {
         };
         let end =
             move || retry_on_intr(|| poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], None));
-        // Neither fails: there is no time limit, and the thread cannot panic.
+        // Cannot fail: poll has no time limit, and the thread does not panic.
         let _ = tokio::task::spawn_blocking(end).await;
     }
 }
@@ -45,12 +46,12 @@ impl Process {
         Some(Self { pid: Pid::from_raw(i32::try_from(pid).ok()?)? })
     }
 
-    /// Sends it SIGTERM. False if this user may not, or it has ended.
+    /// Sends SIGTERM. Returns false if this user may not, or if the process has exited.
     pub(crate) fn terminate(&self) -> bool {
         rustix::process::kill_process(self.pid, Signal::TERM).is_ok()
     }
 
-    /// Waits until it has ended.
+    /// Polls until the process has exited.
     pub(crate) async fn ended(self) {
         while rustix::process::test_kill_process(self.pid).is_ok() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;

@@ -1,10 +1,10 @@
-//! The command of `pfs write -- COMMAND`: a child process whose standard output is appended.
+//! Child process of `pfs write -- COMMAND`, whose standard output is appended.
 //!
-//! The child has the standard input and standard error of `pfs`, and is in its process group. While
-//! the child runs, SIGINT, SIGTERM and SIGHUP do not end `pfs`: how the child ends tells what
-//! becomes of the stream. SIGTERM and SIGHUP are passed on. So is SIGINT, unless it may have come
-//! from the terminal, which sends it to the whole process group. Once the child has ended, these
-//! signals end `pfs` again.
+//! The child inherits standard input and standard error of `pfs`, and is in its process group.
+//! While the child runs, SIGINT, SIGTERM and SIGHUP do not end `pfs`, because the child's exit
+//! status decides how the stream ends. `pfs` passes SIGTERM and SIGHUP on to the child. It also
+//! passes SIGINT on, unless SIGINT may have come from the terminal, which sends it to the whole
+//! process group. After the child has exited, these signals end `pfs` again.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -29,7 +29,7 @@ use crate::{
     signals::Signals,
 };
 
-/// The exit codes of a shell for a command that cannot be executed, and for one that does not
+/// Exit codes that a shell uses for a command that cannot be executed, and for one that does not
 /// exist.
 const NOT_EXECUTED: u8 = 126;
 const NOT_FOUND: u8 = 127;
@@ -37,28 +37,28 @@ const NOT_FOUND: u8 = 127;
 /// A command that was started.
 #[derive(Debug)]
 pub(crate) struct Started {
-    /// The command itself.
+    /// The command.
     pub(crate) producer: Producer,
     /// The reading end of the pipe that is its standard output.
     pub(crate) output: PipeReader,
-    /// The signals that it does not get any more.
+    /// Signals that arrive after the command has exited.
     pub(crate) interruption: Interruption,
 }
 
-/// A command at work.
+/// A running command.
 #[derive(Debug)]
 pub(crate) struct Producer {
     name: String,
-    /// `None` once it was waited for.
+    /// `None` after [`ended`](Self::ended) has returned.
     ended: Option<oneshot::Receiver<io::Result<ExitStatus>>>,
     terminate: Arc<Notify>,
 }
 
-/// A signal that comes after the end of the command.
+/// The first signal that arrives after the command has exited.
 #[derive(Debug)]
 pub(crate) struct Interruption(oneshot::Receiver<Signal>);
 
-/// How a command ended.
+/// Exit status of a command.
 #[derive(Debug)]
 pub(crate) struct End {
     name: String,
@@ -66,11 +66,11 @@ pub(crate) struct End {
 }
 
 impl Producer {
-    /// Starts a command, the program first. To be called in a runtime.
+    /// Starts a command. The first word is the program. Must be called inside a runtime.
     ///
     /// # Errors
     ///
-    /// The command cannot be started. The failure has the exit code that a shell gives it.
+    /// The command cannot be started. The failure has the exit code that a shell would use.
     pub(crate) fn start(command: &[OsString]) -> Result<Started, Failure> {
         let (program, arguments) = command
             .split_first()
@@ -81,10 +81,10 @@ impl Producer {
             Failure::new(ExitCode::Command(code), format!("cannot start {name}: {error}"))
         };
         let (output, input) = io::pipe().map_err(failed)?;
-        // Before the start: a signal in between is passed on, too.
+        // Caught before the start, so that a signal in between is passed on, too.
         let signals = Signals::catch().map_err(failed)?;
-        // The writing end of the pipe is gone here after this statement: at the end of the child,
-        // the pipe ends.
+        // This statement drops the writing end of the pipe here, so that the pipe ends when the
+        // child exits.
         let child = Command::new(program).args(arguments).stdout(input).spawn().map_err(failed)?;
         let (tell_end, ended) = oneshot::channel();
         let (tell_signal, interruption) = oneshot::channel();
@@ -94,21 +94,21 @@ impl Producer {
         Ok(Started { producer, output, interruption: Interruption(interruption) })
     }
 
-    /// The program's name, as it was given.
+    /// The program's name, as given.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Sends the command SIGTERM, if it has not ended.
+    /// Sends SIGTERM to the command, if it has not exited.
     pub(crate) fn terminate(&self) {
         self.terminate.notify_one();
     }
 
-    /// Waits for the end of the command.
+    /// Waits until the command has exited.
     ///
     /// # Errors
     ///
-    /// The system cannot tell, or the end was told before.
+    /// The system cannot report the exit status, or it was returned before.
     ///
     /// # Cancel safety
     ///
@@ -124,7 +124,7 @@ impl Producer {
 }
 
 impl Interruption {
-    /// Waits for a signal after the end of the command, and tells with which code `pfs` ends by it.
+    /// Waits for a signal after the command has exited, and returns the exit code of `pfs`.
     pub(crate) async fn comes(self) -> ExitCode {
         match self.0.await {
             Ok(signal) => ExitCode::from_signal(signal.as_raw()),
@@ -134,12 +134,12 @@ impl Interruption {
 }
 
 impl End {
-    /// Whether the command did all that it should have done.
+    /// Returns true if the command exited with 0.
     pub(crate) fn is_success(&self) -> bool {
         self.status.success()
     }
 
-    /// The code that a shell has for it.
+    /// Returns the code that a shell would report.
     pub(crate) fn code(&self) -> ExitCode {
         match self.status.code() {
             Some(0) => ExitCode::Success,
@@ -159,7 +159,7 @@ impl fmt::Display for End {
     }
 }
 
-/// Passes signals on until the command has ended; the next signal is for `pfs`.
+/// Passes signals on until the command has exited. The next signal is for `pfs`.
 async fn supervise(
     mut child: Child,
     mut signals: Signals,
@@ -174,19 +174,19 @@ async fn supervise(
             signal = signals.next() => signal,
             () = terminate.notified() => Signal::TERM,
         };
-        // None once it was waited for: its number may be another process's then.
+        // `None` after the child was waited for: another process may have its id then.
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
         if let Some(pid) = pid.filter(|_| signal != Signal::INT || !terminal_signals_us()) {
-            // It may have another user's rights by now, and be out of reach.
+            // Fails if the command has changed its user.
             let _ = kill_process(pid, signal);
         }
     };
-    // The receiver is gone when `pfs` is about to end.
+    // The receiver is gone if `pfs` is about to exit.
     let _ = ended.send(status);
     let _ = interrupted.send(signals.next().await);
 }
 
-/// Whether the terminal sends its signals to this process group, and so to the command.
+/// Returns true if the terminal sends its signals to this process group, and so to the command.
 fn terminal_signals_us() -> bool {
     File::open("/dev/tty")
         .and_then(session::is_in_foreground)

@@ -1,4 +1,5 @@
-//! Progress on standard error: a line that is redrawn on a terminal, a line now and then elsewhere.
+//! Progress on standard error: a line that is redrawn on a terminal; elsewhere, a new line every 2
+//! seconds.
 
 use std::{
     io,
@@ -20,35 +21,35 @@ use crate::{
     terminal,
 };
 
-/// How often the terminal's line is redrawn.
+/// How often the line on a terminal is redrawn.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
-/// How often a line is printed where there is no terminal.
+/// How often a line is printed if standard error is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
-/// What nobody asked for is not shown for runs shorter than this.
+/// Progress that was not asked for is shown only in runs longer than this.
 const MIN_RUN_TIME: Duration = Duration::from_secs(1);
-/// Over which time the rate is smoothed.
+/// Time constant of the smoothed rate.
 const SMOOTHING_SECONDS: f64 = 2.0;
 
-/// What is counted while it runs; drawn by a thread of its own, so that counting costs next to
-/// nothing and a run that waits for its output still shows that it waits.
+/// Counters of a run. A separate thread draws them, so that counting costs next to nothing, and a
+/// run that waits for its output is seen to wait.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Bytes that are done: appended, or delivered.
+    /// Bytes that are done: appended or delivered.
     pub(crate) bytes: AtomicU64,
     /// Bytes that were lost.
     pub(crate) lost: AtomicU64,
-    /// The offset that we are at; for a writer, the bytes that are acknowledged.
+    /// Offset of the reader; for a writer, the acknowledged bytes.
     pub(crate) position: AtomicU64,
-    /// The offset of the live edge; for a writer, the bytes that are sent.
+    /// Offset of the live edge; for a writer, the sent bytes.
     pub(crate) head: AtomicU64,
 }
 
-/// What the third number of the line is called.
+/// Selects the numbers that the line shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Reads: shows lag and losses.
+    /// Shows lag and losses.
     Reader,
-    /// Writes: shows what is not acknowledged yet.
+    /// Shows the unacknowledged bytes.
     Writer,
 }
 
@@ -57,16 +58,16 @@ pub(crate) enum Role {
 pub(crate) enum Style {
     /// Not at all.
     Hidden,
-    /// A line that is redrawn, once this much time has passed. With a time of zero it was asked
-    /// for, and is drawn also in the background.
+    /// A line that is redrawn, after this much time has passed. Zero means that `--progress` was
+    /// given: then it is drawn also in the background.
     Bar(Duration),
-    /// A line now and then.
+    /// A new line every [`LINE_INTERVAL`].
     Lines,
 }
 
 impl Style {
-    /// What people expect: a bar where they look and where it is in nobody's way, else only when
-    /// asked for. `shared` says that another output may be on the terminal.
+    /// Chooses a bar if it was asked for, or if the terminal has no other output. `shared` means
+    /// that another output may be on the terminal.
     pub(crate) fn choose(asked: bool, quiet: bool, shared: bool) -> Self {
         Self::choose_for(terminal::is_drawable(&io::stderr()), asked, quiet, shared)
     }
@@ -81,7 +82,7 @@ impl Style {
     }
 }
 
-/// Shows the counters until it is dropped; the last state stays on the terminal.
+/// Shows the counters until it is dropped. The last state stays on the terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     counters: Arc<Counters>,
@@ -89,7 +90,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Begins.
+    /// Starts the thread that draws, unless the style is hidden.
     pub(crate) fn start(printer: &Printer, style: Style, role: Role) -> Self {
         let counters = Arc::new(Counters::default());
         if style == Style::Hidden {
@@ -97,7 +98,7 @@ impl Progress {
         }
         let (stop, stopped) = mpsc::channel();
         let (shared, printer) = (Arc::clone(&counters), printer.clone());
-        // Where no thread can be had, the work goes on without a bar.
+        // Without a thread, the run continues without progress.
         let drawer = thread::Builder::new()
             .name("progress".to_owned())
             .spawn(move || draw(&printer, style, role, &shared, &stopped))
@@ -105,12 +106,12 @@ impl Progress {
         Self { counters, drawer: drawer.map(|drawer| (stop, drawer)) }
     }
 
-    /// Whether anything is shown, so that stats that cost something are worth getting.
+    /// Returns true if progress is shown. Stats that cost something are only worth getting then.
     pub(crate) fn is_shown(&self) -> bool {
         self.drawer.is_some()
     }
 
-    /// Where to count.
+    /// The counters to update.
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
@@ -153,7 +154,7 @@ fn draw(
         };
         let line = stats.line(role);
         match style {
-            // Nobody asked, and the terminal is another program's now.
+            // Progress was not asked for, and another program now has the terminal.
             Style::Bar(_) if !patience.is_zero() && terminal::is_in_background() => {}
             Style::Bar(_) if elapsed >= patience => {
                 let bar = bar.get_or_insert_with(|| printer.bars().add(new_bar()));
@@ -178,7 +179,7 @@ fn new_bar() -> ProgressBar {
     ProgressBar::new_spinner().with_style(style)
 }
 
-/// What one drawing shows.
+/// The numbers of one line.
 #[derive(Clone, Copy, Debug)]
 struct Stats {
     bytes: u64,
@@ -191,7 +192,7 @@ struct Stats {
 impl Stats {
     fn line(self, role: Role) -> String {
         let Self { bytes, rate: speed, elapsed, lag, lost } = self;
-        // Whole seconds: a last line that says 250ms beside a rate is no help to anybody.
+        // Whole seconds: milliseconds in the last line would be of no use beside a rate.
         let done = format!(
             "{}  {}  {}",
             size(bytes),
@@ -205,7 +206,7 @@ impl Stats {
     }
 }
 
-/// A smoothed rate.
+/// Exponentially smoothed rate.
 #[derive(Debug, Default)]
 struct Meter {
     bytes: u64,

@@ -1,4 +1,4 @@
-//! Whether standard input can be read without waiting, and waiting until it can.
+//! Readiness of standard input: whether a read would block, and waiting until it would not.
 
 use std::{
     io,
@@ -17,26 +17,26 @@ use rustix::{
 };
 use tokio::{net::unix::pipe, sync::Notify};
 
-/// A file that stays in blocking mode, which it shares with other processes.
+/// A file to wait for. It stays in blocking mode, because other processes share the flag.
 #[derive(Debug)]
 pub(crate) enum Readable {
-    /// A pipe, which the event loop watches. Nothing is read through this.
+    /// A pipe, watched by the event loop. Nothing is read through this receiver.
     Pipe(pipe::Receiver),
-    /// A thread waits for what the event loop might not be able to watch. The thread touches no
-    /// byte of it.
+    /// Any other file, which the event loop may be unable to watch. A thread waits for it, and
+    /// reads nothing.
     Thread {
         file: Arc<OwnedFd>,
-        /// Asks the thread to wait; full while it does.
+        /// Asks the thread to wait; full while it waits.
         ask: SyncSender<()>,
         told: Arc<Notify>,
     },
 }
 
 impl Readable {
-    /// For a duplicate of the file's descriptor.
+    /// Takes a duplicate of the file's descriptor.
     pub(crate) fn new(file: OwnedFd) -> io::Result<Self> {
         if FileType::from_raw_mode(fstat(&file)?.st_mode) == FileType::Fifo {
-            // Unchecked: it would be made non-blocking otherwise.
+            // The checked constructor would make the pipe non-blocking.
             pipe::Receiver::from_owned_fd_unchecked(file).map(Self::Pipe)
         } else {
             Self::with_thread(file)
@@ -61,23 +61,28 @@ impl Readable {
         }
     }
 
-    /// Whether a read would give something, an end or an error at once.
+    /// Returns true if a read would return data, the end of the file or an error at once.
     pub(crate) fn now(&self) -> bool {
         is_readable(self.file())
     }
 
-    /// Waits until that may have changed. Cancel safe.
+    /// Waits until the result of [`now`](Self::now) may have changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub(crate) async fn wait(&self) {
         match self {
             Self::Pipe(pipe) => {
-                // Whatever the event loop knows is from before; what comes after this look, it
-                // tells anew.
+                // The readiness that the event loop remembers may be old. A look that finds nothing
+                // clears it, and the event loop reports anything that arrives later.
                 let look =
                     || if self.now() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
                 while pipe.try_io(look).is_err() && pipe.readable().await.is_ok() {}
             }
             Self::Thread { ask, told, .. } => {
-                // Full: it was asked before, by a wait that was given up, and will tell.
+                // If full, an earlier wait that was cancelled has asked already, and the thread
+                // will answer.
                 let _ = ask.try_send(());
                 told.notified().await;
             }
@@ -85,18 +90,18 @@ impl Readable {
     }
 }
 
-/// Whether a read would give something, an end or an error at once.
+/// Returns true if a read would return data, the end of the file or an error at once.
 pub(crate) fn is_readable(file: BorrowedFd<'_>) -> bool {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let look = || poll(&mut [PollFd::from_borrowed_fd(file, PollFlags::IN)], Some(&at_once));
-    // A signal that arrives meanwhile tells nothing about the file. Any other error is for the read
-    // to tell.
+    // Retried after a signal, which says nothing about the file. For any other error returns true,
+    // so that the read reports it.
     !matches!(retry_on_intr(look), Ok(0))
 }
 
 fn run(file: &OwnedFd, asked: &Receiver<()>, told: &Notify) {
     while asked.recv().is_ok() {
-        // Whatever ends the waiting, whoever asked looks for itself.
+        // The result does not matter: the task that asked checks the file itself.
         let _ = poll(&mut [PollFd::new(file, PollFlags::IN)], None);
         told.notify_one();
     }

@@ -1,4 +1,4 @@
-//! What `pfs ls -l`, `pfs stat` and `pfs info` show to people.
+//! Output of `pfs ls -l`, `pfs stat` and `pfs info` for people.
 
 use std::{fmt::Write, time::SystemTime};
 
@@ -15,7 +15,8 @@ use crate::{
     table::{Align, Table, UNKNOWN},
 };
 
-/// The streams of `pfs ls -l`, one a line below a header. Nothing at all if there are none.
+/// Formats the table of `pfs ls -l`: a header and one line per stream. Empty if there are no
+/// streams.
 pub(crate) fn listing(streams: &[StreamSummary], now: SystemTime) -> String {
     if streams.is_empty() {
         return String::new();
@@ -43,7 +44,7 @@ pub(crate) fn listing(streams: &[StreamSummary], now: SystemTime) -> String {
     table.render("")
 }
 
-/// All stats of one stream, in a block that begins with its path.
+/// Formats all stats of a stream, below its path.
 pub(crate) fn stat_block(stream: &StreamStat, now: SystemTime) -> String {
     let mut text = format!("{HEADING}{}{HEADING:#}\n", escape(&stream.path));
     let mut line = |name: &str, value: String| {
@@ -97,7 +98,7 @@ pub(crate) fn stat_block(stream: &StreamStat, now: SystemTime) -> String {
     text
 }
 
-/// The daemon that answered at a place, in a block that begins with that.
+/// Formats the stats of the daemon, below its address.
 pub(crate) fn daemon(info: &DaemonInfo, place: &Place, now: SystemTime) -> String {
     let own = env!("CARGO_PKG_VERSION");
     let version = escape(&info.version);
@@ -181,13 +182,13 @@ fn readers(stream: &StreamStat, now: SystemTime) -> String {
     table.render("    ")
 }
 
-/// Process and user.
+/// Formats the process id and user id of a client.
 fn who(peer: Peer) -> [String; 2] {
     [peer.pid, peer.uid].map(|id| id.map_or_else(|| UNKNOWN.to_owned(), |id| id.to_string()))
 }
 
-/// Who made a stream, as far as that is known: over HTTP nobody vouches for the user, and a process
-/// is only told by who is on this machine.
+/// Formats the creator of a stream, as far as it is known. Over HTTP the user is unknown, because
+/// the system does not vouch for it, and only a client on this machine tells its process id.
 fn by(owner: Peer) -> String {
     match (owner.pid, owner.uid) {
         (Some(pid), Some(uid)) => format!(" by process {pid} of user {uid}"),
@@ -197,7 +198,7 @@ fn by(owner: Peer) -> String {
     }
 }
 
-/// Who holds up the writers, if anybody.
+/// Names the readers that make writers wait, if any.
 fn waited_for(readers: &[ReaderStat]) -> String {
     let blocking: Vec<&ReaderStat> = readers.iter().filter(|reader| reader.blocking).collect();
     let known: Vec<String> =

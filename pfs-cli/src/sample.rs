@@ -1,4 +1,4 @@
-//! Streams to test formatting with.
+//! Sample stats for tests of the output format.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use pfs_proto::{
     DaemonInfo, Peer, ReaderStat, SlowPolicy, State, StreamStat, StreamSummary, WriterStat,
 };
 
-/// When the samples are looked at.
+/// The time at which the samples are shown.
 pub(crate) fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
 }

@@ -1,7 +1,7 @@
-//! A whole terminal to draw on, for `pfs stat --watch`.
+//! Full-screen terminal output for `pfs stat --watch`.
 //!
-//! A terminal has a second page for programs that draw. What was there before is there again when
-//! they leave. Keys come at once, and are not echoed. Every signal that would end or stop `pfs` is
+//! Uses the terminal's alternate screen, so that the previous contents come back when `pfs` leaves
+//! it. Keys are read unbuffered and without echo. Every signal that would end or stop `pfs` is
 //! caught, so that the terminal is restored first.
 
 use std::{
@@ -28,19 +28,20 @@ use crate::{
     signals::{Caught, Signals, catch, one},
 };
 
-/// The second page, no cursor, and no line that goes on in the next one: a terminal may show a
-/// character wider than we think.
+/// Escape sequences: alternate screen, hidden cursor, no line wrap. Lines must not wrap, because a
+/// terminal may show a character wider than `pfs` measures it.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &[u8] = b"\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-/// The window of a terminal that does not know its own: lines and columns.
+/// Window size in lines and columns if the terminal does not know its own.
 const USUAL_WINDOW: (usize, usize) = (24, 80);
 
-/// Control-C and Control-D, where the terminal makes no signal or end of them.
+/// Control-C and Control-D, for a terminal that does not turn them into a signal and an end of
+/// file.
 const INTERRUPT: u8 = 3;
 const END: u8 = 4;
 
-/// Standard output as a screen, which is left at drop.
+/// Standard output as a full screen. Dropping it restores the terminal.
 #[derive(Debug)]
 pub(crate) struct Screen {
     stdout: Stdout,
@@ -56,12 +57,12 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal. What `printer` says is shown below the text, and on the first page when
-    /// the screen is left. To be called in a runtime.
+    /// Takes over the terminal. Messages of `printer` are shown below the text, and printed again
+    /// on the normal screen at the end. Must be called inside a runtime.
     ///
     /// # Errors
     ///
-    /// Standard output cannot be written, or the system lets no signal be caught.
+    /// Standard output cannot be written, or the system does not let `pfs` catch a signal.
     pub(crate) fn open(printer: &Printer) -> Result<Self, OutputError> {
         let mut screen = Self {
             stdout: Stdout::open()?,
@@ -80,22 +81,22 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Shows this text in place of what was there, as much as fits.
+    /// Shows this text in place of the last one, as much as fits.
     ///
     /// # Errors
     ///
-    /// Standard output takes no more.
+    /// Standard output cannot be written.
     pub(crate) fn show(&mut self, text: String) -> Result<(), OutputError> {
         self.text = text;
         self.draw()
     }
 
-    /// Waits until the user has seen enough, or a signal ends `pfs`, and tells with which code.
-    /// Draws anew when the window gets another size.
+    /// Waits until the user quits or a signal ends `pfs`, and returns the exit code. Redraws when
+    /// the window size changes.
     ///
     /// # Errors
     ///
-    /// Standard output takes no more.
+    /// Standard output cannot be written.
     ///
     /// # Cancel safety
     ///
@@ -127,8 +128,8 @@ impl Screen {
     }
 
     fn enter(&mut self) -> Result<(), OutputError> {
-        // First: in the background, this stops the process until the shell has given it the
-        // terminal.
+        // Must come first: in the background, this call stops the process until the shell gives it
+        // the terminal.
         if let Some(keys) = &self.keys {
             keys.come_at_once()?;
         }
@@ -138,7 +139,7 @@ impl Screen {
 
     fn leave(&mut self) {
         if std::mem::take(&mut self.is_entered) {
-            // A terminal that takes nothing any more is as it is.
+            // Ignored: a terminal that cannot be written cannot be restored either.
             let _ = self.stdout.write_all(LEAVE);
             if let Some(keys) = &self.keys {
                 keys.restore();
@@ -146,10 +147,10 @@ impl Screen {
         }
     }
 
-    /// Stops this process, as the signal would have done, until a shell continues it.
+    /// Stops this process, as SIGTSTP would have done, until a shell continues it.
     fn suspend(&mut self) {
-        // Without a shell in its session, it would be stopped for ever, and so the system ignores
-        // the signal there, too.
+        // Without a shell in its session, the process would stay stopped for ever. The kernel
+        // ignores SIGTSTP in that case, too.
         if session::is_shared_with_parent() {
             self.leave();
             let _ = kill_process(getpid(), Signal::STOP);
@@ -164,16 +165,16 @@ impl Drop for Screen {
     }
 }
 
-/// The keys of a terminal on standard input.
+/// Keyboard input from a terminal on standard input.
 #[derive(Debug)]
 struct Keys {
     readable: Readable,
-    /// How the terminal was before.
+    /// Settings of the terminal, to restore at the end.
     saved: Termios,
 }
 
 impl Keys {
-    /// `None` where standard input is no terminal.
+    /// `None` if standard input is not a terminal.
     fn open() -> io::Result<Option<Self>> {
         let stdin = rustix::stdio::stdin();
         if !isatty(stdin) {
@@ -195,8 +196,12 @@ impl Keys {
         let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.saved);
     }
 
-    /// Waits for a key that ends the run, and tells with which code; for ever where there are no
-    /// keys. Cancel safe.
+    /// Waits for a key that ends the run, and returns the exit code. Never returns without a
+    /// keyboard.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     async fn end(keys: Option<&Self>) -> ExitCode {
         let Some(Self { readable, .. }) = keys else { return std::future::pending().await };
         loop {
@@ -215,7 +220,7 @@ impl Keys {
                     }
                 }
                 Err(rustix::io::Errno::INTR) => {}
-                // The terminal is gone, which standard output tells, too.
+                // The terminal is gone. Standard output reports this, too.
                 Ok(_) | Err(_) => return std::future::pending().await,
             }
         }
@@ -229,18 +234,18 @@ fn window(terminal: BorrowedFd<'_>) -> (usize, usize) {
     }
 }
 
-/// What draws a text over what is in a window.
+/// Builds the escape sequences that draw a text over the contents of the window.
 fn frame(text: &str, window: (usize, usize)) -> String {
     let lines = fit(text, window);
-    // Each line is cleared before it is written: behind a full one, the cursor is still on its last
-    // column.
+    // Each line is cleared before it is written. Clearing after a full line would erase its last
+    // character, because the cursor is still on the last column.
     let drawn: Vec<String> = lines.iter().map(|line| format!("\x1b[K{line}")).collect();
     let below = if lines.len() < window.0 { "\r\n\x1b[J" } else { "" };
     format!("\x1b[H{}{below}", drawn.join("\r\n"))
 }
 
-/// The lines of a text that fit, each cut to the width. Where not all do, the last line says how
-/// many are missing.
+/// Returns the lines that fit the window, each cut to its width. If some lines do not fit, the last
+/// line says how many.
 fn fit(text: &str, (rows, columns): (usize, usize)) -> Vec<String> {
     let cut = |line: &str| truncate_str(line, columns, "…").into_owned();
     let lines: Vec<&str> = text.lines().collect();

@@ -1,13 +1,14 @@
-//! Sessions and process groups: who may continue this process, and whom the terminal signals.
+//! Sessions and process groups: whether a shell can continue this process, and whether the terminal
+//! signals it.
 //!
-//! Asked by way of libc: in a PID namespace, the number of a session or a group outside of it is 0,
-//! which `rustix` takes for impossible. A shell that was started with `unshare --pid`, as some
-//! build services do, is in such a session.
+//! Calls libc directly: in a PID namespace, the id of a session or group outside of the namespace
+//! is 0, which `rustix` treats as impossible. A shell that was started with `unshare --pid`, as by
+//! some build services, is in such a session.
 //!
 //! # Safety
 //!
 //! The unsafe system calls in this module take numbers and no pointers, so they touch no memory of
-//! this process, and they only ask.
+//! this process. They only query the system.
 
 use std::{
     io,
@@ -16,7 +17,7 @@ use std::{
 
 use rustix::process::{Pid, getppid};
 
-/// Whether the parent of this process is in its session, as the shell is that can continue it.
+/// Returns true if the parent is in the same session. A shell that can continue this process is.
 pub(crate) fn is_shared_with_parent() -> bool {
     let Some(parent) = getppid() else { return false };
     // SAFETY: see the module's documentation.
@@ -24,14 +25,14 @@ pub(crate) fn is_shared_with_parent() -> bool {
     theirs == ours
 }
 
-/// Whether this process is in the foreground of this terminal, which must be the one of its
-/// session: whether the terminal signals it.
+/// Returns true if this process is in the foreground process group of this terminal, so that the
+/// terminal signals it. The terminal must be the one of its session.
 ///
 /// # Errors
 ///
-/// This is another file, or another session's terminal.
+/// The file is not a terminal, or is the terminal of another session.
 pub(crate) fn is_in_foreground(terminal: impl AsFd) -> io::Result<bool> {
-    // SAFETY: see the module's documentation. The descriptor is borrowed for as long.
+    // SAFETY: see the module's documentation. The descriptor is borrowed during the call.
     let (group, ours) = unsafe { (libc::tcgetpgrp(terminal.as_fd().as_raw_fd()), libc::getpgrp()) };
     if group == -1 { Err(io::Error::last_os_error()) } else { Ok(group == ours) }
 }

@@ -1,11 +1,11 @@
-//! Signals that would end `pfs`, caught where it has something to do first.
+//! Signal handling for commands that must clean up before a signal ends `pfs`.
 
 use std::{future::pending, io};
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The signals that would end `pfs`.
+/// SIGINT, SIGTERM and SIGHUP, which would end `pfs`.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Caught,
@@ -13,11 +13,11 @@ pub(crate) struct Signals {
     hangup: Caught,
 }
 
-/// `None` if it is ignored, as under nohup: it stays ignored.
+/// A caught signal. `None` if this process ignores it, as under nohup: then it stays ignored.
 pub(crate) type Caught = Option<tokio::signal::unix::Signal>;
 
 impl Signals {
-    /// From now on they do not end this process. To be called in a runtime.
+    /// Catches these signals, which no longer end this process. Must be called inside a runtime.
     pub(crate) fn catch() -> io::Result<Self> {
         Ok(Self {
             interrupt: catch(SignalKind::interrupt())?,
@@ -26,7 +26,12 @@ impl Signals {
         })
     }
 
-    /// The next of them, in this order where there are several. Cancel safe.
+    /// Waits for the next signal. If several are pending, returns SIGINT first, then SIGTERM, then
+    /// SIGHUP.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             biased;
@@ -44,7 +49,11 @@ pub(crate) fn catch(kind: SignalKind) -> io::Result<Caught> {
     if ignored() & bit.unwrap_or_default() == 0 { signal(kind).map(Some) } else { Ok(None) }
 }
 
-/// Comes when this signal does; never if it is ignored. Cancel safe.
+/// Waits for this signal; for ever if it is ignored.
+///
+/// # Cancel safety
+///
+/// Cancel safe.
 pub(crate) async fn one(caught: &mut Caught) {
     if let Some(caught) = caught
         && caught.recv().await.is_some()
@@ -54,7 +63,7 @@ pub(crate) async fn one(caught: &mut Caught) {
     pending().await
 }
 
-/// The signals that this process ignores, a bit each. None where the system does not tell.
+/// The signals that this process ignores, as a bit mask. Zero if the system does not tell.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! Sizes as people write and read them: the same syntax as in the daemon's configuration.
+//! Sizes and rates: parsing and formatting. The syntax is that of the daemon's configuration file.
 
 use bytesize::ByteSize;
 use thiserror::Error;
@@ -10,12 +10,12 @@ pub struct SizeError {
     reason: pfs_proto::SizeError,
 }
 
-/// Reads a size of at least one byte: `524288`, `512KB`, `1.5MB`, `6MiB`.
+/// Parses a size of at least one byte: `524288`, `512KB`, `1.5MB`, `6MiB`.
 pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     pfs_proto::parse_size(text).map_err(|reason| SizeError { reason })
 }
 
-/// As [`parse_size`], and zero is a size too.
+/// Like [`parse_size`], but accepts zero.
 pub fn parse_size_or_zero(text: &str) -> Result<u64, SizeError> {
     match pfs_proto::parse_size(text) {
         Err(pfs_proto::SizeError::Zero) => Ok(0),
@@ -23,12 +23,12 @@ pub fn parse_size_or_zero(text: &str) -> Result<u64, SizeError> {
     }
 }
 
-/// A size for people: `512 B`, `1.0 MiB`.
+/// Formats a size: `512 B`, `1.0 MiB`.
 pub fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
-/// A rate for people: `1.0 MiB/s`.
+/// Formats a rate: `1.0 MiB/s`.
 pub fn rate(bytes_per_second: u64) -> String {
     format!("{}/s", size(bytes_per_second))
 }

@@ -1,5 +1,5 @@
-//! The input of `pfs write`, read in a thread of its own, so that a slow producer never keeps
-//! anything else waiting.
+//! Input of `pfs write`. A separate thread reads it, so that a slow producer never delays anything
+//! else.
 
 use std::{
     collections::VecDeque,
@@ -21,31 +21,30 @@ use crate::{
     readable::is_readable,
 };
 
-/// Blocks that may wait to be sent, as long as they take no more than [`MAX_WAITING_BYTES`]
-/// together.
+/// Most blocks that may wait to be sent, within [`MAX_WAITING_BYTES`] in total.
 const MAX_WAITING_BLOCKS: usize = 16;
-/// Memory for waiting blocks; two of them there are in any case.
+/// Most memory for waiting blocks. Two blocks may wait in any case.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
-/// A read of [`read_at_once`], in bytes.
+/// Size of a read in [`read_at_once`], in bytes.
 const SMALL_READ_BYTES: usize = 16 * 1024;
 
-/// Why the input, or its copy, went wrong.
+/// Error of the input or of its copy.
 #[derive(Debug, Error)]
 pub(crate) enum InputError {
-    /// Standard input cannot be read at all.
+    /// Standard input is closed or cannot be read.
     #[error("cannot read standard input")]
     Stdin(#[source] io::Error),
-    /// Reading it did.
+    /// A read failed.
     #[error("cannot read the input")]
     Read(#[source] io::Error),
-    /// The copy of `--tee` did.
+    /// Writing the copy of `--tee` failed.
     #[error(transparent)]
     Tee(OutputError),
 }
 
-/// Checks that standard input can be read if it is the input, and that a copy can be written if
-/// there is to be one: before anything is created for it, appended or closed.
+/// Checks that standard input can be read if it is the input, and that the copy can be written if
+/// there is one. Called before anything is created, appended or closed.
 ///
 /// # Errors
 ///
@@ -60,12 +59,12 @@ pub(crate) fn check(is_input: bool, tee: bool) -> Result<(), InputError> {
     Ok(())
 }
 
-/// What one `read` gave.
+/// The bytes that one `read` returned.
 #[derive(Debug, Clone)]
 pub(crate) struct Block(Arc<Buffer>);
 
-/// Where blocks begin, in bytes of the address: the kernel's buffers begin with a page, and to a
-/// place a few bytes further in its page some processors copy many times slower.
+/// Alignment of blocks in memory, in bytes. The kernel's buffers begin at a page boundary, and some
+/// processors copy many times slower to an address a few bytes past a page boundary.
 const ALIGNMENT: usize = 64;
 
 #[derive(Debug)]
@@ -81,7 +80,7 @@ impl Buffer {
         Self { start: bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT), bytes, len: 0 }
     }
 
-    /// Room for a whole block.
+    /// Returns the space for a whole block.
     fn room(&mut self, size: usize) -> &mut [u8] {
         self.bytes.get_mut(self.start..).and_then(|room| room.get_mut(..size)).unwrap_or_default()
     }
@@ -101,15 +100,15 @@ impl Deref for Block {
 pub(crate) struct Input(mpsc::Receiver<Result<Block, InputError>>);
 
 impl Input {
-    /// The blocks of sources one after the other, of at most `block_size` bytes each, with a copy
-    /// to standard output if `tee`.
+    /// Reads sources one after the other, in blocks of at most `block_size` bytes, and copies them
+    /// to standard output if `tee` is set.
     ///
-    /// When the copy is not read any more, the input ends there.
+    /// The input ends when the reader of the copy is gone.
     pub(crate) fn new(sources: Vec<Source>, block_size: usize, tee: bool) -> io::Result<Self> {
         Self::after(Vec::new(), sources, block_size, tee)
     }
 
-    /// As [`new`](Self::new), behind what was read of the sources before.
+    /// Like [`new`](Self::new), but begins with `held`, which was read from the sources before.
     pub(crate) fn after(
         held: Vec<u8>,
         sources: Vec<Source>,
@@ -129,19 +128,23 @@ impl Input {
         let (sender, receiver) = mpsc::channel(waiting);
         thread::Builder::new().name("stdin".to_owned()).spawn(move || {
             if let Err(error) = read_all(input, copy, block_size, &sender) {
-                // Nobody listens once the stream has failed.
+                // The receiver is gone if the stream has failed.
                 let _ = sender.blocking_send(Err(error));
             }
         })?;
         Ok(Self(receiver))
     }
 
-    /// The next block; `None` at the end. Cancel safe.
+    /// Waits for the next block; `None` at the end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Block, InputError>> {
         self.0.recv().await
     }
 
-    /// The next block, if there is one already.
+    /// Returns the next block if one is ready.
     pub(crate) fn try_next(&mut self) -> Option<Result<Block, InputError>> {
         self.0.try_recv().ok()
     }
@@ -156,7 +159,7 @@ fn read_all<R: Read, W: Write>(
     let mut pool = Pool { block_size, lent: VecDeque::new() };
     loop {
         let mut buffer = pool.take();
-        // Not shared: the pool gives out only what nobody else holds.
+        // Always succeeds: the pool returns only buffers without another holder.
         let Some(empty) = Arc::get_mut(&mut buffer) else { continue };
         empty.len = match input.read(empty.room(block_size)) {
             Ok(0) => return Ok(()),
@@ -165,7 +168,7 @@ fn read_all<R: Read, W: Write>(
             Err(error) => return Err(InputError::Read(error)),
         };
         let block = Block(buffer);
-        // Sent before it is copied: a slow reader of the copy is not to delay the stream.
+        // Sent before it is copied, so that a slow reader of the copy does not delay the stream.
         if sender.blocking_send(Ok(block.clone())).is_err() {
             return Ok(());
         }
@@ -180,14 +183,14 @@ fn read_all<R: Read, W: Write>(
     }
 }
 
-/// Buffers that are used again once they are sent.
+/// Buffer pool: reuses the buffers of blocks that were sent.
 struct Pool {
     block_size: usize,
     lent: VecDeque<Arc<Buffer>>,
 }
 
 impl Pool {
-    /// A buffer that nobody else holds; the channel bounds how many there can be.
+    /// Returns a buffer without another holder. The channel bounds the number of buffers.
     fn take(&mut self) -> Arc<Buffer> {
         match self.lent.front_mut().map(Arc::get_mut) {
             Some(Some(_)) => self.lent.pop_front().unwrap_or_else(|| self.make()),
@@ -200,20 +203,20 @@ impl Pool {
     }
 }
 
-/// Where the input comes from.
+/// One source of the input.
 #[derive(Debug)]
 pub(crate) enum Source {
     /// Standard input.
     Stdin,
     /// The standard output of a command that `pfs` has started.
     Command(PipeReader),
-    /// A file that was named.
+    /// A file named on the command line.
     File(File),
 }
 
-/// Reads sources as far as that needs no waiting, and about `most` bytes at most. Sources that have
-/// come to their end are taken out, so that none is left if this is the whole input. A read that
-/// fails is left to whoever reads on.
+/// Reads what is available without blocking, about `most` bytes at most. Removes sources that are
+/// at their end, so that none is left if this was the whole input. An error of a read is ignored
+/// here; the next read returns it.
 pub(crate) fn read_at_once(sources: &mut Vec<Source>, most: usize) -> Vec<u8> {
     let (mut held, mut block) = (Vec::new(), vec![0; SMALL_READ_BYTES]);
     while let Some(source) = sources.first_mut()
@@ -229,7 +232,7 @@ pub(crate) fn read_at_once(sources: &mut Vec<Source>, most: usize) -> Vec<u8> {
     held
 }
 
-/// Sources that are read one after the other.
+/// Reads sources one after the other.
 struct Sources(VecDeque<Source>);
 
 impl Read for Sources {
@@ -264,9 +267,10 @@ impl Read for Source {
     }
 }
 
-/// File descriptor 0 without a buffer of its own.
+/// File descriptor 0, unbuffered.
 ///
-/// It waits where another process has made the descriptor non-blocking, which both of us share.
+/// If another process has made the descriptor non-blocking, a read waits with poll(2). The flag
+/// stays as it is, because the processes share it.
 #[derive(Debug)]
 struct Stdin;
 
@@ -290,7 +294,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives what it is told to, a piece a call.
+    /// A reader that returns one given piece per call.
     struct Pieces(VecDeque<io::Result<&'static [u8]>>);
 
     impl Pieces {
@@ -370,7 +374,7 @@ mod tests {
         let pieces = Pieces::new([Ok(&b"one"[..]), Ok(b"two"), Ok(b"three"), Ok(b"four")]);
         let (blocks, error) = blocks(Input::read(pieces, Some(copy.clone()), 8).unwrap()).await;
         assert!(error.is_none());
-        // What was read is sent, also that which could not be copied.
+        // Everything that was read is sent, also the piece that could not be copied.
         assert_eq!(blocks, [&b"one"[..], b"two", b"three"]);
         assert_eq!(*copy.0.lock().unwrap(), b"onetwo");
     }

@@ -1,16 +1,16 @@
-//! Columns of text.
+//! Tables of text, aligned by the width that a terminal shows.
 
 use clap::builder::styling::Style;
-/// How a column's cells are set: text left, numbers right.
+/// Alignment of a column: left for text, right for numbers.
 pub(crate) use console::Alignment as Align;
 use console::{measure_text_width, pad_str};
 
 use crate::printer::HEADING;
 
-/// A cell for what is not known.
+/// Cell for an unknown value.
 pub(crate) const UNKNOWN: &str = "-";
 
-/// A header and rows, set in columns that are as wide as their widest cell.
+/// A header and rows. Each column is as wide as its widest cell.
 #[derive(Debug)]
 pub(crate) struct Table {
     columns: Vec<Align>,
@@ -18,19 +18,19 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// A table with a header line and nothing below it.
+    /// A table with this header and no rows.
     pub(crate) fn new(header: &[(&str, Align)]) -> Self {
         let columns = header.iter().map(|(_, align)| *align).collect();
         Self { columns, rows: vec![header.iter().map(|(name, _)| (*name).to_owned()).collect()] }
     }
 
-    /// Adds a row, one cell a column.
+    /// Adds a row, one cell per column.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Sets the columns, each line behind `indent`; no line ends with spaces. A column of which
-    /// nothing is known is left out.
+    /// Formats the table, with `indent` before each line and no spaces at the end of a line. Leaves
+    /// out a column if all its cells are unknown.
     pub(crate) fn render(&self, indent: &str) -> String {
         let width = |column: usize| {
             self.rows

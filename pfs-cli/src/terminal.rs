@@ -1,4 +1,4 @@
-//! What is known of the terminal: whether it can be drawn on, and who else may write to it.
+//! Terminal checks: whether it can be drawn on, and whether other programs may write to it.
 
 use std::{env, io::IsTerminal};
 
@@ -11,13 +11,13 @@ use rustix::{
 
 use crate::session;
 
-/// Whether lines on this file can be drawn over.
+/// Returns true if lines on this file can be redrawn.
 pub(crate) fn is_drawable(file: &impl IsTerminal) -> bool {
     file.is_terminal() && env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// Whether another output may be on the terminal for the sake of this standard descriptor: because
-/// it is a terminal, or because a program at the other end of a pipe prints there, as `grep` in
+/// Returns true if other output may appear on the terminal because of this standard descriptor: it
+/// is a terminal itself, or a program at the other end of a pipe may print there, such as `grep` in
 /// `pfs cat /streamfs/log | grep ERROR`.
 pub(crate) fn is_shared_by(descriptor: impl AsFd) -> bool {
     let Ok(stat) = fstat(&descriptor) else { return false };
@@ -28,8 +28,8 @@ pub(crate) fn is_shared_by(descriptor: impl AsFd) -> bool {
     }
 }
 
-/// Whether this process is in the background of the terminal on its standard error: the terminal is
-/// then another program's.
+/// Returns true if this process is in the background of the terminal on its standard error. The
+/// terminal then belongs to another program.
 pub(crate) fn is_in_background() -> bool {
     session::is_in_foreground(stderr()).is_ok_and(|is_foreground| !is_foreground)
 }

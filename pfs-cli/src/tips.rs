@@ -1,12 +1,12 @@
-//! Tips in usage errors: only those that are close to what was typed.
+//! Suggestions in usage errors: keeps only names that are close to the typed word.
 
 use clap::{
     Error,
     error::{ContextKind, ContextValue},
 };
 
-/// Removes tips that mislead. clap suggests every name with some letters in common (`--follow`:
-/// `--color`), and to pass an unknown flag as a value, which no command of ours takes.
+/// Removes misleading suggestions. clap suggests every name that shares some letters (`--color` for
+/// `--follow`), and suggests to pass an unknown flag as a value, which no command of `pfs` takes.
 pub(crate) fn without_false_ones(mut error: Error) -> Error {
     for (typed, suggested) in [
         (ContextKind::InvalidArg, ContextKind::SuggestedArg),
@@ -27,7 +27,7 @@ pub(crate) fn without_false_ones(mut error: Error) -> Error {
         match kept {
             Some(close) => error.insert(suggested, close),
             None => {
-                // The usage shows the flag that was suggested, as if it had been typed.
+                // The usage line would show the suggested flag as if it had been typed.
                 error.remove(ContextKind::Usage);
                 error.remove(suggested)
             }
@@ -36,7 +36,7 @@ pub(crate) fn without_false_ones(mut error: Error) -> Error {
     if let Some(ContextValue::StyledStrs(tips)) = error.remove(ContextKind::Suggested) {
         let about_other_commands: Vec<_> =
             tips.into_iter().filter(|tip| !tip.to_string().starts_with("to pass '")).collect();
-        // Of an empty list, clap prints an empty line.
+        // For an empty list, clap would print an empty line.
         if !about_other_commands.is_empty() {
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(about_other_commands));
         }
@@ -44,11 +44,10 @@ pub(crate) fn without_false_ones(mut error: Error) -> Error {
     error
 }
 
-/// Words of other programs that are one letter away from a command of ours, which does something
-/// else.
+/// Commands of other programs that are one letter away from a `pfs` command with another meaning.
 const OTHER_WORDS: [&str; 2] = ["start", "top"];
 
-/// Whether one name is a misspelling of another: at most one edit for three characters.
+/// Returns true if one name is a misspelling of the other: at most one edit per three characters.
 fn is_close(typed: &str, name: &str) -> bool {
     let (typed, name) = (typed.trim_start_matches('-'), name.trim_start_matches('-'));
     if OTHER_WORDS.contains(&typed) {

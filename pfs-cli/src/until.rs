@@ -1,4 +1,4 @@
-//! `--until`: when a reader ends by itself.
+//! `--until`: when a reader ends.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use thiserror::Error;
 
 use crate::age::{DurationError, parse_duration};
 
-/// When `pfs cat --stream` ends. The end of a closed stream is always one.
+/// When `pfs cat --stream` ends. It ends at the end of a closed stream in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Until {
-    /// Only when the stream is closed.
+    /// When the stream is closed, and only then.
     #[default]
     Closed,
-    /// When everything is read that was there at the start.
+    /// When everything that was in the stream at the start is read.
     CaughtUp,
     /// When the last writer has finished.
     WritersGone,
-    /// When nothing arrived for this long, counted from attaching too.
+    /// When nothing arrived for this long, also directly after attaching.
     Idle(Duration),
 }
 
 impl Until {
-    /// What the daemon is asked for; `pfs` itself watches for idleness.
+    /// The condition to send to the daemon. `pfs` itself measures idle time.
     pub fn on_the_wire(self) -> pfs_proto::Until {
         match self {
             Self::Closed | Self::Idle(_) => pfs_proto::Until::Closed,
@@ -30,12 +30,12 @@ impl Until {
         }
     }
 
-    /// Whether a stream that does not exist is waited for.
+    /// Whether to wait for a stream that does not exist.
     pub fn waits_for_creation(self) -> bool {
         self != Self::CaughtUp
     }
 
-    /// How long nothing may arrive, if that matters.
+    /// The idle time after which the reader ends, if any.
     pub fn idle(self) -> Option<Duration> {
         match self {
             Self::Idle(duration) => Some(duration),
@@ -44,21 +44,21 @@ impl Until {
     }
 }
 
-/// Why a text is not an end.
+/// Why a text is not a value of `--until`.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum UntilError {
-    /// There is no such end.
+    /// The word is unknown.
     #[error("{0:?} is none of closed, caught-up, writers-gone, idle=DURATION")]
     Unknown(String),
-    /// `idle` needs to know how long.
+    /// `idle` has no duration.
     #[error("idle needs a duration, such as idle=10s")]
     IdleForHowLong,
-    /// The duration is not one.
+    /// The duration is malformed or zero.
     #[error(transparent)]
     Duration(#[from] DurationError),
 }
 
-/// Reads `closed`, `caught-up`, `writers-gone` or `idle=DURATION`.
+/// Parses `closed`, `caught-up`, `writers-gone` or `idle=DURATION`.
 pub fn parse_until(text: &str) -> Result<Until, UntilError> {
     match text {
         "closed" => Ok(Until::Closed),

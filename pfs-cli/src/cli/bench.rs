@@ -1,11 +1,12 @@
-//! What `pfs bench` takes.
+//! Arguments of `pfs bench`.
 
 use clap::{Args, ValueEnum};
 
 use super::Slow;
 use crate::{examples, size::parse_size};
 
-/// What the JSON object means; the names are those of the types in `commands/bench/report.rs`.
+/// Long help of `--json`: the meaning of each field. The field names are those of the types in
+/// `commands/bench/report.rs`.
 const JSON_HELP: &str = "\
 Print one JSON object instead of a table
 
@@ -30,28 +31,28 @@ per_writer: an array with the stats of written for each
 
 per_reader: an array with the stats of delivered for each, and lost_bytes, gaps, end (closed or disconnected), latency_us";
 
-/// What `pfs bench` takes.
+/// Arguments of `pfs bench`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = examples::BENCH)]
 pub struct BenchArgs {
-    /// How many readers
+    /// Number of readers
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub readers: u16,
-    /// How many writers
+    /// Number of writers
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub writers: u16,
     /// Size of each chunk, at least 41 bytes
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
     pub chunk_size: u64,
-    /// How much all writers together append, in whole chunks
+    /// Bytes that all writers together append, in whole chunks
     ///
-    /// The default is 1 GiB, and with --rate what that makes in 10 seconds.
+    /// Default: 1 GiB; with --rate, as much as that rate makes in 10 seconds.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub size: Option<u64>,
-    /// How bytes get to the daemon and from there to readers
+    /// Transport between the daemon and its clients
     ///
-    /// Without it, memory is shared wherever it can be, and the report says which it was. With
-    /// --url it is http.
+    /// Default: http with --url, otherwise shm for each process that can share memory and unix for
+    /// the others. The report says which was used.
     #[arg(long, value_name = "WAY")]
     pub transport: Option<Transport>,
     /// What to do when a reader cannot keep up
@@ -59,23 +60,22 @@ pub struct BenchArgs {
     /// With block, the stats are those of the slowest reader, and nothing is lost.
     #[arg(long, value_name = "POLICY", default_value = "block")]
     pub slow: Slow,
-    /// Append so many chunks a second, all writers together, and report how long they take
+    /// Append this many chunks per second, all writers together, and report their latency
     ///
-    /// The time that is reported is that from just before a chunk is appended until a reader has
-    /// it.
+    /// The latency is the time from just before a chunk is appended until a reader has it.
     #[arg(long, value_name = "CHUNKS_PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
-    /// As JSON.
+    /// JSON output. The help is in the attribute.
     #[arg(long, help = "Print one JSON object instead of a table", long_help = JSON_HELP)]
     pub json: bool,
 }
 
-/// How bytes get to the daemon and from there to readers.
+/// Transport between the daemon and its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
-    /// Through memory that is shared with the daemon; an error if there cannot be any
+    /// Through memory shared with the daemon; an error if sharing is impossible
     Shm,
-    /// Over connections to its socket
+    /// Over connections to the daemon's Unix socket
     Unix,
     /// Over HTTP, with --url
     Http,
