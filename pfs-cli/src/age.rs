@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_in_the_future_is_no_time_ago() {
+    fn a_time_in_the_future_has_age_zero() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         assert_eq!(since(now + Duration::from_secs(5), now), Duration::ZERO);
     }

@@ -478,7 +478,7 @@ pub enum ColorWhen {
     /// On a terminal
     #[default]
     Auto,
-    /// In any case
+    /// Always
     Always,
     /// Never
     Never,

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_does_not_start_is_none() {
+    fn a_daemon_that_does_not_start_exits_with_the_code_of_the_cause() {
         let gone = |source| StartError::Gone { socket: "/s".into(), source };
         let refused = ConnectError::Refused { code: ErrorCode::Limit, message: String::new() };
         for (error, code) in [
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_is_gone_is_one_whatever_was_being_done() {
+    fn a_lost_daemon_exits_as_no_daemon_in_every_operation() {
         let no_daemon = ConnectError::NoDaemon { path: "/run/pfsd.sock".into(), source: lost() };
         let errors: [anyhow::Error; 5] = [
             RequestError::Connect(no_daemon).into(),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_daemon_refuses_a_reader_or_writer_ends_with_the_code_of_its_reason() {
+    fn a_refused_reader_or_writer_exits_with_the_code_of_the_reason() {
         for (code, exit) in
             [(ErrorCode::BadOption, ExitCode::Usage), (ErrorCode::Limit, ExitCode::Failure)]
         {
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_about_an_error_does_not_change_its_code() {
+    fn context_of_an_error_does_not_change_its_code() {
         let error = anyhow::Error::new(told(ErrorCode::NoSuchStream))
             .context("cannot show it")
             .context("again");

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_that_nobody_reads_is_closed() {
+    fn a_pipe_without_a_reader_is_closed() {
         let (reading, writing) = io::pipe().unwrap();
         drop(reading);
         let error = wait_for_hangup(writing.as_fd());

@@ -66,7 +66,7 @@ mod tests {
     use crate::sample;
 
     #[test]
-    fn a_listed_stream_has_stable_names() {
+    fn the_json_of_a_listed_stream_has_stable_names() {
         let lines: String = sample::summaries()
             .iter()
             .map(|stream| line(&Summary::from(stream)).unwrap())
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_s_stats_have_stable_names() {
+    fn the_json_stats_of_a_daemon_have_stable_names() {
         let place = Place::Socket("/run/pfs/pfsd.sock".into());
         let own = env!("CARGO_PKG_VERSION");
         assert_eq!(
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_s_stats_have_stable_names() {
+    fn the_json_stats_of_a_stream_have_stable_names() {
         assert_eq!(
             line(&Stat::from(&sample::stat())).unwrap(),
             concat!(

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_named_with_its_place_and_length() {
+    fn the_error_for_a_line_that_is_too_long_has_its_offset_and_length() {
         let error = chunks(4, &["ok\n", "123", "45\n"]).unwrap_err();
         assert_eq!(error, LineTooLong { offset: 3, length: 6, complete: true, max: 4 });
         let error = chunks(4, &["ok\n", "123", "45"]).unwrap_err();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_a_line_that_is_too_long_is_cut_as_ever() {
+    fn lines_before_one_that_is_too_long_are_cut_as_usual() {
         let mut cutter = LineCutter::new(4);
         let mut block = &b"ok\n"[..];
         assert_eq!(cutter.cut(&mut block), Ok(Some(&b"ok\n"[..])));

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_piece_follows_what_came_before_it() {
+    fn a_large_piece_is_written_after_earlier_pieces() {
         let mut output = Output::new(Writes::default());
         let large = vec![7; LARGE_WRITE_BYTES];
         output.write(b"before").unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_told_from_a_failure() {
+    fn a_closed_pipe_is_distinguished_from_a_failure() {
         let mut closed = Output::new(Broken(io::ErrorKind::BrokenPipe));
         assert!(matches!(closed.write(&vec![0; LARGE_WRITE_BYTES]), Err(OutputError::Closed)));
         let mut full = Output::new(Broken(io::ErrorKind::StorageFull));

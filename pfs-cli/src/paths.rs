@@ -80,13 +80,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_path_is_not_repeated_at_length() {
+    fn a_long_path_is_truncated_in_the_error() {
         assert_eq!(quoted(&"x".repeat(10_000)), format!("\"{}…\"", "x".repeat(SHOWN)));
         assert_eq!(quoted("/streamfs/späße"), "\"/streamfs/späße\"");
     }
 
     #[test]
-    fn a_path_without_its_mount_is_named_with_it() {
+    fn a_path_without_its_mount_gets_a_suggestion_with_it() {
         for (path, meant) in [
             ("x", Some("/streamfs/x")),
             ("lab/cam", Some("/streamfs/lab/cam")),

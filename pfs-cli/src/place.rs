@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn two_places_at_once_are_wrong_usage() {
+    fn a_socket_and_a_url_together_are_wrong_usage() {
         let (code, message) =
             place("", &[("PFS_SOCKET", "/s"), ("PFS_URL", "http://h")]).unwrap_err();
         assert_eq!(code, ExitCode::Usage);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_lead_to_the_same_place() {
+    fn the_environment_variables_lead_to_the_same_daemon() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("token");
         fs::write(&file, "secret").unwrap();

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_that_is_known_outlives_whatever_becomes_of_the_output() {
+    fn an_earlier_failure_takes_precedence_over_a_failed_output() {
         let printer = Printer::new(&GlobalArgs::default());
         let full = || OutputError::Failed(io::ErrorKind::StorageFull.into());
         let known =

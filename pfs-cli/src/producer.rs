@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_has_the_code_that_a_shell_gives_it() {
+    fn a_command_has_the_exit_code_that_a_shell_reports() {
         for (status, code, says) in [
             (3 << 8, 3, "make ended with 3"),
             (255 << 8, 255, "make ended with 255"),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_that_cannot_be_started_is_told_from_one_that_does_not_exist() {
+    async fn a_missing_command_exits_with_127_and_one_that_cannot_be_executed_with_126() {
         for (command, code) in [("/nowhere/at/all", 127), ("/", 126)] {
             let failure = Producer::start(&[command.into()]).unwrap_err();
             assert!(

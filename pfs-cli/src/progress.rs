@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_is_shown_where_people_expect_one() {
+    fn an_unrequested_bar_needs_a_terminal_without_other_output() {
         assert_eq!(Style::choose_for(true, false, false, false), Style::Bar(MIN_RUN_TIME));
         assert_eq!(Style::choose_for(true, false, true, false), Style::Hidden);
         assert_eq!(Style::choose_for(true, false, false, true), Style::Hidden);
@@ -248,13 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn progress_that_was_asked_for_is_never_nothing() {
+    fn requested_progress_is_always_shown() {
         assert_eq!(Style::choose_for(true, true, true, true), Style::Bar(Duration::ZERO));
         assert_eq!(Style::choose_for(false, true, true, true), Style::Lines);
     }
 
     #[test]
-    fn a_line_tells_bytes_rate_time_and_what_is_behind() {
+    fn a_progress_line_shows_bytes_rate_time_and_lag() {
         let stats = Stats {
             bytes: 3 * 1024 * 1024,
             rate: 1024 * 1024,

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_pipe_is_readable_when_something_is_in_it_and_at_its_end() {
+    async fn a_pipe_is_readable_when_it_holds_data_and_at_its_end() {
         let (input, output) = io::pipe().unwrap();
         let readable = Readable::new(input.into()).unwrap();
         assert!(matches!(readable, Readable::Pipe(_)));

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_listing_has_a_header_and_a_line_a_stream() {
+    fn a_long_listing_has_a_header_and_a_line_per_stream() {
         assert_eq!(
             strip_str(&listing(&sample::summaries(), sample::now())).to_string(),
             "\
@@ -236,7 +236,7 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
     }
 
     #[test]
-    fn the_stats_of_a_stream_show_who_is_waited_for() {
+    fn the_stats_of_a_stream_show_the_reader_that_writers_wait_for() {
         assert_eq!(
             shown(&sample::stat()),
             "\
@@ -264,7 +264,7 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
     }
 
     #[test]
-    fn a_daemon_is_shown_with_its_limits_and_with_our_version_where_that_is_another_one() {
+    fn a_daemon_is_shown_with_its_limits_and_our_version_if_it_differs() {
         let place = Place::Socket("/run/pfs/pfsd.sock".into());
         let shown = daemon(&sample::info(), &place, sample::now());
         let own = env!("CARGO_PKG_VERSION");
@@ -288,7 +288,7 @@ pfsd on /run/pfs/pfsd.sock
     }
 
     #[test]
-    fn what_is_not_known_of_those_who_came_over_http_is_left_out() {
+    fn unknown_ids_of_http_clients_are_left_out() {
         let mut stat = sample::stat();
         stat.owner = Peer { pid: Some(4711), uid: None };
         let first = &mut stat.readers[0];

@@ -265,13 +265,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_that_fits_is_shown_as_it_is() {
+    fn a_text_that_fits_is_shown_unchanged() {
         assert_eq!(fit("one\n\nthree\n", (3, 5)), ["one", "", "three"]);
         assert_eq!(fit("", (3, 5)), Vec::<String>::new());
     }
 
     #[test]
-    fn what_does_not_fit_is_cut_and_counted() {
+    fn text_that_does_not_fit_is_cut_and_missing_lines_are_counted() {
         assert_eq!(fit("1\n2\n3\n4\n", (3, 80)), ["1", "2", "2 more lines do not fit this window"]);
         assert_eq!(fit("1\n2\n", (1, 80)), ["2 more lines do not fit this window"]);
         assert_eq!(fit("1\n2\n", (1, 6)), ["2 mor…"]);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_cut_by_what_it_shows_and_keeps_the_end_of_its_style() {
+    fn a_line_is_cut_by_its_displayed_width_and_keeps_the_end_of_its_style() {
         for line in [
             "監視カメラ",
             "e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}",

@@ -17,7 +17,7 @@ use std::{
 
 use rustix::process::{Pid, getppid};
 
-/// Returns true if the parent is in the same session. A shell that can continue this process is.
+/// Returns true if the parent is in the same session, like a shell that can continue this process.
 pub(crate) fn is_shared_with_parent() -> bool {
     let Some(parent) = getppid() else { return false };
     // SAFETY: see the module's documentation.

@@ -38,13 +38,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_a_size_is_refused_with_the_reason_and_with_examples_of_what_is_one() {
+    fn a_malformed_size_is_refused_with_the_reason_and_examples() {
         let refused = parse_size("12 parsecs").unwrap_err().to_string();
         assert!(refused.contains("unit is not known") && refused.contains("1.5MB"), "{refused}");
     }
 
     #[test]
-    fn zero_is_refused_where_nothing_can_be_that_small() {
+    fn a_size_of_zero_is_refused_except_where_it_is_allowed() {
         assert_eq!(parse_size("0KB").unwrap_err().reason, pfs_proto::SizeError::Zero);
         assert_eq!(parse_size_or_zero("0KB"), Ok(0));
         assert_eq!(parse_size_or_zero("7B"), Ok(7));

@@ -342,21 +342,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_read_is_a_block_whatever_its_size() {
+    async fn every_read_becomes_one_block_of_any_size() {
         let pieces = Pieces::new([Ok(&b"one"[..]), Ok(b"2"), Ok(b"three")]);
         let input = Input::read(pieces, None::<Stdout>, 8).unwrap();
         assert_eq!(blocks(input).await.0, [&b"one"[..], b"2", b"three"]);
     }
 
     #[tokio::test]
-    async fn blocks_stay_as_they_are_while_more_is_read() {
+    async fn blocks_stay_unchanged_while_more_is_read() {
         let text = "0123456789".repeat(100);
         let input = Input::read(io::Cursor::new(text.clone()), None::<Stdout>, 3).unwrap();
         assert_eq!(blocks(input).await.0.concat(), text.as_bytes());
     }
 
     #[tokio::test]
-    async fn an_error_follows_what_came_before_it() {
+    async fn an_error_comes_after_the_blocks_read_before_it() {
         let pieces = Pieces::new([
             Ok(&b"one"[..]),
             Err(io::ErrorKind::Interrupted.into()),
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_that_nobody_reads_any_more_ends_the_input() {
+    async fn the_input_ends_when_the_reader_of_the_copy_is_gone() {
         let copy = Copy::default();
         let pieces = Pieces::new([Ok(&b"one"[..]), Ok(b"two"), Ok(b"three"), Ok(b"four")]);
         let (blocks, error) = blocks(Input::read(pieces, Some(copy.clone()), 8).unwrap()).await;
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_has_all_its_room_and_begins_with_a_cache_line() {
+    fn a_block_has_its_full_size_and_is_aligned_to_a_cache_line() {
         for size in [1, 63, 4096, 65_536, 1_000_000] {
             let mut buffer = Buffer::new(size);
             assert_eq!(
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_is_used_again_when_its_block_is_gone() {
+    fn a_buffer_is_reused_after_its_block_is_dropped() {
         let mut pool = Pool { block_size: 4, lent: VecDeque::new() };
         let first = pool.take();
         let address = first.bytes.as_ptr();

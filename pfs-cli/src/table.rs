@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_that_a_terminal_shows_two_columns_wide_or_on_top_of_others_count_so() {
+    fn wide_and_combining_characters_count_as_displayed() {
         let mut table = Table::new(&[("NAME", Align::Left), ("SIZE", Align::Right)]);
         table.row(["監視カメラ", "1"].map(String::from));
         table.row(["e\u{301}te\u{301}", "22"].map(String::from));
@@ -106,7 +106,7 @@ e\u{301}te\u{301}           22
     }
 
     #[test]
-    fn a_column_is_left_out_only_if_nothing_of_it_is_known() {
+    fn a_column_is_left_out_only_if_all_its_cells_are_unknown() {
         let mut table =
             Table::new(&[("PID", Align::Right), ("UID", Align::Right), ("LAG", Align::Right)]);
         assert_eq!(strip_str(&table.render("")).to_string(), "PID  UID  LAG\n");

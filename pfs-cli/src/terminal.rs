@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_file_that_no_program_reads_leaves_the_terminal_to_us() {
+    fn pipes_and_sockets_share_the_terminal_and_files_do_not() {
         for path in ["Cargo.toml", "/dev/null"] {
             assert!(!is_shared_by(File::open(path).unwrap()), "{path}");
         }

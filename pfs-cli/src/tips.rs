@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelling_is_named_right() {
+    fn a_misspelling_gets_a_suggestion() {
         for (line, tip) in [
             ("pfs wrtie /streamfs/x", "'write'"),
             ("pfs cat --strem /streamfs/x", "'--stream'"),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn no_tip_leads_to_something_else() {
+    fn unrelated_words_get_no_suggestion() {
         for line in [
             "pfs ls --follow",
             "pfs cat -n 10 /streamfs/x",

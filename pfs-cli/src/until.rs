@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_end_is_read() {
+    fn every_value_of_until_is_parsed() {
         assert_eq!(parse_until("closed"), Ok(Until::Closed));
         assert_eq!(parse_until("caught-up"), Ok(Until::CaughtUp));
         assert_eq!(parse_until("writers-gone"), Ok(Until::WritersGone));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn any_other_value_of_until_is_refused() {
         assert_eq!(parse_until("idle"), Err(UntilError::IdleForHowLong));
         assert_eq!(parse_until("idle="), Err(UntilError::IdleForHowLong));
         assert_eq!(parse_until("idle=0s"), Err(UntilError::Duration(DurationError::Zero)));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_reader_that_wants_what_is_there_does_not_wait_for_a_stream() {
+    fn only_caught_up_does_not_wait_for_a_missing_stream() {
         assert!(!Until::CaughtUp.waits_for_creation());
         assert!(Until::Closed.waits_for_creation());
         assert!(Until::Idle(Duration::from_secs(1)).waits_for_creation());

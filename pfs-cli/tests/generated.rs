@@ -1,8 +1,8 @@
-//! The manual and the completions are what the command line's definitions say.
+//! The man pages and completions in the repository match the command-line definitions.
 //!
-//! `PFS_REGENERATE=1 cargo test -p pfs-cli --test generated` writes them anew.
+//! `PFS_REGENERATE=1 cargo test -p pfs-cli --test generated` generates them again.
 
-// Clippy knows tests by their attribute, and these helpers have none.
+// Clippy recognizes tests by their attribute, which these helpers lack.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -23,7 +23,7 @@ fn checked_in(directory: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory)
 }
 
-/// Compares the files of a directory with what they should be, or writes them.
+/// Compares the files of a directory with the generated ones, or writes them.
 fn compare(directory: &str, files: &BTreeMap<String, Vec<u8>>) {
     let directory = checked_in(directory);
     if std::env::var_os("PFS_REGENERATE").is_some_and(|value| value == "1") {
@@ -45,17 +45,17 @@ fn compare(directory: &str, files: &BTreeMap<String, Vec<u8>>) {
 }
 
 #[test]
-fn the_manual_is_true() {
+fn the_man_pages_match_the_definitions() {
     let mut pfs = Cli::command();
     pfs.build();
-    // It prints these very pages.
+    // `pfs help` prints these pages, so it has no page of its own.
     let pfs = pfs.mut_subcommand("help", |help| help.hide(true));
     let mut pages = BTreeMap::from([("pfs.1".to_owned(), page(&pfs))]);
     for command in pfs.get_subcommands().filter(|command| command.get_name() != "help") {
         let page = page(&command.clone());
         pages.insert(format!("pfs-{}.1", command.get_name()), page);
     }
-    // A page of a command that is gone would stay for ever.
+    // Without this check, the page of a removed command would stay for ever.
     for entry in fs::read_dir(checked_in("man")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(
@@ -67,7 +67,7 @@ fn the_manual_is_true() {
 }
 
 #[test]
-fn the_completions_are_true() {
+fn the_completions_match_the_definitions() {
     let mut files = BTreeMap::new();
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let mut script = Vec::new();
@@ -82,7 +82,7 @@ fn the_completions_are_true() {
     compare("completions", &files);
 }
 
-/// One page, in the order in which people look for things.
+/// Generates one page, with the sections in the order in which readers look for them.
 fn page(command: &Command) -> Vec<u8> {
     let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let man =
@@ -102,8 +102,8 @@ fn page(command: &Command) -> Vec<u8> {
     page
 }
 
-/// What can be given, with the names of the values. What holds everywhere is left to the options'
-/// section.
+/// Generates the synopsis: flags and arguments with the names of their values. Global options are
+/// left to the section on options.
 fn synopsis(command: &Command) -> Roff {
     let mut line = vec![bold(command.get_bin_name().unwrap_or("pfs"))];
     let value = |argument: &Arg| {
@@ -146,7 +146,7 @@ fn synopsis(command: &Command) -> Roff {
         line.extend([roman(" "), italic("COMMAND"), roman(" ...")]);
     }
     let mut section = Roff::new();
-    // A flag that is broken in two by a hyphen looks like another flag.
+    // No hyphenation: a flag that is broken by a hyphen looks like another flag.
     section.control("SH", ["SYNOPSIS"]).control("nh", []).control("ad", ["l"]).text(line);
     section.control("hy", []).control("ad", ["b"]);
     section
@@ -175,7 +175,8 @@ fn environment() -> Roff {
     section
 }
 
-/// The help's examples: a line at two blanks is a command, one at six explains it.
+/// Formats the examples of the help: a line indented by two spaces is a command, one indented by
+/// six explains it.
 fn example_lines(examples: &str) -> Roff {
     let mut section = Roff::new();
     section.control("SH", ["EXAMPLES"]);

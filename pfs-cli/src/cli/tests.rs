@@ -1,4 +1,4 @@
-//! What the command line takes and what it refuses.
+//! Tests of the command line: what is accepted, and what is refused.
 
 use clap::{CommandFactory, error::ErrorKind};
 
@@ -8,7 +8,7 @@ fn parse(line: &str) -> Result<Command, clap::Error> {
     Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
 }
 
-/// The whole message of a refused line, which has to end with 2.
+/// Returns the message of a refused command line, and checks that the exit code is 2.
 fn refused(line: &str) -> String {
     let error = parse(line).unwrap_err();
     assert_eq!(error.exit_code(), 2, "{line}");
@@ -24,12 +24,12 @@ fn cat(line: &str) -> CatArgs {
 }
 
 #[test]
-fn the_definitions_are_sound() {
+fn the_command_definitions_are_valid() {
     Cli::command().debug_assert();
 }
 
 #[test]
-fn stream_is_a_flag_and_the_path_stands_by_itself() {
+fn stream_is_a_flag_and_the_path_a_separate_argument() {
     for line in ["pfs write --stream /streamfs/cam", "pfs write /streamfs/cam --stream"] {
         match parse(line) {
             Ok(Command::Write(args)) => {
@@ -64,7 +64,7 @@ fn a_reader_starts_at_the_oldest_chunk_unless_told_otherwise() {
 }
 
 #[test]
-fn two_places_to_start_at_exclude_each_other() {
+fn start_positions_exclude_each_other() {
     let starts = ["--new", "--tail 1MB", "--since 10s", "--offset 5"];
     for (at, one) in starts.iter().enumerate() {
         for other in &starts[at + 1..] {
@@ -93,14 +93,14 @@ fn flags_about_streams_imply_stream() {
 }
 
 #[test]
-fn what_only_makes_sense_with_stream_needs_it() {
+fn flags_that_depend_on_stream_require_it() {
     for line in ["pfs cat --progress /streamfs/cam", "pfs write --chunk-size 1KB /streamfs/cam"] {
         assert!(refused(line).contains("--stream"), "{line}");
     }
 }
 
 #[test]
-fn words_that_other_programs_use_are_understood() {
+fn names_from_other_programs_are_accepted() {
     for word in ["read", "get", "sub", "tail"] {
         assert_eq!(
             cat(&format!("pfs {word} --stream /streamfs/cam")).path.as_str(),
@@ -120,7 +120,7 @@ fn words_that_other_programs_use_are_understood() {
 }
 
 #[test]
-fn what_is_written_is_files_or_the_output_of_a_command() {
+fn the_input_is_files_or_the_output_of_a_command() {
     let write = |line: &str| match parse(line) {
         Ok(Command::Write(args)) => (args.files, args.command),
         other => panic!("{line}: {other:?}"),
@@ -131,7 +131,7 @@ fn what_is_written_is_files_or_the_output_of_a_command() {
 }
 
 #[test]
-fn lines_means_stream_mode_too() {
+fn lines_implies_stream_mode() {
     for line in [
         "pfs write --lines /s/a",
         "pfs write --lines --chunk-size 1KB /s/a",
@@ -202,7 +202,7 @@ fn bad_values_are_refused() {
 }
 
 #[test]
-fn color_holds_wherever_it_is_given_also_on_a_line_that_is_wrong() {
+fn color_is_found_anywhere_even_on_an_invalid_command_line() {
     for (line, choice) in [
         ("pfs", ColorChoice::Auto),
         ("pfs --color always --help", ColorChoice::Always),
@@ -219,7 +219,7 @@ fn color_holds_wherever_it_is_given_also_on_a_line_that_is_wrong() {
 }
 
 #[test]
-fn every_command_and_every_flag_explains_itself() {
+fn every_command_and_every_flag_has_help() {
     let mut pfs = Cli::command();
     pfs.build();
     for command in pfs.get_subcommands().filter(|command| command.get_name() != "help") {

@@ -1,9 +1,9 @@
-//! `pfs close`.
+//! `pfs close`: closes streams.
 
 use super::{Context, Failures};
 use crate::{cli::CloseArgs, exit_code::ExitCode};
 
-/// Closes streams, each of those that can be.
+/// Closes streams. A failure does not stop the closing of the others.
 pub(super) async fn run(context: &Context, args: CloseArgs) -> anyhow::Result<ExitCode> {
     let client = context.daemon.connect().await?;
     let mut failures = Failures::default();

@@ -1,4 +1,4 @@
-//! `pfs create`.
+//! `pfs create`: creates a stream.
 
 use humantime::format_duration;
 use pfs_proto::{CreateOptions, IfExists, StreamStat};
@@ -6,7 +6,8 @@ use pfs_proto::{CreateOptions, IfExists, StreamStat};
 use super::Context;
 use crate::{cli::CreateArgs, exit_code::ExitCode, size::size};
 
-/// Creates a stream.
+/// Creates a stream. With `--exist-ok`, prints the differences between the request and an existing
+/// stream.
 pub(super) async fn run(context: &Context, args: CreateArgs) -> anyhow::Result<ExitCode> {
     let CreateArgs {
         path,
@@ -50,7 +51,7 @@ pub(super) async fn run(context: &Context, args: CreateArgs) -> anyhow::Result<E
     Ok(ExitCode::Success)
 }
 
-/// What is other than was asked for.
+/// Lists the settings that were requested and differ.
 fn differences(asked: &CreateOptions, stat: &StreamStat) -> Vec<String> {
     let mut found = Vec::new();
     for (name, asked, is) in [
@@ -84,7 +85,7 @@ mod tests {
     use crate::sample;
 
     #[test]
-    fn only_what_was_asked_for_and_is_otherwise_is_a_difference() {
+    fn only_a_requested_setting_that_differs_is_a_difference() {
         let stat = sample::stat();
         assert_eq!(differences(&CreateOptions::default(), &stat), [""; 0]);
         let same = CreateOptions {

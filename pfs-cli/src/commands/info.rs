@@ -1,11 +1,11 @@
-//! `pfs info`.
+//! `pfs info`: shows the daemon.
 
 use std::time::SystemTime;
 
 use super::Context;
 use crate::{cli::InfoArgs, exit_code::ExitCode, json, report};
 
-/// Shows the daemon.
+/// Prints the stats of the daemon.
 pub(super) async fn run(context: &Context, args: InfoArgs) -> anyhow::Result<ExitCode> {
     let mut operator = context.daemon.operator().await?;
     let place = context.daemon.place();

@@ -1,4 +1,4 @@
-//! `pfs ls`.
+//! `pfs ls`: lists streams.
 
 use std::time::SystemTime;
 
@@ -8,7 +8,7 @@ use pfs_proto::{StreamSummary, escape};
 use super::{Context, Failures};
 use crate::{cli::LsArgs, exit_code::ExitCode, json, printer::styled, report};
 
-/// Lists streams.
+/// Prints the streams at or below the paths, sorted, each once.
 pub(super) async fn run(context: &Context, args: LsArgs) -> anyhow::Result<ExitCode> {
     let client = context.daemon.connect().await?;
     let mut failures = Failures::default();
@@ -29,8 +29,8 @@ pub(super) async fn run(context: &Context, args: LsArgs) -> anyhow::Result<ExitC
     context.printer.conclude(failures.code(), printed)
 }
 
-/// The daemon has it as `ls` does: a mount may be empty, a name below it that nothing has is an
-/// error.
+/// Lists the streams at or below a path. As with `ls`, an empty mount is fine, and a path below it
+/// that does not exist is an error.
 async fn list(
     context: &Context,
     client: &Client,
@@ -59,7 +59,7 @@ mod tests {
     use crate::sample;
 
     #[test]
-    fn plain_output_is_a_path_a_line() {
+    fn plain_output_is_one_path_per_line() {
         let args = LsArgs { paths: Vec::new(), long: false, json: false, null: false };
         assert_eq!(
             render(&sample::summaries(), &args).unwrap(),

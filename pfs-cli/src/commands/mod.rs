@@ -1,4 +1,4 @@
-//! The commands, a file each.
+//! The commands, one file each.
 
 pub(crate) mod bench;
 mod cat;
@@ -23,13 +23,14 @@ use crate::{
     printer::Printer,
 };
 
-/// Several paths are gone through to the end; the first failure is the run's.
+/// Exit code of a command with several paths. All paths are tried; the first failure determines the
+/// code.
 #[derive(Debug, Default)]
 struct Failures(Option<ExitCode>);
 
 impl Failures {
-    /// Says what went wrong with one path; without a daemon there is no use in going on with the
-    /// next.
+    /// Prints the error of one path. Returns the error if no daemon answers, because the other
+    /// paths would fail, too.
     fn add(&mut self, printer: &Printer, error: anyhow::Error) -> anyhow::Result<()> {
         let code = ExitCode::from_error(&error);
         if code == ExitCode::NoDaemon {
@@ -40,24 +41,24 @@ impl Failures {
         Ok(())
     }
 
-    /// How the run ends.
+    /// Returns the exit code of the run.
     fn code(&self) -> ExitCode {
         self.0.unwrap_or(ExitCode::Success)
     }
 }
 
-/// What every command needs.
+/// State that every command needs.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// Whom to ask.
+    /// The daemon to use.
     pub(crate) daemon: Daemon,
-    /// Where to say it.
+    /// Where messages go.
     pub(crate) printer: Printer,
 }
 
 impl Context {
-    /// Adds what was tried, unless the daemon has said it already, and which daemon was asked: a
-    /// stream may be at another one.
+    /// Adds context to the error of a request: which daemon was asked, because the stream may be on
+    /// another one, and what was tried, unless the daemon's message says so.
     fn explain(&self, error: RequestError, tried: impl Display) -> anyhow::Error {
         let place = self.daemon.place();
         match error {
@@ -70,7 +71,7 @@ impl Context {
     }
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Write(args) => write::run(context, args).await,
@@ -86,10 +87,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
     }
 }
 
-/// How long somebody waits before they want to know what for.
+/// How long `pfs` waits before it prints what it is waiting for.
 const WAIT_NOTICE_DELAY: Duration = Duration::from_secs(1);
 
-/// Waits for `work`, and says what for if that takes a while.
+/// Waits for `work`. Prints `what_for` if that takes longer than [`WAIT_NOTICE_DELAY`].
 async fn patiently<T>(
     printer: &Printer,
     what_for: impl Display,

@@ -1,4 +1,4 @@
-//! `pfs rm`.
+//! `pfs rm`: removes streams.
 
 use pfs_client::{Client, RequestError};
 use pfs_proto::{ErrorCode, PathPrefix, StreamPath};
@@ -9,9 +9,9 @@ use crate::{
     exit_code::{ExitCode, Failure},
 };
 
-/// Removes streams, each of those that can be.
+/// Removes streams. A failure does not stop the removal of the others.
 pub(super) async fn run(context: &Context, args: RmArgs) -> anyhow::Result<ExitCode> {
-    // All paths are checked before the first stream is gone.
+    // All paths are checked before the first stream is removed.
     let single = if args.recursive { Vec::new() } else { streams(&args.paths)? };
     let client = context.daemon.connect().await?;
     let mut failures = Failures::default();
@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context, args: RmArgs) -> anyhow::Result<ExitC
     Ok(failures.code())
 }
 
-/// Without `--recursive` each path has to be that of a stream.
+/// Without `--recursive`, every path must name a stream.
 fn streams(paths: &[PathPrefix]) -> Result<Vec<StreamPath>, Failure> {
     let stream = |path: &PathPrefix| {
         path.as_str().parse().map_err(|_| {
@@ -80,7 +80,7 @@ async fn remove_below(
     let mut removed = 0_usize;
     for stream in found {
         let path: StreamPath = stream.path.parse()?;
-        // One that went away since it was listed is what was asked for.
+        // A stream that is gone since the listing is not an error.
         match remove(context, client, &path, true).await {
             Ok(()) => removed += 1,
             Err(error) => failures.add(&context.printer, error)?,
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_is_not_removed_without_saying_so() {
+    fn removing_a_mount_requires_recursive() {
         let paths = ["/streamfs/cam".parse().unwrap(), "/streamfs/".parse().unwrap()];
         let error = streams(&paths).unwrap_err();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `pfs stat`.
+//! `pfs stat`: shows the stats of streams.
 
 use std::{
     io,
@@ -16,10 +16,10 @@ use crate::{
     screen::Screen, terminal,
 };
 
-/// How often `--watch` looks again.
+/// Refresh interval of `--watch`.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Shows the stats of streams.
+/// Prints the stats of streams, once or every second.
 pub(super) async fn run(context: &Context, args: StatArgs) -> anyhow::Result<ExitCode> {
     let client = context.daemon.connect().await?;
     let mut paths = args.paths;
@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context, args: StatArgs) -> anyhow::Result<Exi
         }
         let blocks = look(context, &client, &mut paths, args.json, &mut failures).await?;
         let text = blocks.join(separator(args.json));
-        // An empty line between two looks as between two streams.
+        // Empty line between two refreshes, as between two streams.
         let above = if first { "" } else { separator(args.json) };
         let printed = context.printer.print(format!("{above}{text}"));
         first = false;
@@ -55,7 +55,7 @@ pub(super) async fn run(context: &Context, args: StatArgs) -> anyhow::Result<Exi
     }
 }
 
-/// Draws the stats over the last ones, until the user has seen enough.
+/// Redraws the stats every second, until the user quits.
 async fn watch_on_screen(
     context: &Context,
     client: &Client,
@@ -92,8 +92,8 @@ fn ticks() -> Interval {
     ticks
 }
 
-/// Looks at each path once, and at what is below it by now. One that fails is reported, and not
-/// looked at again.
+/// Gets the stats of every path, and of the streams that are below it now. A path that fails is
+/// reported and dropped from `paths`.
 async fn look(
     context: &Context,
     client: &Client,
@@ -126,7 +126,7 @@ async fn look(
     Ok(blocks)
 }
 
-/// The stream of this name; where there is none, all streams below, sorted.
+/// Returns the stream with this name; otherwise all streams below it, sorted.
 async fn at_or_below(client: &Client, path: &PathPrefix) -> Result<Vec<StreamStat>, RequestError> {
     if let Some(found) = find(client, path.as_str()).await? {
         return Ok(vec![found]);
@@ -135,13 +135,13 @@ async fn at_or_below(client: &Client, path: &PathPrefix) -> Result<Vec<StreamSta
     listed.sort_by(|a, b| a.path.cmp(&b.path));
     let mut below = Vec::new();
     for stream in listed {
-        // One that went away since it was listed is not there to be shown.
+        // A stream that is gone since the listing is left out.
         below.extend(find(client, &stream.path).await?);
     }
     Ok(below)
 }
 
-/// The stream of exactly this name, if there is one.
+/// Returns the stream with exactly this name, if there is one.
 async fn find(client: &Client, path: &str) -> Result<Option<StreamStat>, RequestError> {
     let Ok(path) = path.parse::<StreamPath>() else { return Ok(None) };
     match client.stat(&path).await {

@@ -1,4 +1,4 @@
-//! `pfs stop`.
+//! `pfs stop`: shuts the daemon down.
 
 use pfs_client::{Operator, Peer, RequestError};
 use pfs_proto::{DaemonInfo, ErrorCode, StreamSummary};
@@ -14,7 +14,7 @@ use crate::{
 /// How many of the lost streams are named.
 const NAMED: usize = 3;
 
-/// Ends the daemon.
+/// Shuts the daemon down, and prints what is lost.
 pub(super) async fn run(context: &Context, args: StopArgs) -> anyhow::Result<ExitCode> {
     let mut operator = context.daemon.operator().await?;
     let place = context.daemon.place();
@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context, args: StopArgs) -> anyhow::Result<Exi
     Ok(ExitCode::Success)
 }
 
-/// Asks the daemon to end, waits until it has, and tells what was lost.
+/// Asks the daemon to shut down, waits until it has exited, and returns what was lost.
 async fn stop(
     context: &Context,
     operator: Operator,
@@ -49,8 +49,11 @@ async fn stop(
     Ok(lost)
 }
 
-/// Ends a daemon that is too old to know the request, as far as the system says that it is the
-/// process that the daemon says it is. Tells what was lost.
+/// Sends SIGTERM to a daemon that is too old for the request, and waits until it has exited.
+/// Returns what was lost.
+///
+/// The signal is sent only if the system reports the same process id for the peer as the daemon
+/// does for itself.
 async fn terminate(
     context: &Context,
     peer: Peer,
@@ -71,7 +74,7 @@ async fn terminate(
             "does not know --if-idle: pfs stop ends it, in use or not; it has {others}"
         ));
     }
-    // Where a service manager made the socket, that is the process at its other end.
+    // The ids differ if a service manager created the socket: the peer is then the manager.
     let process = (peer.pid == Some(*pid)).then(|| Process::open(*pid)).flatten();
     let Some(process) = process.filter(Process::terminate) else {
         return refuse(format!(
@@ -86,7 +89,8 @@ fn end_of(info: &DaemonInfo) -> String {
     format!("the end of pfsd (pid {})", info.pid)
 }
 
-/// What was in the streams, and who was attached to them; `None` if there were none.
+/// Formats what was in the streams, and how many clients were attached; `None` if there were no
+/// streams.
 fn loss(streams: &[StreamSummary]) -> Option<String> {
     let (named, others) = streams.split_at_checked(NAMED).unwrap_or((streams, &[]));
     let mut names: Vec<String> = named.iter().map(|stream| stream.path.clone()).collect();
@@ -118,7 +122,7 @@ mod tests {
     use crate::sample;
 
     #[test]
-    fn what_is_lost_is_told_in_streams_bytes_and_peers() {
+    fn the_loss_names_streams_bytes_and_attached_clients() {
         assert_eq!(loss(&[]), None);
         assert_eq!(
             loss(&sample::summaries()).unwrap(),

@@ -1,4 +1,4 @@
-//! `pfs write`.
+//! `pfs write`: appends standard input, files, or the output of a command.
 
 use std::{
     collections::VecDeque,
@@ -30,10 +30,10 @@ use crate::{
     terminal,
 };
 
-/// Blocks that one chunk is collected from.
+/// Size of the reads from which one chunk is collected, in bytes.
 const BLOCK: usize = 64 * 1024;
 
-/// Appends standard input, or the output of a command.
+/// Appends the input. A small input that is available at once takes a single request.
 pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<ExitCode> {
     let reads_stdin = args.command.is_empty()
         && (args.files.is_empty() || args.files.iter().any(|file| is_stdin(file)));
@@ -85,8 +85,8 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
                 (vec![Source::Command(output)], Some((producer, interruption)))
             }
             Err(failure) => {
-                // The failed writer tells readers that the stream is incomplete, so that they do
-                // not wait for ever.
+                // Finish the writer as failed: readers learn that the stream is incomplete.
+                // Otherwise they would wait for ever.
                 writer
                     .finish(failed_end(&args))
                     .await
@@ -95,7 +95,7 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
             }
         },
     };
-    // A command has the terminal, too.
+    // A command prints to the terminal, too.
     let shared = command.is_some()
         || (reads_stdin && terminal::is_shared_by(io::stdin()))
         || (args.tee && terminal::is_shared_by(io::stdout()));
@@ -119,15 +119,15 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     }
 }
 
-/// Whether one request is enough if the whole input is there: the request waits for no reader, and
-/// shows no progress.
+/// Returns true if a single request can append the whole input: the request waits for no readers,
+/// and shows no progress.
 fn may_put(args: &WriteArgs) -> bool {
     let WriteArgs { stream, lines, wait_readers, tee, progress, command, .. } = args;
     !(*stream || *lines || *tee || *progress) && *wait_readers == 0 && command.is_empty()
 }
 
-/// Puts the whole input, as one chunk. False if the stream takes no chunk of that size, which a
-/// writer has more to say about.
+/// Appends the whole input as one chunk, with a single request. Returns false if the stream takes
+/// no chunk of this size; a writer then explains the limit.
 async fn put(
     context: &Context,
     client: &Client,
@@ -149,7 +149,7 @@ async fn put(
     }
 }
 
-/// Appends the output of a command, and ends the writer as the command has ended.
+/// Appends the output of a command, and finishes the writer according to the command's exit status.
 async fn append_output(
     context: &Context,
     appender: Appender<'_>,
@@ -159,7 +159,7 @@ async fn append_output(
 ) -> anyhow::Result<ExitCode> {
     let appended = async {
         let mut appender = append_input(appender, Vec::new(), sources, args).await?;
-        // A command that has closed its output may run on.
+        // A command may run on after it has closed its output.
         let end = appender.wait_for_end(&mut producer).await?;
         if end.is_success() {
             appender.finish(whole_end(args)).await?;
@@ -174,7 +174,7 @@ async fn append_output(
         Ok(code) => return Ok(code),
         Err(error) => error,
     };
-    // The pipe and the writer are gone by now.
+    // The pipe and the writer are dropped by now.
     producer.terminate();
     context.printer.error(format_args!("{error:#}; {} gets SIGTERM", producer.name()));
     let waiting = format_args!("{} to end", producer.name().to_owned());
@@ -182,7 +182,7 @@ async fn append_output(
     Ok(ExitCode::from_error(&error))
 }
 
-/// Whether an operand stands for standard input.
+/// Returns true if an operand stands for standard input.
 fn is_stdin(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
@@ -194,7 +194,7 @@ fn open(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
             return Ok(Source::Stdin);
         }
         let opened = File::open(file).and_then(|opened| {
-            // Opening a directory succeeds, and reading it does not.
+            // Opening a directory succeeds, but reading it fails.
             if opened.metadata()?.is_dir() {
                 Err(ErrorKind::IsADirectory.into())
             } else {
@@ -206,8 +206,8 @@ fn open(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     files.iter().map(source).collect()
 }
 
-/// Appends the input to its end, behind what was read of it before, and gives the writer back. Only
-/// one chunk of all begins with what was read before.
+/// Appends the input to its end, and returns the writer. `held` was read from the sources before;
+/// it is empty unless the whole input becomes one chunk.
 async fn append_input<'a>(
     mut appender: Appender<'a>,
     held: Vec<u8>,
@@ -246,8 +246,8 @@ async fn append_input<'a>(
     Ok(appender)
 }
 
-/// Each read is a chunk, and under a lease goes from the kernel into the stream's ring. Small ones
-/// are sent together if more input is there already.
+/// Appends every read as a chunk. Under a lease, the kernel writes the data straight into the
+/// stream's ring buffer. Small chunks are sent together if more input is available.
 async fn append_directly(
     source: &Source,
     appender: &mut Appender<'_>,
@@ -282,7 +282,7 @@ async fn append_directly(
     }
 }
 
-/// Each block is a chunk.
+/// Appends every block as a chunk.
 async fn append_blocks(mut input: Input, appender: &mut Appender<'_>) -> anyhow::Result<()> {
     while let Some(block) = appender.next_block(&mut input).await? {
         appender.append(&block).await?;
@@ -290,7 +290,7 @@ async fn append_blocks(mut input: Input, appender: &mut Appender<'_>) -> anyhow:
     Ok(())
 }
 
-/// Chunks of whole lines.
+/// Appends chunks of whole lines.
 async fn append_lines(
     mut input: Input,
     appender: &mut Appender<'_>,
@@ -313,7 +313,7 @@ async fn append_lines(
     }
 }
 
-/// The whole input, if the stream takes it as one chunk.
+/// Collects the whole input, if the stream takes it as one chunk.
 async fn one_chunk(
     mut input: Input,
     appender: &mut Appender<'_>,
@@ -334,14 +334,15 @@ async fn one_chunk(
     Ok(chunk)
 }
 
-/// Appends chunks, and knows how many bytes are in the stream for certain.
+/// Appends chunks, and counts the bytes that are certain to be in the stream.
 struct Appender<'a> {
     writer: Writer,
     path: &'a StreamPath,
-    /// Where the stream's daemon is.
+    /// The address of the stream's daemon.
     place: &'a Place,
     counters: &'a Counters,
-    /// Sizes of the chunks that are not acknowledged yet, if they will be one by one.
+    /// Sizes of the chunks that are not acknowledged yet. Empty if a proxy withholds
+    /// acknowledgements.
     pending: VecDeque<usize>,
     acked_chunks: u64,
     acked_bytes: u64,
@@ -360,8 +361,8 @@ impl<'a> Appender<'a> {
         }
     }
 
-    /// The next block of the input; `None` at its end. When it has to be waited for, what was
-    /// appended is sent first.
+    /// Returns the next block of the input; `None` at its end. Sends what was appended before it
+    /// waits for input.
     async fn next_block(&mut self, input: &mut Input) -> anyhow::Result<Option<Block>> {
         let block = match input.try_next() {
             Some(block) => Some(block),
@@ -376,7 +377,8 @@ impl<'a> Appender<'a> {
         }
     }
 
-    /// Takes in the acknowledgements meanwhile, and notices when the stream has come to an end.
+    /// Waits for the next block. Counts acknowledgements meanwhile, and detects the end of the
+    /// stream.
     async fn wait_for_block(
         &mut self,
         input: &mut Input,
@@ -394,7 +396,8 @@ impl<'a> Appender<'a> {
         }
     }
 
-    /// Appends a chunk; a small one is sent with the next ones if more input is there already.
+    /// Appends a chunk. A small chunk is sent together with the next ones if more input is
+    /// available.
     async fn append(&mut self, chunk: &[u8]) -> anyhow::Result<()> {
         if chunk.is_empty() {
             return Ok(());
@@ -406,7 +409,7 @@ impl<'a> Appender<'a> {
         Ok(())
     }
 
-    /// Counts a chunk that is on its way.
+    /// Counts a chunk that was handed to the writer.
     fn taken(&mut self, len: usize) {
         if self.writer.is_acknowledged() {
             self.pending.push_back(len);
@@ -415,7 +418,7 @@ impl<'a> Appender<'a> {
         self.count();
     }
 
-    /// Ends as it should: everything is in the stream before the writer leaves.
+    /// Finishes the writer after all chunks are in the stream.
     async fn finish(mut self, finish: Finish) -> anyhow::Result<()> {
         if let Err(error) = self.writer.flush().await {
             return Err(self.failed(error));
@@ -426,27 +429,26 @@ impl<'a> Appender<'a> {
         Ok(())
     }
 
-    /// How much of the input is in the stream for certain, if that is known.
+    /// How many bytes of the input are certain to be in the stream, if known.
     fn appended(&self) -> Option<u64> {
         self.writer.is_acknowledged().then_some(self.acked_bytes)
     }
 
-    /// Ends before anything was appended: no reader misses anything, and nothing is left of it.
+    /// Withdraws the writer before anything was appended, without a trace: no reader misses
+    /// anything.
     async fn withdraw(self) {
-        // It may have failed before, which is what the user is told.
+        // Ignored: the user is told of the earlier error.
         let _ = self.writer.withdraw().await;
     }
 
-    /// Ends as failed: everything is in the stream before the writer leaves, and is not all that
-    /// there should be.
+    /// Finishes the writer as failed. All chunks are in the stream, but the input is incomplete.
     async fn fail(self, finish: Finish) -> anyhow::Result<()> {
         let (path, place, appended) = (self.path, self.place, self.appended());
         self.writer.finish(finish).await.map_err(|error| failed(path, place, error, appended))?;
         Ok(())
     }
 
-    /// Waits for the end of the command, with everything in the stream meanwhile, and notices when
-    /// the stream comes to an end first.
+    /// Flushes all chunks, then waits until the command exits. Fails if the stream ends first.
     async fn wait_for_end(&mut self, producer: &mut Producer) -> anyhow::Result<End> {
         if let Err(error) = self.writer.flush().await {
             return Err(self.failed(error));
@@ -459,8 +461,8 @@ impl<'a> Appender<'a> {
         }
     }
 
-    /// Keeps what was appended before something else than the stream failed. The writer does not
-    /// finish: its input is not all there, and whoever reads to its end is to know.
+    /// Flushes the chunks after an error that the stream did not cause. The writer does not finish,
+    /// so that readers learn that its input is incomplete.
     async fn give_up(&mut self, error: anyhow::Error) -> anyhow::Error {
         if let Err(error) = self.writer.flush().await {
             return self.failed(error);
@@ -470,7 +472,7 @@ impl<'a> Appender<'a> {
         error.context(format!("stopped writing to {}{}", self.path, after.unwrap_or_default()))
     }
 
-    /// Takes in what was acknowledged.
+    /// Counts the chunks that were acknowledged.
     fn count(&mut self) {
         while self.acked_chunks < self.writer.acked() {
             let Some(size) = self.pending.pop_front() else { break };
@@ -487,17 +489,18 @@ impl<'a> Appender<'a> {
     }
 }
 
-/// How a writer ends that had all its input.
+/// How to finish a writer that had all its input.
 fn whole_end(args: &WriteArgs) -> Finish {
     if args.close { Finish::Close } else { Finish::KeepOpen }
 }
 
-/// How a writer ends whose command failed.
+/// How to finish a writer whose command failed.
 fn failed_end(args: &WriteArgs) -> Finish {
     if args.close { Finish::CloseFailed } else { Finish::Failed }
 }
 
-/// Why the writer cannot go on, and how much is in the stream for certain, if that is known.
+/// Explains why the writer cannot continue, and how much of the input is certain to be in the
+/// stream, if known.
 fn failed(
     path: &StreamPath,
     place: &Place,

@@ -1,4 +1,4 @@
-//! Starting the processes of a measurement, and hearing what they say.
+//! Worker processes of a measurement: starting them, and reading their messages.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -14,10 +14,10 @@ use crate::{
     place::Place,
 };
 
-/// A process that does a job; killed at drop.
+/// A child process with a job. Killed when dropped.
 #[derive(Debug)]
 pub(super) struct Worker {
-    /// What it is called in messages.
+    /// Its name in messages.
     name: String,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -25,7 +25,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts one for this job with the daemon at `place`.
+    /// Starts a worker for this job, with the daemon at `place`.
     pub(super) fn start(name: String, job: &Job, place: &Place) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("cannot find pfs itself")?;
         let mut command = Command::new(own);
@@ -36,7 +36,8 @@ impl Worker {
         command.envs(place.variables());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         if job.role == Role::Remover {
-            // Ctrl-C at the terminal is not for it: it has to clean up then.
+            // A process group of its own, so that Ctrl-C at the terminal does not kill the remover:
+            // it must clean up then.
             command.process_group(0);
         }
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
@@ -46,14 +47,14 @@ impl Worker {
         Ok(Self { name, child, stdin, stdout })
     }
 
-    /// Lets it begin.
+    /// Tells the worker to begin.
     pub(super) fn begin(&mut self) -> anyhow::Result<()> {
         let said = self.stdin.as_mut().map(|stdin| stdin.write_all(b"\n"));
         said.transpose().with_context(|| format!("{} has ended", self.name))?;
         Ok(())
     }
 
-    /// Waits for what it says next. If that is why it failed, it is an error here.
+    /// Waits for the worker's next message. Returns an error if the worker has failed.
     pub(super) fn listen(&mut self) -> anyhow::Result<Said> {
         let mut line = String::new();
         self.stdout.read_line(&mut line).with_context(|| format!("cannot hear {}", self.name))?;
@@ -69,7 +70,7 @@ impl Worker {
         }
     }
 
-    /// Waits until it is attached, and tells whether it shares memory with the daemon.
+    /// Waits until the worker is attached. Returns true if it shares memory with the daemon.
     pub(super) fn attached(&mut self) -> anyhow::Result<bool> {
         match self.listen()? {
             Said::Ready { shm } => Ok(shm),
@@ -80,14 +81,14 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // One that has ended cannot be killed, and there is nothing to be done about one that
-        // cannot be waited for.
+        // Errors are ignored: a process that has exited cannot be killed, and nothing can be done
+        // about one that cannot be waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The process that removes the stream when this one ends, however that comes about.
+/// Worker that removes the stream when this process ends, even if it is killed.
 #[derive(Debug)]
 pub(super) struct Remover(Worker);
 
@@ -97,12 +98,12 @@ impl Remover {
         Ok(Self(Worker::start(format!("the process that removes {path}"), &job, place)?))
     }
 
-    /// From now on there is a stream to be removed.
+    /// Tells the remover that the stream exists and must be removed.
     pub(super) fn arm(&mut self) -> anyhow::Result<()> {
         self.0.begin()
     }
 
-    /// Has it removed.
+    /// Lets the remover remove the stream, and waits for it.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
         self.0.stdin = None;
         let status =

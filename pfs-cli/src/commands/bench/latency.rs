@@ -1,4 +1,4 @@
-//! How long chunks took, as the report has it.
+//! Latency percentiles of the report.
 
 use pfs_measure::latency::Latencies;
 use serde::Serialize;
@@ -15,7 +15,7 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    /// Of all that was counted; `None` if that is nothing.
+    /// Computes the percentiles of a histogram; `None` if it is empty.
     pub(super) fn from_counts<'a>(
         counts: impl IntoIterator<Item = &'a (u64, u64)>,
     ) -> Option<Self> {
@@ -33,7 +33,7 @@ impl Latency {
     }
 }
 
-/// To a tenth, which is more than three digits tell.
+/// Rounds to a tenth of a microsecond, which is finer than the measurement.
 fn micros(nanos: u64) -> f64 {
     (nanos as f64 / 100.0).round() / 10.0
 }
@@ -43,14 +43,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_microseconds_to_a_tenth() {
+    fn percentiles_are_rounded_to_tenths_of_a_microsecond() {
         let latency = Latency::from_counts(&[(12_340, 1), (56_780, 99)]);
         let (p50, max) = (56.8, 56.8);
         assert_eq!(latency, Some(Latency { count: 100, p50, p90: p50, p99: p50, p99_9: p50, max }));
     }
 
     #[test]
-    fn without_a_chunk_there_is_no_latency() {
+    fn without_chunks_there_is_no_latency() {
         assert_eq!(Latency::from_counts([]), None);
     }
 }

@@ -1,6 +1,6 @@
-//! `pfs bench`: what streams do on this machine.
+//! `pfs bench`: measures throughput and latency of streams on this machine.
 //!
-//! This process starts the others, tells them when to begin, and puts together what they report; it
+//! This process starts the workers, tells them when to begin, and combines their reports. It
 //! touches no byte of the stream itself.
 
 mod crew;
@@ -34,14 +34,14 @@ use crate::{
     size::size,
 };
 
-/// What is appended unless told otherwise, in bytes, and with a rate, in seconds.
+/// Default amount to append: in bytes, and in seconds if there is a rate.
 const SIZE: u64 = 1024 * 1024 * 1024;
 const SECONDS: u64 = 10;
 
-/// Measures, and prints the report.
+/// Runs a measurement, and prints the report.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&args, context.daemon.shm(), context.daemon.place())?;
-    // Checked first: a long measurement without a place for its report would be lost.
+    // Checked first, because a long measurement without a place for its report would be wasted.
     Stdout::open()?;
     let client = context.daemon.connect().await?;
     let info =
@@ -58,7 +58,7 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<Ex
     };
     let removed = match remover.finish() {
         Ok(()) => Ok(()),
-        // Somebody has killed it, for example.
+        // The remover may have been killed, for example.
         Err(_) => client.remove(&path).await,
     };
     let report = measured?;
@@ -80,12 +80,12 @@ fn code(report: &Report) -> ExitCode {
     }
 }
 
-/// What is asked for, checked.
+/// The validated arguments.
 #[derive(Debug)]
 struct Plan<'a> {
     args: &'a BenchArgs,
     chunk: usize,
-    /// Of all writers together.
+    /// Number of chunks, of all writers together.
     chunks: u64,
     shm: bool,
     /// Whether the daemon is at a URL.
@@ -131,7 +131,7 @@ impl<'a> Plan<'a> {
         Role::Reader { writers, slow, timed: rate.is_some() }
     }
 
-    /// The writer with this number does its share.
+    /// The job of the writer with this number: its share of the chunks.
     fn writer(&self, number: u16) -> Role {
         let writers = u64::from(self.args.writers.max(1));
         let one_more = u64::from(u64::from(number) < self.chunks % writers);
@@ -144,7 +144,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// What the processes said of themselves, as the report says it.
+    /// Returns the transport that the workers used. `shm` says of each worker whether it shares
+    /// memory.
     fn transport(&self, shm: &[bool]) -> anyhow::Result<&'static str> {
         let all = shm.iter().all(|shm| *shm);
         if self.args.transport == Some(Transport::Shm) && !all {
@@ -159,7 +160,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Starts everybody, and waits for them.
+/// Starts the workers, and waits for their reports.
 async fn measure(
     context: &Context,
     client: &Client,
@@ -192,7 +193,7 @@ async fn measure(
     let shm = readers.iter_mut().chain(&mut writers).map(Worker::attached);
     let transport = plan.transport(&shm.collect::<anyhow::Result<Vec<_>>>()?)?;
 
-    // The process id of another machine means nothing here.
+    // A process id of another machine means nothing here.
     let usage = || Usage::from_pid(daemon).filter(|_| context.daemon.place().is_local());
     let before = usage();
     writers.iter_mut().try_for_each(Worker::begin)?;
@@ -224,7 +225,8 @@ fn read(reader: &mut Worker) -> anyhow::Result<Read> {
     }
 }
 
-/// What a reader got and what it was told that it lost must be what was written, exactly.
+/// Checks that the bytes that a reader got and the bytes reported as lost add up to the bytes
+/// written.
 fn check(report: &Report) -> anyhow::Result<()> {
     for (number, reader) in (1..).zip(&report.per_reader) {
         let accounted = reader.got.bytes.saturating_add(reader.lost_bytes);

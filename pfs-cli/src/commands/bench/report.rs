@@ -1,5 +1,5 @@
-//! What a measurement came to. The names in it are those that `--json` prints; the long help of
-//! that flag explains them. Scripts rely on them; they change only by addition.
+//! Report of a measurement. Its field names are those that `--json` prints; the long help of that
+//! flag explains them. Scripts rely on the names, so fields are only added.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::cli::{BenchArgs, Slow};
 
-/// All of it.
+/// The whole report.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) readers: u16,
@@ -28,7 +28,7 @@ pub(super) struct Report {
     pub(super) per_reader: Vec<ReaderReport>,
 }
 
-/// So much in so much time.
+/// Amount, time and rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Throughput {
     pub(super) bytes: u64,
@@ -38,14 +38,14 @@ pub(super) struct Throughput {
     pub(super) chunks_per_s: f64,
 }
 
-/// What readers were told that they lost.
+/// Losses that were reported to readers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Lost {
     pub(super) bytes: u64,
     pub(super) gaps: u64,
 }
 
-/// The throughput of one reader.
+/// Throughput and losses of one reader.
 #[derive(Debug, Serialize)]
 pub(super) struct ReaderReport {
     #[serde(flatten)]
@@ -57,7 +57,7 @@ pub(super) struct ReaderReport {
     pub(super) latency_us: Option<Latency>,
 }
 
-/// What it cost the daemon.
+/// Resources that the daemon used.
 #[derive(Debug, Serialize)]
 pub(super) struct Daemon {
     pub(super) cpu_seconds: f64,
@@ -69,7 +69,7 @@ impl Throughput {
     fn new(chunks: u64, chunk_size: u64, began: u64, ended: u64) -> Self {
         let bytes = chunks.saturating_mul(chunk_size);
         let seconds = ended.saturating_sub(began) as f64 / 1e9;
-        // Nothing in no time is nothing a second.
+        // Avoids a division by zero: a rate over no time is zero.
         let per_second = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
         let (mb_per_s, chunks_per_s) = (per_second(bytes as f64 / 1e6), per_second(chunks as f64));
         let (mb_per_s, chunks_per_s) = (rounded(mb_per_s), rounded(chunks_per_s));
@@ -77,24 +77,24 @@ impl Throughput {
     }
 }
 
-/// To three places, which is more than can be measured.
+/// Rounds to three decimal places, which is finer than the measurement.
 fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// What a report is made from.
+/// Input of a report.
 #[derive(Debug)]
 pub(super) struct Results<'a> {
     pub(super) args: &'a BenchArgs,
     pub(super) transport: &'static str,
     pub(super) wrote: &'a [Wrote],
     pub(super) read: &'a [Read],
-    /// The daemon's before and after.
+    /// Usage of the daemon, before and after.
     pub(super) usage: Option<(Usage, Usage)>,
 }
 
 impl Report {
-    /// Computes it. Times count from when the first writer began.
+    /// Computes the report. Times count from the moment when the first writer began.
     pub(super) fn new(results: &Results<'_>) -> Self {
         let Results { args, transport, wrote, read, usage } = results;
         let began = wrote.iter().map(|wrote| wrote.began).min().unwrap_or(0);
@@ -145,7 +145,7 @@ impl Report {
         }
     }
 
-    /// Whether a reader was disconnected for being slow.
+    /// Returns true if a reader was disconnected for being slow.
     pub(super) fn has_disconnected(&self) -> bool {
         self.per_reader.iter().any(|reader| reader.end == "disconnected")
     }

@@ -1,4 +1,4 @@
-//! A measurement for people.
+//! Report of a measurement as text for people.
 
 use std::fmt::Write;
 
@@ -8,7 +8,8 @@ use crate::{
     table::{Align, Table},
 };
 
-/// What was measured, a table of all who took part, and below it what else there is to know.
+/// Formats a headline, a table with a line per writer and reader, the latency, and the resources
+/// that the daemon used.
 pub(super) fn text(report: &Report) -> String {
     let mut text = format!(
         "{} and {}, {} in chunks of {}, {}\n\n",
@@ -93,12 +94,12 @@ fn throughput(report: &Report) -> Table {
     table
 }
 
-/// Small ones with what comes after the point.
+/// Formats MB/s, with decimals if below 10.
 fn megabytes(value: f64) -> String {
     if value < 10.0 { format!("{value:.3}") } else { format!("{value:.0}") }
 }
 
-/// `1 reader`, `2 readers`.
+/// Formats a number with its noun: `1 reader`, `2 readers`.
 fn count(number: u16, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
@@ -111,7 +112,7 @@ mod tests {
     use crate::commands::bench::report::tests::sample;
 
     #[test]
-    fn everybody_who_took_part_has_a_line() {
+    fn every_writer_and_reader_has_a_line() {
         assert_eq!(
             strip_str(&text(&sample())).to_string(),
             "\

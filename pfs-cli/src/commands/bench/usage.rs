@@ -1,21 +1,21 @@
-//! What a process uses of the machine, as Linux shows it.
+//! CPU time and peak memory of the daemon, from Linux's `/proc`.
 
 use std::{fs, time::Duration};
 
 use pfs_measure::process::cpu_time;
 
-/// The stats of a process up to now.
+/// Resources that a process has used so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// Processor time of all its threads.
+    /// CPU time of all its threads.
     pub(super) cpu: Duration,
-    /// The most memory that it ever had, in bytes, its rings included.
+    /// Its largest resident memory so far, in bytes, including its ring buffers.
     pub(super) peak_rss: u64,
 }
 
 impl Usage {
-    /// Of the daemon with this process id. `None` where the system does not show it, does not show
-    /// it to us, or shows something else under this number, as in a container.
+    /// Reads the usage of the daemon with this process id. `None` if the system does not show it,
+    /// or not to this user, or if the id belongs to another program, as it may in a container.
     pub(super) fn from_pid(pid: u32) -> Option<Self> {
         let file = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
         (file("comm")?.trim_end() == "pfsd").then_some(())?;
@@ -34,14 +34,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_memory_is_found_among_the_stats_of_a_process() {
+    fn peak_memory_is_parsed_from_the_status_of_a_process() {
         let status = "Name:\tpfsd\nVmPeak:\t  9999 kB\nVmHWM:\t   2048 kB\nVmRSS:\t  1024 kB\n";
         assert_eq!(peak_rss(status), Some(2 * 1024 * 1024));
         assert_eq!(peak_rss("VmRSS:\t  1024 kB\n"), None);
     }
 
     #[test]
-    fn another_process_under_that_number_is_not_the_daemon() {
+    fn a_process_of_another_program_is_not_the_daemon() {
         assert_eq!(Usage::from_pid(std::process::id()), None);
     }
 }

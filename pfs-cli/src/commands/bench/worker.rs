@@ -1,5 +1,4 @@
-//! The processes of a measurement: writers, readers, and the one that removes the stream
-//! afterwards.
+//! Worker processes of a measurement: writers, readers, and the remover of the stream.
 
 use std::{
     ffi::OsString,
@@ -18,7 +17,7 @@ use pfs_proto::{ErrorCode, ReadOptions, WriteOptions};
 use super::job::{COMMAND, Job, Read, Role, Said, Wrote};
 use crate::{cli::Slow, exit_code::ExitCode, place::Place};
 
-/// The job that these arguments name, if this process was started for one.
+/// Parses the job from the arguments of a worker process. `None` for any other process.
 pub(crate) fn job(arguments: &[OsString]) -> Option<Job> {
     match arguments {
         [_, command, job] if command == COMMAND => serde_json::from_str(job.to_str()?).ok(),
@@ -26,7 +25,7 @@ pub(crate) fn job(arguments: &[OsString]) -> Option<Job> {
     }
 }
 
-/// Does it.
+/// Does the job.
 pub(crate) fn work(job: Job) -> ExitCode {
     let done = match job.role {
         Role::Writer { number, chunks, interval } => {
@@ -43,10 +42,10 @@ pub(crate) fn work(job: Job) -> ExitCode {
     }
 }
 
-/// Tells whoever started this process why it fails.
+/// Reports the error to the parent process.
 fn fail(error: &anyhow::Error) -> ExitCode {
     let code = ExitCode::from_error(error);
-    // If they are gone, nobody wants to know.
+    // Ignored: the parent may have exited.
     let _ = say(&Said::Failed { code: code.number(), message: format!("{error:#}") });
     code
 }
@@ -130,8 +129,8 @@ fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read
     Ok(read)
 }
 
-/// Waits for the end of whoever started this process. A byte of theirs says that there is a stream;
-/// no byte, that there is none of theirs.
+/// Waits until standard input is closed, that is until the parent ends or asks for the removal.
+/// Removes the stream if the parent has sent a byte: without one, the parent has created no stream.
 fn remove(job: &Job) -> anyhow::Result<()> {
     let mut told = Vec::new();
     io::stdin().lock().read_to_end(&mut told)?;
@@ -153,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_process_that_was_started_for_a_job_has_one() {
+    fn only_a_worker_process_has_a_job() {
         let role = Role::Writer { number: 1, chunks: 2, interval: Some(3) };
         let job = Job { path: "/streamfs/s".to_owned(), shm: true, chunk: 64, role };
         let text = serde_json::to_string(&job).unwrap();

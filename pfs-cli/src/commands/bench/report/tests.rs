@@ -1,11 +1,11 @@
-//! The names and the arithmetic of a report.
+//! Tests of the report: field names and arithmetic.
 
 use std::time::Duration;
 
 use super::*;
 use crate::json;
 
-/// A writer of 1,000 chunks of 64 bytes, and two readers, one of which lost some.
+/// Report of a writer of 1,000 chunks of 64 bytes and two readers, one of which lost some.
 pub(in super::super) fn sample() -> Report {
     let args = BenchArgs {
         readers: 2,
@@ -62,7 +62,7 @@ fn a_report_has_stable_names() {
 }
 
 #[test]
-fn a_reader_that_got_nothing_is_zero_and_not_an_error() {
+fn a_reader_that_got_nothing_has_zero_throughput() {
     let throughput = Throughput::new(0, 64, 7, 0);
     assert_eq!(
         (throughput.bytes, throughput.seconds, throughput.mb_per_s, throughput.chunks_per_s),
@@ -71,7 +71,7 @@ fn a_reader_that_got_nothing_is_zero_and_not_an_error() {
 }
 
 #[test]
-fn a_reader_that_was_disconnected_is_known() {
+fn a_disconnected_reader_is_detected() {
     let mut report = sample();
     assert!(!report.has_disconnected());
     report.per_reader[1].end = "disconnected";
