@@ -139,7 +139,7 @@ pub enum Command {
     /// Without --stream, pfs prints a document such as /streamfs/README.
     #[command(aliases = ["read", "get", "sub", "subscribe", "tail", "follow"])]
     Cat(CatArgs),
-    /// Create a stream with sizes of its own
+    /// Create a stream with buffer sizes and a lifetime of your choice
     ///
     /// Writing to a stream creates it with the daemon's defaults; pfs create sets other values. A
     /// stream that exists already is an error (9) and is left unchanged, except with --exist-ok or
@@ -186,8 +186,8 @@ pub enum Command {
     ///
     /// Creates a stream (pfs-bench-PID in the daemon's first mount) and starts readers and writers
     /// on it, each in its own process. The stream is removed at the end, also if pfs is killed. The
-    /// writers begin when all are attached. Readers check of every chunk which writer wrote it,
-    /// that it is the expected one, and that it is intact.
+    /// writers begin when all are attached. Readers check each chunk: which writer wrote it, that
+    /// it is the expected one, and that it is intact.
     ///
     /// pfs bench uses the same daemon as other commands, so other work of the daemon affects the
     /// result. Exits with 4 if data was lost.
@@ -248,16 +248,16 @@ pub struct WriteArgs {
     pub progress: bool,
     /// Command whose standard output is appended, in place of standard input
     ///
-    /// The command is started after the readers of --wait-readers have attached. When its output
-    /// has ended and it has exited, pfs exits with its exit code: 128 plus the signal's number if
-    /// it was killed, 126 or 127 if it cannot be started. With 0, the stream is complete. With any
-    /// other code the stream is incomplete, and readers are told: with --close, the stream is
-    /// closed as failed and every reader exits with 8; without --close, readers with --until
-    /// writers-gone exit with 8.
+    /// The command is started after the readers of --wait-readers have attached. When the output
+    /// has ended and the command has exited, pfs exits with the command's exit code: 128 plus the
+    /// signal's number if the command was killed, 126 or 127 if it cannot be started. With 0, the
+    /// stream is complete. With any other code the stream is incomplete, and readers are told: with
+    /// --close, the stream is closed as failed and every reader exits with 8; without --close,
+    /// readers with --until writers-gone exit with 8.
     ///
-    /// If pfs itself fails, it prints the reason, sends SIGTERM to the command, waits for it, and
-    /// exits with its own code. While the command runs, pfs passes SIGTERM and SIGHUP on to it, and
-    /// also SIGINT unless it comes from their terminal.
+    /// If pfs itself fails, it prints the reason, sends SIGTERM to the command, waits for the
+    /// command to exit, and exits with its own code. While the command runs, pfs passes SIGTERM and
+    /// SIGHUP on to it. pfs also passes SIGINT on, unless their terminal sent SIGINT to both.
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandName)]
     pub command: Vec<OsString>,
 }
@@ -285,7 +285,7 @@ pub struct CatArgs {
     /// stream; if the stream was closed as failed, pfs exits with 8. Default: closed.
     #[arg(long, value_name = "END", value_parser = parse_until, group = "following")]
     pub until: Option<Until>,
-    /// What to do when this reader cannot keep up; drop if not given
+    /// Policy when this reader cannot keep up; drop if not given
     #[arg(long, value_name = "POLICY", group = "following")]
     pub slow: Option<Slow>,
     /// Show progress on standard error in any case

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::output::OutputError;
 
 /// Waits until the reader of standard output is gone, and returns the error that a write would
-/// return. Never returns for a file, or for a terminal that stays.
+/// return. Never returns for a file, or for a terminal that does not hang up.
 ///
 /// A thread waits, because an event loop cannot watch every kind of file and would need the
 /// descriptor in non-blocking mode, a flag that other processes share.
@@ -51,8 +51,8 @@ fn wait_for_hangup(output: BorrowedFd<'_>) -> Option<OutputError> {
     }
 }
 
-/// A reader that closes a pipe or a socket has read enough. A terminal that hangs up is a failed
-/// device.
+/// Returns the error for a hang-up. A reader that closes a pipe or a socket has read enough; a
+/// terminal that hangs up is a failed device.
 fn hangup_of(output: BorrowedFd<'_>) -> OutputError {
     match fstat(output).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
         Ok(FileType::CharacterDevice) => OutputError::Failed(Errno::IO.into()),

@@ -21,9 +21,9 @@ use crate::{
     readable::is_readable,
 };
 
-/// Most blocks that may wait to be sent, within [`MAX_WAITING_BYTES`] in total.
+/// Maximum number of blocks that wait to be sent, within [`MAX_WAITING_BYTES`] in total.
 const MAX_WAITING_BLOCKS: usize = 16;
-/// Most memory for waiting blocks. Two blocks may wait in any case.
+/// Maximum memory of waiting blocks. Two blocks may wait in any case.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
 /// Size of a read in [`read_at_once`], in bytes.

@@ -55,7 +55,7 @@ pub struct BenchArgs {
     /// the others. The report says which was used.
     #[arg(long, value_name = "WAY")]
     pub transport: Option<Transport>,
-    /// What to do when a reader cannot keep up
+    /// Policy when a reader cannot keep up
     ///
     /// With block, the stats are those of the slowest reader, and nothing is lost.
     #[arg(long, value_name = "POLICY", default_value = "block")]
