@@ -1,8 +1,8 @@
-//! Writing and following streams without asynchronous code.
+//! Blocking API: write and follow streams without async code.
 //!
-//! For programs that have a thread to spare for each reader and writer. Where memory is shared with
-//! the daemon this is also the fastest way: the thread itself sleeps in the ring, and nothing
-//! stands between it and the bytes.
+//! For programs that can spend a thread on each reader and writer. With shared memory this is also
+//! the fastest API: the thread itself sleeps on the ring buffer's futex, with no runtime in
+//! between.
 //!
 //! A reader yields before it sleeps. Gain: 43 % in chunks of 64 KiB to 16 readers,
 //! docs/bench/optimisations.md
@@ -26,8 +26,8 @@
 //!
 //! # Panics
 //!
-//! Whatever waits here panics in asynchronous code, where tokio lets nothing block: there, use the
-//! types of the crate's root, or `tokio::task::spawn_blocking`.
+//! Every method that waits panics inside a tokio runtime, which forbids blocking. In async code,
+//! use the types of the crate root, or `tokio::task::spawn_blocking`.
 
 mod adapt;
 mod requests;
@@ -45,14 +45,14 @@ use crate::{
     Chunk, Chunks, ConnectError, Endpoint, Event, Finish, ReadError, RequestError, WriteError,
 };
 
-/// How often a reader lets others run before it sleeps. When much is going on, there is something
-/// to read afterwards, and neither falling asleep nor being woken was necessary; when nothing is,
-/// it costs next to nothing.
+/// How often a reader yields the processor before it sleeps. Under load, the yield often brings
+/// data, which saves the cost of falling asleep and of being woken. Without load, the yields cost
+/// next to nothing.
 #[cfg(target_os = "linux")]
 const YIELDS_BEFORE_SLEEP: u32 = 4;
 
-/// Where a daemon is, and how to get readers and writers of its streams. Each has a connection of
-/// its own.
+/// Blocking client of one daemon: an endpoint from which readers, writers and requests connect.
+/// Each of them has a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
@@ -62,8 +62,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the daemon there. Nothing is connected yet: with [`Endpoint::Lookup`], the
-    /// daemon is looked for when a reader or writer is opened.
+    /// A client of the daemon at `endpoint`. Does not connect yet. With [`Endpoint::Lookup`], every
+    /// request, reader and writer looks the daemon up.
     pub fn new(endpoint: impl Into<Endpoint>) -> Self {
         Self {
             endpoint: endpoint.into(),
@@ -73,24 +73,26 @@ impl Client {
         }
     }
 
-    /// As [`Client::with_shm`](crate::Client::with_shm).
+    /// Turns shared memory on or off. Same as [`Client::with_shm`](crate::Client::with_shm).
     #[must_use]
     pub fn with_shm(self, shm: bool) -> Self {
         Self { shm, ..self }
     }
 
-    /// As [`Client::with_half_duplex`](crate::Client::with_half_duplex).
+    /// Lets writers work through a half-duplex proxy. Same as
+    /// [`Client::with_half_duplex`](crate::Client::with_half_duplex).
     #[cfg(feature = "http")]
     #[must_use]
     pub fn with_half_duplex(self, half_duplex: bool) -> Self {
         Self { half_duplex, ..self }
     }
 
-    /// As [`Client::reader`](crate::Client::reader).
+    /// Attaches a reader. Blocking form of [`Client::reader`](crate::Client::reader).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::reader`](crate::Client::reader).
     pub fn reader(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -102,11 +104,12 @@ impl Client {
         Ok(Reader { runtime, reader })
     }
 
-    /// As [`Client::writer`](crate::Client::writer).
+    /// Attaches a writer. Blocking form of [`Client::writer`](crate::Client::writer).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::writer`](crate::Client::writer).
     pub fn writer(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -128,7 +131,7 @@ impl Client {
     pub(crate) fn runtime(&self) -> Result<Runtime, ConnectError> {
         let mut builder = match self.endpoint {
             Endpoint::Unix(_) | Endpoint::Lookup(_) => Builder::new_current_thread(),
-            // HTTP has work of its own to do, also while nobody waits for it.
+            // HTTP has background work to do even while no call waits.
             #[cfg(feature = "http")]
             Endpoint::Http(_) => {
                 let mut builder = Builder::new_multi_thread();
@@ -140,8 +143,8 @@ impl Client {
     }
 }
 
-/// As [`Events`](crate::Events), for a thread of its own: an iterator, whose last item is an error
-/// unless the stream was removed.
+/// Blocking form of [`Events`](crate::Events): an iterator. Its last item is an error, unless the
+/// stream was removed.
 #[derive(Debug)]
 pub struct Events {
     runtime: Runtime,
@@ -162,7 +165,7 @@ impl Iterator for Events {
     }
 }
 
-/// As [`Reader`](crate::Reader), for a thread of its own.
+/// Blocking form of [`Reader`](crate::Reader).
 #[derive(Debug)]
 pub struct Reader {
     runtime: Runtime,
@@ -170,13 +173,13 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Waits for what comes next: adds all chunks that came together to `chunks`, which is emptied
-    /// first, or returns an event that is something else. After [`Event::End`] it is that
-    /// again.
+    /// Waits for a batch of chunks: clears `chunks`, fills it with all chunks that arrived together
+    /// and returns `None`; or returns an event that is not a chunk. After [`Event::End`], returns
+    /// the same event again.
     ///
     /// # Errors
     ///
-    /// When the reader's stream broke off; then forever.
+    /// The reader failed. Every later call returns the same error.
     pub fn next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
         self.wait_for(|reader| {
             let event = reader.try_next_batch(chunks)?;
@@ -184,17 +187,17 @@ impl Reader {
         })
     }
 
-    /// Waits for the next event. After [`Event::End`] it is that again.
+    /// Waits for the next event. After [`Event::End`], returns the same event again.
     ///
     /// # Errors
     ///
-    /// When the reader's stream broke off; then forever.
+    /// The reader failed. Every later call returns the same error.
     #[allow(clippy::should_implement_trait, reason = "its end is an event")]
     pub fn next(&mut self) -> Result<Event, ReadError> {
         self.wait_for(crate::Reader::try_next)
     }
 
-    /// Waits until there is something to take.
+    /// Waits until `take` returns a value.
     fn wait_for<T>(
         &mut self,
         mut take: impl FnMut(&mut crate::Reader) -> Result<Option<T>, ReadError>,
@@ -221,37 +224,40 @@ impl Reader {
         }
     }
 
-    /// As [`Reader::try_next`](crate::Reader::try_next): what a wait before has brought.
+    /// Returns the next event if an earlier wait has already received it. Same as
+    /// [`Reader::try_next`](crate::Reader::try_next).
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next).
+    /// The errors of [`next`](Self::next).
     pub fn try_next(&mut self) -> Result<Option<Event>, ReadError> {
         self.reader.try_next()
     }
 
-    /// Bytes in all gaps so far. Only ever grows.
+    /// Bytes lost in all gaps so far. Never decreases.
     pub fn lost_bytes(&self) -> u64 {
         self.reader.lost_bytes()
     }
 
-    /// Chunks in all gaps so far, where it is known how many.
+    /// Chunks lost in all gaps so far, as far as their number is known.
     pub fn lost_chunks(&self) -> u64 {
         self.reader.lost_chunks()
     }
 
-    /// Offset after everything that was returned, or of the first event that will be.
+    /// The offset after everything that was returned. Before the first event: the offset where
+    /// reading starts.
     pub fn position(&self) -> u64 {
         self.reader.position()
     }
 
-    /// As [`Reader::is_shm`](crate::Reader::is_shm).
+    /// Returns true if the reader reads from memory shared with the daemon. Same as
+    /// [`Reader::is_shm`](crate::Reader::is_shm).
     pub fn is_shm(&self) -> bool {
         self.reader.is_shm()
     }
 }
 
-/// As [`Writer`](crate::Writer), for a thread of its own.
+/// Blocking form of [`Writer`](crate::Writer).
 #[derive(Debug)]
 pub struct Writer {
     runtime: Runtime,
@@ -264,50 +270,54 @@ impl Writer {
         self.writer.max_chunk()
     }
 
-    /// As [`Writer::is_shm`](crate::Writer::is_shm).
+    /// Returns true if the writer can share memory with the daemon. Same as
+    /// [`Writer::is_shm`](crate::Writer::is_shm).
     pub fn is_shm(&self) -> bool {
         self.writer.is_shm()
     }
 
-    /// As [`Writer::readers`](crate::Writer::readers).
+    /// Readers attached at the newest acknowledged chunk. Same as
+    /// [`Writer::readers`](crate::Writer::readers).
     pub fn readers(&self) -> u32 {
         self.writer.readers()
     }
 
-    /// As [`Writer::is_acknowledged`](crate::Writer::is_acknowledged).
+    /// Returns true if the daemon acknowledges chunks while the writer is still writing. Same as
+    /// [`Writer::is_acknowledged`](crate::Writer::is_acknowledged).
     pub fn is_acknowledged(&self) -> bool {
         self.writer.is_acknowledged()
     }
 
-    /// As [`Writer::appended`](crate::Writer::appended).
+    /// Chunks appended or pushed. Same as [`Writer::appended`](crate::Writer::appended).
     pub fn appended(&self) -> u64 {
         self.writer.appended()
     }
 
-    /// As [`Writer::acked`](crate::Writer::acked).
+    /// Chunks certain to be in the stream. Same as [`Writer::acked`](crate::Writer::acked).
     pub fn acked(&self) -> u64 {
         self.writer.acked()
     }
 
-    /// As [`Writer::append`](crate::Writer::append).
+    /// Appends one chunk and sends it. Blocking form of [`Writer::append`](crate::Writer::append).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`Writer::append`](crate::Writer::append).
     pub fn append(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         let chunk = chunk.as_ref();
-        // No future is made for most small chunks: that would cost more than they do.
+        // Most small chunks need no future. Creating one would cost more than the append.
         if self.writer.try_put(chunk).is_none() {
             return run(&self.runtime, self.writer.append(chunk));
         }
         self.send()
     }
 
-    /// As [`Writer::push`](crate::Writer::push).
+    /// Appends one chunk without sending it yet. Blocking form of
+    /// [`Writer::push`](crate::Writer::push).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`Writer::push`](crate::Writer::push).
     pub fn push(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         let chunk = chunk.as_ref();
         match self.writer.try_put(chunk) {
@@ -317,52 +327,54 @@ impl Writer {
         }
     }
 
-    /// As [`Writer::send`](crate::Writer::send).
+    /// Sends all pushed chunks. Blocking form of [`Writer::send`](crate::Writer::send).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The writer has failed.
     pub fn send(&mut self) -> Result<(), WriteError> {
         if self.writer.must_listen() { run(&self.runtime, self.writer.send()) } else { Ok(()) }
     }
 
-    /// As [`Writer::flush`](crate::Writer::flush).
+    /// Waits until all chunks are in the stream. Blocking form of
+    /// [`Writer::flush`](crate::Writer::flush).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The writer has failed.
     pub fn flush(&mut self) -> Result<(), WriteError> {
         run(&self.runtime, self.writer.flush())
     }
 
-    /// Blocks until the writer fails, and returns why. For programs that have nothing to append at
-    /// the moment and still want to know when the stream is closed or removed or the daemon is
-    /// gone.
+    /// Waits until the writer fails, and returns the error. For programs that have nothing to
+    /// append at the moment and still want to know when the stream is closed or removed or the
+    /// daemon is gone.
     pub fn failure(&mut self) -> WriteError {
         self.runtime.block_on(self.writer.failure())
     }
 
-    /// As [`Writer::withdraw`](crate::Writer::withdraw).
+    /// Withdraws the writer before it has appended anything. Blocking form of
+    /// [`Writer::withdraw`](crate::Writer::withdraw).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`Writer::withdraw`](crate::Writer::withdraw).
     pub fn withdraw(self) -> Result<(), WriteError> {
         self.runtime.block_on(self.writer.withdraw())
     }
 
-    /// As [`Writer::finish`](crate::Writer::finish).
+    /// Finishes the writer. Blocking form of [`Writer::finish`](crate::Writer::finish).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The writer has failed.
     pub fn finish(self, finish: Finish) -> Result<u64, WriteError> {
         self.runtime.block_on(self.writer.finish(finish))
     }
 }
 
-/// Enters the runtime only for what has to wait: most small appends do not, and entering costs more
-/// than they do.
+/// Polls once without the runtime, and enters the runtime only if the future has to wait. Most
+/// small appends do not wait, and entering the runtime costs more than they do.
 fn run<T>(
     runtime: &Runtime,
     future: impl Future<Output = Result<T, WriteError>>,

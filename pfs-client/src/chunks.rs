@@ -1,47 +1,47 @@
-//! Several chunks at once.
+//! Batches of chunks.
 
 use bytes::Bytes;
 use pfs_stream::Sink;
 
-/// How much is copied at a time, in bytes.
+/// The size of one copy, in bytes.
 const COPY_BYTES: usize = 2 * 1024;
 
-/// A chunk of so many bytes is sooner handed on by itself than copied beside others.
+/// Chunks of at least this many bytes are returned on their own, because a copy would cost more.
 pub(crate) const LARGE_CHUNK_BYTES: usize = 16 * 1024;
 
-/// Chunks that came together: their bytes, one after the other, and where each ends.
+/// A batch of chunks that arrived together: their bytes, one after the other, and the end of each.
 ///
-/// Keeps its memory when it is cleared, so one is enough for a whole stream.
+/// Clearing a batch keeps its memory. Reuse one batch for the whole stream.
 #[derive(Clone, Debug, Default)]
 pub struct Chunks {
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    /// A chunk that came alone, in the memory that it came in; `bytes` is empty then.
+    /// A single large chunk, in the buffer in which it arrived. `bytes` is empty then.
     alone: Option<Bytes>,
 }
 
 impl Chunks {
-    /// None yet.
+    /// An empty batch.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// All their bytes.
+    /// The bytes of all chunks.
     pub fn bytes(&self) -> &[u8] {
         self.alone.as_deref().unwrap_or(&self.bytes)
     }
 
-    /// How many there are.
+    /// The number of chunks.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if the batch has no chunks.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// One after the other.
+    /// The chunks, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let (mut rest, mut start) = (self.bytes(), 0);
         self.ends.iter().map(move |&end| {
@@ -57,21 +57,21 @@ impl Chunks {
         self.alone = None;
     }
 
-    /// Takes one chunk, without a copy, when it is empty; nothing can be added to it then.
+    /// Stores one chunk without a copy. The batch must be empty, and takes no more chunks.
     pub(crate) fn hold(&mut self, chunk: Bytes) {
         self.ends.push(chunk.len());
         self.alone = Some(chunk);
     }
 
     pub(crate) fn push(&mut self, chunk: &[u8]) {
-        // In pieces: how C libraries copy long runs is ten times slower on some processors when
-        // both places lie alike in their pages.
+        // Copy in pieces: on some processors, the C library copies long runs ten times slower if
+        // source and destination have similar offsets within their pages.
         self.bytes.reserve(chunk.len());
         chunk.chunks(COPY_BYTES).for_each(|piece| self.bytes.extend_from_slice(piece));
         self.ends.push(self.bytes.len());
     }
 
-    /// Their bytes in memory that can be shared, and their lengths.
+    /// Takes the bytes as shared memory, and the lengths of the chunks.
     pub(crate) fn take(&mut self) -> (Bytes, impl Iterator<Item = usize> + use<>) {
         let mut start = 0;
         let lengths = std::mem::take(&mut self.ends).into_iter().map(move |end| {
@@ -95,7 +95,7 @@ impl Sink for Chunks {
 
     fn chunks(&mut self, ends: &[usize]) {
         let start = self.bytes.len();
-        // No offset in a buffer comes near where it would wrap, and this is done for many at once.
+        // Wrapping, because this loop is hot and no offset in a buffer comes near `usize::MAX`.
         self.ends.extend(ends.iter().map(|end| start.wrapping_add(*end)));
     }
 

@@ -1,4 +1,4 @@
-//! The client: everything that is not writing or reading itself.
+//! Client of a daemon: creates, lists, inspects and removes streams, and opens readers and writers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,18 +15,19 @@ use crate::{
     error::{ProtocolError, RequestError},
 };
 
-/// A client of one daemon. Any number of tasks may use it at once, by reference or by a clone of
-/// their own, which is the same client.
+/// A client of one daemon. Any number of tasks may use a client at the same time, by reference or
+/// through a clone. All clones are the same client.
 ///
-/// It keeps a connection for requests, and makes new ones when there is none, when it is busy and
-/// when it is gone: a client survives its daemon's restart. Every [`Writer`] and [`Reader`] has a
-/// connection of its own and lives on without the client. All methods may be cancelled; whether the
-/// daemon has then done what was asked is not known.
+/// A client keeps one connection for requests. The client opens a new connection if it has none, if
+/// the connection is busy, or if the connection broke: a client survives a restart of its daemon.
+/// Every [`Writer`] and [`Reader`] has a connection of its own and outlives the client. All methods
+/// may be cancelled; the daemon may or may not have carried out a cancelled request.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
     pub(crate) dialer: Dialer,
-    /// A connection on which no request is under way. Held only to take it out or put it in.
+    /// The connection without a request under way. The lock is held only to take the connection out
+    /// or to put it back.
     idle: Arc<Mutex<Option<Connection>>>,
     shm: bool,
     #[cfg(feature = "http")]
@@ -34,18 +35,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the daemon there, which has 5 seconds to answer. Text is an endpoint by `parse`,
-    /// an `HttpEndpoint` by `into`.
+    /// Connects to the daemon at `endpoint`. The daemon has 5 seconds to answer. Convert text to an
+    /// endpoint with `parse`, and an `HttpEndpoint` with `into`.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::NoDaemon`], [`ConnectError::NotFound`] or [`ConnectError::Unreachable`] when
-    /// nobody listens there; [`ConnectError::Older`] when an [`Operator`] can talk to the
-    /// daemon, and a client cannot; otherwise when nobody can.
+    /// [`ConnectError::NoDaemon`], [`ConnectError::NotFound`] or [`ConnectError::Unreachable`] if
+    /// no daemon listens there. [`ConnectError::Older`] if an [`Operator`] can talk to the daemon
+    /// but a client cannot. Any other error if neither of them can.
     ///
     /// # Cancel safety
     ///
-    /// Given up, nothing is left of it.
+    /// If cancelled, the connection is closed and nothing is left behind.
     pub async fn connect(endpoint: impl Into<Endpoint>) -> Result<Self, ConnectError> {
         let shm = true;
         let endpoint = endpoint.into().found()?;
@@ -64,38 +65,40 @@ impl Client {
         })
     }
 
-    /// Whether its readers and writers share memory with the daemon where both can, on Linux over a
-    /// Unix socket. They do unless told otherwise here; results are the same to the byte.
+    /// Turns shared memory with the daemon on or off for the readers and writers of this client.
+    /// Shared memory is on by default and is used on Linux over a Unix socket, if both sides
+    /// support it. The results are the same to the byte.
     #[must_use]
     pub fn with_shm(self, shm: bool) -> Self {
         if shm == self.shm { self } else { Self { shm, idle: Arc::default(), ..self } }
     }
 
-    /// Whether its writers make do with a proxy that passes no answer on before a request has
-    /// ended, as Caddy and other proxies in Go do over HTTP/1.1. They do not unless told so
-    /// here: [`ConnectError::HalfDuplex`]. Such a writer is not
-    /// [acknowledged](Writer::is_acknowledged).
+    /// Lets the writers of this client work through a proxy that forwards no response before the
+    /// request has ended, as Caddy and other proxies written in Go do over HTTP/1.1. Off by
+    /// default: opening a writer through such a proxy fails with [`ConnectError::HalfDuplex`]. A
+    /// half-duplex writer is not [acknowledged](Writer::is_acknowledged).
     #[cfg(feature = "http")]
     #[must_use]
     pub fn with_half_duplex(self, half_duplex: bool) -> Self {
         Self { half_duplex, ..self }
     }
 
-    /// Where its daemon is: after a lookup, the socket where it was found.
+    /// The daemon's endpoint. After a lookup, the socket where the daemon was found.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Makes a stream. [`CreateOptions::if_exists`] says what happens where there is one.
+    /// Creates a stream. [`CreateOptions::if_exists`] says what happens if the path already has
+    /// one.
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `AlreadyExists`, `Limit`, `BadPath` and
+    /// Any [`RequestError`]. The daemon's codes include `AlreadyExists`, `Limit`, `BadPath` and
     /// `BadOption`.
     ///
     /// # Cancel safety
     ///
-    /// Given up, the daemon may have done it or not. The client can be used on.
+    /// If cancelled, the daemon may or may not have created the stream. The client stays usable.
     pub async fn create(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -104,15 +107,16 @@ impl Client {
         self.command(Request::Create(checked(path)?, options.clone())).await
     }
 
-    /// Ends a stream: it takes no more appends, its readers get what is in it and then the end.
+    /// Closes a stream. The stream takes no more appends; readers get the remaining data and then
+    /// the end.
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes is `NoSuchStream`.
+    /// Any [`RequestError`]. The daemon's codes include `NoSuchStream`.
     ///
     /// # Cancel safety
     ///
-    /// Given up, the daemon may have done it or not. The client can be used on.
+    /// If cancelled, the daemon may or may not have closed the stream. The client stays usable.
     pub async fn close(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -120,17 +124,17 @@ impl Client {
         self.command(Request::Close(checked(path)?)).await
     }
 
-    /// As [`close`](Self::close), but as failed: at the end of what is in the stream, readers get
-    /// [`End::Failed`](crate::End::Failed).
+    /// Closes a stream as failed. Like [`close`](Self::close), but readers get
+    /// [`End::Failed`](crate::End::Failed) after the remaining data.
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `NoSuchStream`, and `Closed` where the stream
-    /// was closed before and not as failed.
+    /// Any [`RequestError`]. The daemon's codes include `NoSuchStream`, and `Closed` if the stream
+    /// was already closed without failure.
     ///
     /// # Cancel safety
     ///
-    /// Given up, the daemon may have done it or not. The client can be used on.
+    /// If cancelled, the daemon may or may not have closed the stream. The client stays usable.
     pub async fn close_failed(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -138,15 +142,15 @@ impl Client {
         self.command(Request::CloseFailed(checked(path)?)).await
     }
 
-    /// Removes a stream and what is in it; its readers and writers are told.
+    /// Removes a stream and its data. The stream's readers and writers get an error.
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes is `NoSuchStream`.
+    /// Any [`RequestError`]. The daemon's codes include `NoSuchStream`.
     ///
     /// # Cancel safety
     ///
-    /// Given up, the daemon may have done it or not. The client can be used on.
+    /// If cancelled, the daemon may or may not have removed the stream. The client stays usable.
     pub async fn remove(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -154,15 +158,15 @@ impl Client {
         self.command(Request::Remove(checked(path)?)).await
     }
 
-    /// The streams at or below a path, which may be a mount, or `/` for all.
+    /// Lists the streams at or below a path. The path may be a mount, or `/` for all streams.
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes is `BadPath`.
+    /// Any [`RequestError`]. The daemon's codes include `BadPath`.
     ///
     /// # Cancel safety
     ///
-    /// Given up, nothing is lost. The client can be used on.
+    /// If cancelled, nothing is lost. The client stays usable.
     pub async fn list(&self, prefix: &str) -> Result<Vec<StreamSummary>, RequestError> {
         let mut connection = self.connection().await?;
         let mut streams = Vec::new();
@@ -179,15 +183,15 @@ impl Client {
         Ok(streams)
     }
 
-    /// All stats of a stream.
+    /// Stats of a stream, with all of its readers and writers.
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes is `NoSuchStream`.
+    /// Any [`RequestError`]. The daemon's codes include `NoSuchStream`.
     ///
     /// # Cancel safety
     ///
-    /// Given up, nothing is lost. The client can be used on.
+    /// If cancelled, nothing is lost. The client stays usable.
     pub async fn stat(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -215,11 +219,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `NoSuchStream` and `IsStream`.
+    /// Any [`RequestError`]. The daemon's codes include `NoSuchStream` and `IsStream`.
     ///
     /// # Cancel safety
     ///
-    /// Given up, nothing is lost. The client can be used on.
+    /// If cancelled, nothing is lost. The client stays usable.
     pub async fn document(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -239,11 +243,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As all requests.
+    /// Any [`RequestError`].
     ///
     /// # Cancel safety
     ///
-    /// Given up, nothing is lost. The client can be used on.
+    /// If cancelled, nothing is lost. The client stays usable.
     pub async fn info(&self) -> Result<DaemonInfo, RequestError> {
         let mut connection = self.connection().await?;
         match connection.request(&Request::Info).await? {
@@ -255,17 +259,18 @@ impl Client {
         }
     }
 
-    /// Attaches as a writer; a stream that does not exist is made with the daemon's defaults, as is
-    /// one in place of another with [`WriteOptions::replace`]. With
-    /// [`WriteOptions::wait_readers`] it returns when so many readers are attached.
+    /// Attaches a writer. If the stream does not exist, the daemon creates it with its defaults.
+    /// [`WriteOptions::replace`] replaces an existing stream by a new one with the daemon's
+    /// defaults. With [`WriteOptions::wait_readers`], returns once that many readers are attached.
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `Closed`, `Limit`, `BadPath` and `IsDocument`.
+    /// Any [`RequestError`]. The daemon's codes include `Closed`, `Limit`, `BadPath` and
+    /// `IsDocument`.
     ///
     /// # Cancel safety
     ///
-    /// Given up, the daemon may have attached a writer, which then counts as one that died.
+    /// If cancelled, the daemon may have attached a writer, which then counts as dead.
     pub async fn writer(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -278,17 +283,17 @@ impl Client {
         Writer::open(connection, path, options).await
     }
 
-    /// Attaches as a reader, or waits to be attached. It returns as soon as one of the two is
-    /// certain.
+    /// Attaches a reader. Returns as soon as the reader is attached or, with [`ReadOptions::wait`],
+    /// as soon as it waits for the creation of the stream.
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `NoSuchStream` (without
+    /// Any [`RequestError`]. The daemon's codes include `NoSuchStream` (without
     /// [`ReadOptions::wait`]), `PastHead` and `IsDocument`.
     ///
     /// # Cancel safety
     ///
-    /// Given up, nothing is lost. The client can be used on.
+    /// If cancelled, nothing is lost. The client stays usable.
     pub async fn reader(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -298,7 +303,7 @@ impl Client {
         Reader::open(self.connection().await?, self.dialer.resuming(), &path, options).await
     }
 
-    /// A request that is just done.
+    /// Sends a request whose only reply is a confirmation.
     async fn command(&self, request: Request) -> Result<(), RequestError> {
         let mut connection = self.connection().await?;
         match connection.request(&request).await? {
@@ -310,8 +315,8 @@ impl Client {
         }
     }
 
-    /// What a reply is that is not the expected one. After an error in answer to a request the
-    /// connection can still be used.
+    /// Converts an unexpected reply to an error. After an error reply the connection is still
+    /// usable, so the client keeps the connection.
     pub(crate) fn failure(
         &self,
         connection: Connection,
@@ -327,10 +332,10 @@ impl Client {
         }
     }
 
-    /// A connection to call one's own: the idle one if it still lives, else a new one.
+    /// Takes the idle connection if it is still alive, otherwise opens a new one.
     ///
-    /// A request takes it away while it is under way, so that one that is cancelled leaves nothing
-    /// half read.
+    /// The caller owns the connection while the request is under way. A cancelled request therefore
+    /// drops its connection and cannot leave a half-read reply behind.
     pub(crate) async fn connection(&self) -> Result<Connection, ConnectError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut connection) = idle
@@ -347,7 +352,7 @@ impl Client {
     }
 }
 
-/// The path of a stream, if this is one.
+/// Validates a stream's path.
 pub(crate) fn checked(
     path: impl TryInto<StreamPath, Error: Into<PathError>>,
 ) -> Result<StreamPath, RequestError> {

@@ -1,4 +1,4 @@
-//! One connection: requests out, replies in, over anything that carries bytes.
+//! Connection: sends requests and receives replies over any byte transport.
 
 #[cfg(feature = "http")]
 use std::sync::Arc;
@@ -30,48 +30,49 @@ use crate::{
     shm::Passed,
 };
 
-/// How long a daemon may take to accept a connection and say hello.
+/// Time limit for the daemon to accept a connection and reply to hello.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the end of an answer may take to come, that nobody needs but HTTP.
+/// Time limit for the end of an HTTP response whose content is already complete.
 #[cfg(feature = "http")]
 const LAST: Duration = Duration::from_millis(20);
 
-/// Something that carries the frames. The Unix socket is one; tests have another.
+/// A byte transport for the frames: a Unix socket, an HTTP exchange, or a test's own.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
-/// A connection on which both ends have said hello.
+/// A connection to a daemon. On a Unix socket both sides have exchanged hello; over HTTP each
+/// exchange starts with its own hello.
 pub(crate) struct Connection {
     transport: Box<dyn Transport>,
     decoder: Decoder,
-    /// The versions that this end offers.
+    /// The protocol versions that the client offers.
     offer: Hello,
-    /// The one that the daemon chose.
+    /// The version that the daemon chose.
     version: u16,
-    /// What the daemon has said that it can do, once it has said hello.
+    /// The daemon's capabilities, once the daemon has replied to hello.
     capabilities: Option<u64>,
-    /// What [`ring`](Self::ring) could not say yet.
+    /// Bytes that [`notify`](Self::notify) could not send yet.
     unsaid: BytesMut,
-    /// Memory that came along with messages, where both ends can share it.
+    /// Memory passed along with messages, if both sides can share memory.
     passed: Option<Passed>,
-    /// Over HTTP each request has a transport of its own, that comes from here.
+    /// Over HTTP, the dialer that makes a new transport for each request.
     #[cfg(feature = "http")]
     dialer: Option<Arc<Dialer>>,
-    /// Whether a writer may do without replies until it has said everything.
+    /// Whether a writer may work without replies until its request has ended.
     #[cfg(feature = "http")]
     accepts_half_duplex: bool,
     is_half_duplex: bool,
 }
 
 impl Connection {
-    /// Says hello and waits for the answer, however long that takes.
+    /// Exchanges hello over the transport. Has no time limit.
     pub(crate) async fn open(transport: impl Transport + 'static) -> Result<Self, ConnectError> {
         Self::new(Box::new(transport)).greet(0).await
     }
 
-    /// As [`open`](Self::open), and the daemon may speak any version.
+    /// Like [`open`](Self::open), but accepts a daemon of any version.
     pub(crate) async fn open_any(
         transport: impl Transport + 'static,
     ) -> Result<Self, ConnectError> {
@@ -95,20 +96,21 @@ impl Connection {
         }
     }
 
-    /// Whether a writer may do without replies until it has said everything, where none come
-    /// before.
+    /// Sets whether a writer may work without replies until its request has ended, if none arrive
+    /// earlier.
     #[cfg(feature = "http")]
     pub(crate) fn accepting_half_duplex(self, accepts_half_duplex: bool) -> Self {
         Self { accepts_half_duplex, ..self }
     }
 
-    /// For requests over HTTP. Nothing is said yet.
+    /// A connection for requests over HTTP. Sends nothing yet.
     #[cfg(feature = "http")]
     pub(crate) fn over_http(dialer: Arc<Dialer>, offer: Hello) -> Self {
         Self { dialer: Some(dialer), offer, ..Self::new(Box::new(tokio::io::empty())) }
     }
 
-    /// Asks something, if nothing has been said yet, to see whether anybody answers.
+    /// Checks over HTTP that a daemon answers, by asking for the daemon's stats. A Unix socket was
+    /// already checked by its hello.
     #[cfg(feature = "http")]
     pub(crate) async fn try_out(&mut self) -> Result<(), ConnectError> {
         if self.dialer.is_none() {
@@ -121,7 +123,7 @@ impl Connection {
         }
     }
 
-    /// As [`open`](Self::open), over a socket on which memory can come along: that is offered.
+    /// Like [`open`](Self::open), over a socket that can pass memory, and offers shared memory.
     #[cfg(target_os = "linux")]
     pub(crate) async fn open_sharing(socket: tokio::net::UnixStream) -> Result<Self, ConnectError> {
         let (socket, passed) = PassingSocket::new(socket);
@@ -141,7 +143,7 @@ impl Connection {
         (self.version, self.capabilities) = (hello.min_version, Some(hello.capabilities));
     }
 
-    /// Finds out what the daemon can do, where that is not known yet: over HTTP.
+    /// Makes sure that the daemon's capabilities are known. Only over HTTP can they be unknown.
     pub(crate) async fn learn_abilities(&mut self) -> Result<(), ConnectError> {
         #[cfg(feature = "http")]
         if self.capabilities.is_none() {
@@ -150,13 +152,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the daemon is known not to take puts. Over HTTP that is known once it has answered.
+    /// Returns true if the daemon is known not to support puts. Over HTTP, unknown until the daemon
+    /// has answered.
     pub(crate) fn takes_no_puts(&self) -> bool {
         self.capabilities.is_some_and(|capabilities| capabilities & Hello::PUT == 0)
     }
 
-    /// Sends requests that have one reply each, and takes the replies in the meantime: the daemon
-    /// goes on only if it can say them. Not cancel safe.
+    /// Pipelines requests that have one reply each. Receives replies while it sends, because the
+    /// daemon stops reading if it cannot send its replies. Not cancel safe.
     pub(crate) async fn request_all(
         &mut self,
         requests: &[Request],
@@ -176,8 +179,8 @@ impl Connection {
         requests.iter().for_each(|request| request.encode(&mut bytes));
         let mut missing = requests.len();
         poll_fn(|cx| {
-            // A daemon that closes the connection says why first: that is worth more than a broken
-            // pipe.
+            // Before it closes a connection, the daemon sends the reason. That reason is worth more
+            // than the broken pipe.
             let mut broken = None;
             while !bytes.is_empty() && broken.is_none() {
                 match self.poll_write(cx, &bytes, &[]) {
@@ -206,12 +209,12 @@ impl Connection {
         .await
     }
 
-    /// The version of the protocol that the daemon chose.
+    /// The protocol version that the daemon chose.
     pub(crate) fn version(&self) -> u16 {
         self.version
     }
 
-    /// Sends a request and waits for the first reply to it. Not cancel safe.
+    /// Sends a request and waits for its first reply. Not cancel safe.
     pub(crate) async fn request(&mut self, request: &Request) -> Result<Reply, RequestError> {
         #[cfg(feature = "http")]
         if let Some(dialer) = self.dialer.clone() {
@@ -220,23 +223,23 @@ impl Connection {
         let mut bytes = BytesMut::new();
         request.encode(&mut bytes);
         let sent = self.transport.write_all(&bytes).await;
-        // A daemon that closes the connection says why first: that is worth more than a broken
-        // pipe.
+        // Before it closes a connection, the daemon sends the reason. That reason is worth more
+        // than the broken pipe.
         match (self.receive().await, sent) {
             (Err(RequestError::Lost(_)), Err(error)) => Err(error.into()),
             (received, _) => received,
         }
     }
 
-    /// Reads the answer before to its end, which is about to come: what is below can be used again
-    /// only then.
+    /// Reads the previous response to its end, which is due shortly. Only then can HTTP reuse the
+    /// underlying connection.
     #[cfg(feature = "http")]
     async fn finish_answer(&mut self) {
         let _ = timeout(LAST, poll_fn(|cx| self.poll_fill(cx, 0))).await;
     }
 
-    /// Over HTTP, hello and the request go out together. Only what a writer has to say goes on
-    /// after that.
+    /// Sends a request over HTTP, in one body with hello. Only a writer's request body stays open
+    /// for more messages.
     #[cfg(feature = "http")]
     async fn exchange(
         &mut self,
@@ -250,11 +253,11 @@ impl Connection {
         if dialer.is_half_duplex() {
             return self.open_half_duplex(dialer, path, *options).await;
         }
-        // A writer says hello alone first. If no answer comes while its request goes on, nothing
+        // A writer first sends hello alone. If no reply arrives while its request is open, nothing
         // has happened yet.
         match self.greeted(dialer.post(said(self.offer, &[])), dialer.answer_patience()).await {
             Err(RequestError::Connect(ConnectError::TimedOut { .. })) => {
-                // It is not the daemon that is silent if this is answered.
+                // If the daemon answers this complete request, the earlier silence was a proxy's.
                 let answers = dialer
                     .try_half_duplex(said(self.offer, &[&Request::Info]), self.accepts_half_duplex);
                 self.greeted(answers, CONNECT_TIMEOUT).await?;
@@ -270,8 +273,8 @@ impl Connection {
         }
     }
 
-    /// Attaches a writer where an answer begins only when its request has ended. What the daemon
-    /// would reply to it is found out by other requests.
+    /// Attaches a writer through a half-duplex proxy, where the response begins only after the
+    /// request has ended. Separate requests find out what the daemon would have replied.
     #[cfg(feature = "http")]
     async fn open_half_duplex(
         &mut self,
@@ -287,7 +290,7 @@ impl Connection {
         }
         let max_chunk = match self.ask(dialer, &Request::Stat(path.clone())).await? {
             Reply::Stat(stat) => stat.ring_buffer_size.min(stat.channel_buffer_size),
-            // Who may only write does not learn it.
+            // A token that may only write is not allowed to see the stats.
             Reply::Error { code: ErrorCode::Denied, .. } => MAX_PAYLOAD as u64,
             refused => return Ok(refused),
         };
@@ -298,14 +301,14 @@ impl Connection {
         Ok(Reply::Writing { max_chunk })
     }
 
-    /// Sends a request that is all there is to say, and waits for the first reply.
+    /// Sends a request that is complete in itself, and waits for its first reply.
     #[cfg(feature = "http")]
     async fn ask(&mut self, dialer: &Dialer, request: &Request) -> Result<Reply, RequestError> {
         self.greeted(dialer.ask(said(self.offer, &[request])), CONNECT_TIMEOUT).await?;
         self.receive().await
     }
 
-    /// Goes on over this exchange when the daemon has said hello on it.
+    /// Switches to an HTTP exchange once the daemon has replied to hello on it.
     #[cfg(feature = "http")]
     async fn greeted(
         &mut self,
@@ -330,13 +333,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether replies come only once everything was said and [`poll_end`](Self::poll_end) is
-    /// ready.
+    /// Returns true if replies arrive only after the request has ended, with
+    /// [`poll_end`](Self::poll_end).
     pub(crate) fn is_half_duplex(&self) -> bool {
         self.is_half_duplex
     }
 
-    /// Says that nothing more will be said.
+    /// Ends the request: nothing more will be sent.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.transport).poll_shutdown(cx)
     }
@@ -351,13 +354,13 @@ impl Connection {
         }
     }
 
-    /// The next reply, if it has been read already.
+    /// The next reply, if it was already read.
     pub(crate) fn received(&mut self) -> Result<Option<Reply>, RequestError> {
         while let Some(frame) = self.decoder.next_frame()? {
             match Reply::decode(frame)? {
-                // The daemon lives: that it came is all that it says.
+                // A heartbeat only proves that the daemon is alive.
                 Reply::Heartbeat => {}
-                // Known from another request.
+                // The replies were taken from other requests.
                 Reply::Hello(_) | Reply::Writing { .. } if self.is_half_duplex => {}
                 reply => return Ok(Some(reply)),
             }
@@ -365,8 +368,8 @@ impl Connection {
         Ok(None)
     }
 
-    /// Reads once, into a buffer of about `size` bytes at least. The end of the connection is an
-    /// error: the daemon never ends it without having said something.
+    /// Reads once, into a buffer with room for at least about `size` bytes. The end of the
+    /// connection is an error, because the daemon always sends a final message first.
     pub(crate) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -374,7 +377,7 @@ impl Connection {
     ) -> Poll<Result<(), RequestError>> {
         let held = self.decoder.len();
         let buffer = self.decoder.buffer_for(size.saturating_sub(held));
-        // This future holds nothing, so that it may be dropped between polls.
+        // The future of `read_buf` holds no state, so it may be dropped between polls.
         let read = ready!(pin!(self.transport.read_buf(buffer)).poll(cx));
         Poll::Ready(match read {
             Ok(0) => {
@@ -387,19 +390,19 @@ impl Connection {
         })
     }
 
-    /// Whether both ends can share memory.
+    /// Returns true if both sides can share memory.
     pub(crate) fn shares_memory(&self) -> bool {
         self.passed.is_some() && self.capabilities.is_some_and(|can| can & Hello::SHM != 0)
     }
 
-    /// Memory that came along.
+    /// The memory passed along with messages.
     pub(crate) fn passed(&self) -> Option<&Passed> {
         self.passed.as_ref()
     }
 
-    /// Says something short without waiting for an answer, or for room: where the socket is full,
-    /// the daemon has not heard what was said last, and need not hear it twice. What could not
-    /// be said is said by [`poll_unsaid`](Self::poll_unsaid).
+    /// Sends a short message without waiting for a reply or for room in the socket. If the socket
+    /// is full, the daemon has not yet read the last message of this kind and does not need it
+    /// twice. [`poll_unsaid`](Self::poll_unsaid) sends what did not fit.
     #[cfg(target_os = "linux")]
     pub(crate) fn notify(&mut self, request: &Request) -> Result<(), RequestError> {
         let mut frame = BytesMut::new();
@@ -413,14 +416,13 @@ impl Connection {
         }
     }
 
-    /// Whether nothing is left to be said.
+    /// Returns true if no notification is left to send.
     #[cfg(target_os = "linux")]
     pub(crate) fn has_said_all(&self) -> bool {
         self.unsaid.is_empty()
     }
 
-    /// Says what is still to be said. To be polled by whoever is about to wait for what comes of
-    /// it.
+    /// Sends the rest of the notifications. Poll this before you wait for the daemon's reaction.
     pub(crate) fn poll_unsaid(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
         let Self { transport, unsaid, .. } = self;
         while !unsaid.is_empty() {
@@ -432,18 +434,18 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Gives back the memory of the read buffer if it holds nothing.
+    /// Frees the read buffer if it is empty.
     pub(crate) fn release(&mut self) {
         self.decoder.release();
     }
 
-    /// How much memory the read buffer has, in bytes, room for one small read included.
+    /// Size of the read buffer in bytes, including the room for one small read.
     #[cfg(test)]
     pub(crate) fn memory(&mut self) -> usize {
         self.decoder.buffer().capacity()
     }
 
-    /// Writes what it can of the first bytes, then of the second.
+    /// Writes as much as the transport takes of `first`, then of `second`.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -461,8 +463,8 @@ impl Connection {
         })
     }
 
-    /// Whether the daemon is still there and has nothing to say: then this connection can be used
-    /// for a request.
+    /// Returns true if the daemon is still there and has sent nothing, so the connection can take
+    /// another request.
     pub(crate) async fn is_idle(&mut self) -> bool {
         #[cfg(feature = "http")]
         if self.dialer.is_some() {
@@ -473,7 +475,7 @@ impl Connection {
     }
 }
 
-/// Hello and these requests, as frames.
+/// Hello and these requests, encoded as frames.
 #[cfg(feature = "http")]
 fn said(offer: Hello, requests: &[&Request]) -> Bytes {
     let mut said = BytesMut::new();
@@ -483,14 +485,14 @@ fn said(offer: Hello, requests: &[&Request]) -> Bytes {
     said.freeze()
 }
 
-/// Adds a message to what is to be sent.
+/// Encodes a message and adds it to the send queue.
 pub(crate) fn say(request: &Request, queue: &mut Vec<u8>) {
     let mut frame = BytesMut::new();
     request.encode(&mut frame);
     queue.extend_from_slice(&frame);
 }
 
-/// The daemon's hello, if that is one with a version that was offered.
+/// The daemon's hello, if it names one of the offered versions.
 fn understood(reply: Reply, offer: Hello) -> Result<Hello, ConnectError> {
     match reply {
         Reply::Hello(hello)

@@ -1,4 +1,4 @@
-//! How to get a connection to an endpoint.
+//! Dialer: connects to an endpoint.
 
 #[cfg(feature = "http")]
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::{
     connection::{CONNECT_TIMEOUT, Connection},
 };
 
-/// Makes connections to one endpoint.
+/// Opens connections to one endpoint.
 #[derive(Clone, Debug)]
 pub(crate) enum Dialer {
     Unix(PathBuf),
@@ -32,7 +32,7 @@ pub(crate) enum Dialer {
 }
 
 impl Dialer {
-    /// Makes ready to connect.
+    /// Prepares for connecting. Resolves a lookup.
     pub(crate) fn new(endpoint: &Endpoint) -> Result<Self, ConnectError> {
         Ok(match endpoint {
             Endpoint::Unix(path) => Self::Unix(path.clone()),
@@ -42,7 +42,7 @@ impl Dialer {
         })
     }
 
-    /// The same, if a reader whose connection has broken can go on over another one: over HTTP.
+    /// The dialer for a reader that resumes over a new connection. Only HTTP readers resume.
     pub(crate) fn resuming(&self) -> Option<Self> {
         match self {
             Self::Unix(_) => None,
@@ -51,7 +51,7 @@ impl Dialer {
         }
     }
 
-    /// The largest chunk that one request puts, in bytes.
+    /// The largest chunk that one put request carries, in bytes.
     pub(crate) fn max_put(&self) -> usize {
         match self {
             Self::Unix(_) => MAX_PUT,
@@ -60,7 +60,7 @@ impl Dialer {
         }
     }
 
-    /// A connection that is known to work: the daemon has answered on it.
+    /// Opens a connection on which the daemon has answered.
     pub(crate) async fn connect(&self, sharing: bool) -> Result<Connection, ConnectError> {
         #[cfg_attr(
             not(feature = "http"),
@@ -72,9 +72,9 @@ impl Dialer {
         Ok(connection)
     }
 
-    /// A connection for requests. With `sharing`, memory may come along on it. On a socket both
-    /// ends have said hello; over HTTP nothing has happened yet, because hello goes along with
-    /// each request.
+    /// Opens a connection for requests. With `sharing`, a Unix socket may pass memory. On a Unix
+    /// socket both sides have exchanged hello; over HTTP nothing was sent yet, because hello is
+    /// part of every request.
     pub(crate) async fn open(&self, sharing: bool) -> Result<Connection, ConnectError> {
         let opening = async {
             match self {
@@ -90,8 +90,8 @@ impl Dialer {
         patiently(opening).await
     }
 
-    /// As [`open`](Self::open), to a daemon of any version, and the process at the other end of a
-    /// socket.
+    /// Opens a connection to a daemon of any version. Also returns the process at the other end of
+    /// a Unix socket.
     pub(crate) async fn open_any(&self) -> Result<(Connection, Peer), ConnectError> {
         let opening = async {
             match self {
@@ -118,7 +118,7 @@ pub(crate) async fn patiently<T>(
         .unwrap_or(Err(ConnectError::TimedOut { after: CONNECT_TIMEOUT }))
 }
 
-/// The process that listens at the other end, as the system tells it.
+/// The process that listens at the other end, according to the system.
 fn peer(socket: &UnixStream) -> Peer {
     let Ok(credentials) = socket.peer_cred() else { return Peer::default() };
     let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
@@ -134,10 +134,10 @@ async fn connect_unix(path: &Path) -> Result<UnixStream, ConnectError> {
         };
         let path = path.to_owned();
         match source.kind() {
-            // The daemon is there, but so many clients came at once that its queue is full. The
-            // kernel does not tell when there is room again.
+            // The daemon is there, but so many clients connect at once that its queue is full. The
+            // kernel does not report when the queue has room again.
             io::ErrorKind::WouldBlock => sleep(pause).await,
-            // The last one is of a daemon that ended before it accepted the connection.
+            // A reset means that the daemon ended before it accepted the connection.
             io::ErrorKind::NotFound
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::ConnectionReset => {

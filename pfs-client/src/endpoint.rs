@@ -1,4 +1,4 @@
-//! Where the daemon is.
+//! Endpoints: the Unix socket, lookup or URL of a daemon.
 
 use std::{env, ffi::OsString, fmt, path::PathBuf, str::FromStr};
 
@@ -8,14 +8,14 @@ use thiserror::Error;
 use crate::http::HttpEndpoint;
 use crate::{ConnectError, lookup::Lookup};
 
-/// Where a daemon listens.
+/// The address of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Endpoint {
     /// A Unix socket.
     Unix(PathBuf),
-    /// The socket of a user's daemon, wherever it is: the first place where one answers when it is
-    /// connected to.
+    /// The socket of the user's daemon, found by lookup: each connect takes the first place where a
+    /// daemon answers.
     Lookup(Lookup),
     /// A URL.
     #[cfg(feature = "http")]
@@ -30,8 +30,8 @@ impl From<HttpEndpoint> for Endpoint {
 }
 
 impl Default for Endpoint {
-    /// The daemon that `pfs` finds by itself: [`Lookup::from_environment`]. `PFS_SOCKET` and
-    /// `PFS_URL` are not looked at: [`Endpoint::from_env`] does that.
+    /// The daemon that `pfs` finds without configuration: [`Lookup::from_environment`]. Ignores
+    /// `PFS_SOCKET` and `PFS_URL`; [`Endpoint::from_env`] reads them.
     fn default() -> Self {
         Self::Lookup(Lookup::from_environment())
     }
@@ -48,7 +48,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A URL, if it begins with `http://` or `https://` (with the feature `http`); otherwise the path of a socket.
+/// Parses a URL if the text begins with `http://` or `https://` (needs the feature `http`),
+/// otherwise the path of a Unix socket.
 ///
 /// ```
 /// use pfs_client::Endpoint;
@@ -67,14 +68,13 @@ impl FromStr for Endpoint {
 }
 
 impl Endpoint {
-    /// The one that the variables of the environment name, as they do for `pfs`: `PFS_SOCKET`, or
-    /// `PFS_URL` with `PFS_TOKEN` or `PFS_TOKEN_FILE`, `PFS_CA_FILE` and
-    /// `PFS_CLIENT_CERT_FILE`. Without any of them, the [default](Self::default). A variable
-    /// that is empty is not set.
+    /// The endpoint from the environment variables that `pfs` reads: `PFS_SOCKET`, or `PFS_URL`
+    /// with `PFS_TOKEN` or `PFS_TOKEN_FILE`, `PFS_CA_FILE` and `PFS_CLIENT_CERT_FILE`. Without
+    /// `PFS_SOCKET` and `PFS_URL`, the [default](Self::default). An empty variable counts as unset.
     ///
     /// # Errors
     ///
-    /// Two variables exclude each other, or what one of them names is not to be used.
+    /// Two variables exclude each other, or the value of a variable is unusable.
     pub fn from_env() -> Result<Self, EndpointError> {
         Self::from_variables(|name| env::var_os(name).filter(|value| !value.is_empty()))
     }
@@ -105,7 +105,7 @@ impl Endpoint {
         Err(EndpointError::NoHttp { url: url.to_owned() })
     }
 
-    /// With what the environment has to show and to trust at a URL.
+    /// Adds the token, the CA and the client certificate from the environment to a URL endpoint.
     #[cfg_attr(not(feature = "http"), expect(unused_variables, reason = "there is no URL then"))]
     fn with_variables(
         self,
@@ -135,7 +135,7 @@ impl Endpoint {
         Ok(self)
     }
 
-    /// The same, where the daemon is looked for: the socket where it answers.
+    /// Resolves a lookup to the socket where a daemon answers. Other endpoints stay as they are.
     pub(crate) fn found(self) -> Result<Self, ConnectError> {
         Ok(match self {
             Self::Lookup(lookup) => Self::Unix(lookup.find()?.socket),
@@ -144,28 +144,28 @@ impl Endpoint {
     }
 }
 
-/// Why something names no daemon, or cannot be used to reach one.
+/// Why an endpoint is invalid or unusable.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EndpointError {
-    /// It is the empty string.
+    /// The text is empty.
     #[error("it is empty; a daemon is named by the path of its socket or by its URL")]
     Empty,
-    /// Two variables that exclude each other.
+    /// Two variables are set that exclude each other.
     #[error("{one} and {other} are both set; unset one")]
     BothSet {
-        /// The one.
+        /// The first variable.
         one: &'static str,
-        /// The other.
+        /// The second variable.
         other: &'static str,
     },
-    /// A variable that is no text.
+    /// The value of a variable is not UTF-8.
     #[error("{variable} is not UTF-8")]
     NotUtf8 {
-        /// Its name.
+        /// The variable.
         variable: &'static str,
     },
-    /// It is a URL, and this program uses none.
+    /// The endpoint is a URL, and the program was built without the feature `http`.
     #[error(
         "{url} cannot be used: this program was built without HTTP, the feature `http` of pfs-client"
     )]
@@ -173,31 +173,31 @@ pub enum EndpointError {
         /// The URL.
         url: String,
     },
-    /// It is not a URL of a daemon.
+    /// The text is not a valid daemon URL.
     #[error("{url:?} is not the URL of a daemon: {reason}; one looks like http://127.0.0.1:4437")]
     Url {
-        /// What was given.
+        /// The text.
         url: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// The token cannot be one.
+    /// The token is empty, or has spaces or control characters.
     #[error("the token is empty or has spaces or control characters in it; it is one word")]
     Token,
-    /// There is no certificate in what was given as some.
+    /// The PEM data holds no CA certificates.
     #[error("these are no certificates in PEM: {0}")]
     Certificates(String),
-    /// There is no certificate with its key in what was given as one.
+    /// The PEM data holds no certificate with its private key.
     #[error("this is no certificate with its private key in PEM: {0}")]
     Identity(String),
-    /// A file cannot be read, or does not hold what it should.
+    /// A file cannot be read, or its contents are invalid.
     #[error("cannot use {what} {}: {reason}", path.display())]
     File {
-        /// What the file is.
+        /// The role of the file.
         what: &'static str,
-        /// Its path.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What can go wrong, one enum for each thing that a program does.
+//! Errors, one enum per operation: connecting, requests and the protocol.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -10,19 +10,19 @@ use thiserror::Error;
 use crate::ProxyBroke;
 use crate::lookup::NotFound;
 
-/// Why there is no connection to a daemon.
+/// Why connecting to a daemon failed.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Nobody listens there.
+    /// No process listens on the socket.
     #[error("no daemon answers on {}", .path.display())]
     NoDaemon {
         /// The socket.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: Arc<io::Error>,
     },
-    /// Nobody listens at any of the places where a daemon was looked for.
+    /// No daemon answers at any of the places that the lookup tried.
     #[error(transparent)]
     NotFound(#[from] NotFound),
     /// The system refused to connect.
@@ -30,53 +30,53 @@ pub enum ConnectError {
     Io {
         /// The socket.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: Arc<io::Error>,
     },
-    /// Nobody answers at a URL, or only a proxy that finds no daemon behind it.
+    /// Nothing answers at the URL, or only a proxy that reaches no daemon.
     #[error("no daemon answers at {url}")]
     Unreachable {
-        /// Where.
+        /// The URL.
         url: String,
-        /// What the system or the proxy said.
+        /// The error of the system or of the proxy.
         source: Arc<io::Error>,
     },
-    /// No connection to a URL can be made that is safe.
+    /// No secure connection to the URL is possible.
     #[error("cannot make a secure connection to {url}: {reason}")]
     Untrusted {
-        /// Where.
+        /// The URL.
         url: String,
-        /// What TLS said.
+        /// The reason that TLS gave.
         reason: String,
     },
-    /// What answers at a URL opens no connection.
+    /// The server at the URL refused the connection.
     #[error("cannot use {url}: {message}")]
     Rejected {
-        /// Where.
+        /// The URL.
         url: String,
-        /// The status, as HTTP has it: 401 for a token that is missing or not known.
+        /// The HTTP status: 401 for a missing or unknown token.
         status: u16,
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// What answers at a URL passes no answer on before the request has ended: a writer would not
-    /// hear what becomes of its
-    /// chunks. [`Client::with_half_duplex`](crate::Client::with_half_duplex) makes do with that
-    /// where it is possible.
+    /// The server at the URL forwards no response before the request has ended, so a writer would
+    /// not learn what happens to its chunks. Where possible,
+    /// [`Client::with_half_duplex`](crate::Client::with_half_duplex) writes without
+    /// acknowledgements.
     #[error("{url} passes no answer on before a request has ended, as writers need it; {remedy}")]
     HalfDuplex {
-        /// Where.
+        /// The URL.
         url: String,
-        /// What may help.
+        /// A possible remedy.
         remedy: &'static str,
     },
-    /// Somebody listens there, but did not answer in time.
+    /// The daemon accepted the connection but did not answer in time.
     #[error("the daemon did not answer within {after:?}")]
     TimedOut {
-        /// How long it was waited for.
+        /// The time limit.
         after: Duration,
     },
-    /// The daemon speaks an older version of the protocol.
+    /// The daemon speaks only an older version of the protocol.
     #[error(
         "pfsd {version} (pid {pid}) is older than this program: it speaks version {protocol} of the protocol, and pfs-client {own} \
          version {VERSION}", own = env!("CARGO_PKG_VERSION")
@@ -86,120 +86,120 @@ pub enum ConnectError {
         version: String,
         /// The daemon's process id.
         pid: u32,
-        /// The version of the protocol that it speaks.
+        /// The protocol version that the daemon speaks.
         protocol: u16,
     },
-    /// The daemon speaks no version of the protocol that this library speaks.
+    /// The daemon and this library share no protocol version.
     #[error("{message}")]
     Version {
-        /// Which versions there are.
+        /// The versions that the two sides speak.
         message: String,
     },
-    /// The daemon does not want this connection, for example because it has too many.
+    /// The daemon refused the connection, for example because it has too many.
     #[error("the daemon refused the connection: {message}")]
     Refused {
         /// The kind of failure.
         code: ErrorCode,
-        /// What the daemon said.
+        /// The daemon's message.
         message: String,
     },
     /// The daemon went away before it answered.
     #[error("the daemon went away while it was connected to")]
     Lost(#[source] Arc<io::Error>),
-    /// This system refused what a connection needs.
+    /// The system refused a resource that the connection needs.
     #[error("the system refused what a connection needs")]
     System(#[source] Arc<io::Error>),
-    /// Whoever answered does not speak the protocol.
+    /// The other side does not speak the protocol.
     #[error("what answered is not a daemon of pfs")]
     Protocol(#[from] ProtocolError),
 }
 
-/// Why a request was not done.
+/// Why a request failed.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The daemon says so.
+    /// The daemon refused the request.
     #[error("{message}")]
     Daemon {
         /// The kind of failure.
         code: ErrorCode,
-        /// What was tried, on what, what went wrong and what to do.
+        /// The daemon's message: the operation, its object, the reason and the remedy.
         message: String,
     },
-    /// The daemon went away. Whether it has done what was asked is not known.
+    /// The daemon went away. It may or may not have carried out the request.
     #[error("the daemon went away")]
     Lost(#[source] Arc<io::Error>),
-    /// What the daemon said makes no sense.
+    /// The daemon broke the protocol.
     #[error("the daemon broke the protocol")]
     Protocol(#[source] ProtocolError),
-    /// It was about no path that a stream can have, and the daemon was not asked.
+    /// The path is not a valid stream path. The daemon was not asked.
     #[error("this is no path of a stream: {0}")]
     Path(PathError),
-    /// A new connection was needed and could not be made.
+    /// The request needed a new connection, and connecting failed.
     #[error(transparent)]
     Connect(#[from] ConnectError),
 }
 
-/// How the other end broke the protocol.
+/// How the other side broke the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// Its bytes are not frames.
+    /// The bytes are not frames.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// Its frames are not messages.
+    /// The frames are not messages.
     #[error(transparent)]
     Message(#[from] MessageError),
-    /// Its message has no place here.
+    /// The message is not valid in this state.
     #[error("it sent something else instead of {expected}")]
     Unexpected {
-        /// What would have had its place here.
+        /// The message that was expected.
         expected: &'static str,
     },
-    /// It lost count of the offsets. What was read until now cannot be relied on.
+    /// The daemon's offset differs from the client's count. The data read so far is unreliable.
     #[error("it says that this is offset {said}, and it is {counted}")]
     Offset {
-        /// Where it says that this is.
+        /// The offset according to the daemon.
         said: u64,
-        /// Where this is by what it sent before.
+        /// The offset according to the data that the daemon sent.
         counted: u64,
     },
-    /// It sent parts of a chunk that add up to more than a client gathers.
+    /// The parts of one chunk add up to more bytes than the client assembles.
     #[error(
         "it sent a chunk of more than {most} bytes; plain HTTP and readers that share memory take larger ones"
     )]
     TooLarge {
-        /// The most that is gathered, in bytes.
+        /// The maximum, in bytes.
         most: usize,
     },
-    /// It acknowledged fewer chunks than before, or more than were sent.
+    /// The daemon acknowledged fewer chunks than before, or more than were sent.
     #[error("it acknowledges {said} chunks, after {before}, of {sent} that were sent")]
     Ack {
-        /// What it acknowledges.
+        /// The acknowledged number of chunks.
         said: u64,
-        /// What it acknowledged before.
+        /// The number acknowledged before.
         before: u64,
-        /// What was sent.
+        /// The number of chunks sent.
         sent: u64,
     },
-    /// Its count of the chunks that were appended under a lease is wrong. Another process may have
-    /// written to the ring.
+    /// The daemon's count of the chunks appended under a lease is wrong. Another process may have
+    /// written to the ring buffer.
     #[error(
         "it counts {said} chunks that were appended under a lease, and the writer appended {counted}"
     )]
     Lease {
-        /// What it says.
+        /// The daemon's count.
         said: u64,
-        /// What was appended.
+        /// The writer's count.
         counted: u64,
     },
-    /// Another process appends to the ring that it leased to this writer.
+    /// Another process appends to the ring buffer while this writer holds the lease.
     #[error("another process appends to the ring that it leased to this writer")]
     OtherWriter,
 }
 
 impl RequestError {
-    /// The kind of failure, if the daemon told it.
+    /// The daemon's error code, if the daemon sent one.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Daemon { code, .. } | Self::Connect(ConnectError::Refused { code, .. }) => {
@@ -209,7 +209,8 @@ impl RequestError {
         }
     }
 
-    /// What a daemon answers that does not do what was asked.
+    /// Converts the daemon's error reply. `ShuttingDown` becomes
+    /// [`RequestError::Lost`](Self::Lost).
     pub(crate) fn refused(code: ErrorCode, message: String) -> Self {
         match code {
             ErrorCode::ShuttingDown => Self::Lost(shutting_down(message).into()),
@@ -217,7 +218,7 @@ impl RequestError {
         }
     }
 
-    /// What was here had no place; this would have had.
+    /// A protocol error: another message than `expected` arrived.
     pub(crate) fn unexpected(expected: &'static str) -> Self {
         Self::Protocol(ProtocolError::Unexpected { expected })
     }
@@ -243,7 +244,7 @@ impl From<RequestError> for ConnectError {
             RequestError::Lost(error) => Self::Lost(error),
             RequestError::Protocol(error) => Self::Protocol(error),
             RequestError::Connect(error) => error,
-            // Connecting takes no path of a stream, so this does not come up.
+            // Connecting uses no stream path, so this arm is never reached.
             RequestError::Path(error) => {
                 Self::Refused { code: ErrorCode::BadPath, message: error.to_string() }
             }
@@ -288,7 +289,7 @@ impl From<ProtocolError> for ReadError {
     }
 }
 
-/// How the connection broke: by a proxy, if it is known to have been one.
+/// The cause of a broken connection: a [`ProxyBroke`] if a known proxy broke it.
 fn lost(error: Arc<io::Error>) -> Cause {
     #[cfg(feature = "http")]
     if let Some(broke) = error.get_ref().and_then(|inner| inner.downcast_ref::<ProxyBroke>()) {
@@ -297,12 +298,12 @@ fn lost(error: Arc<io::Error>) -> Cause {
     error.into()
 }
 
-/// That the daemon has said itself that it is going.
+/// The error for a daemon that announced its shutdown.
 fn shutting_down(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, or_code(message, ErrorCode::ShuttingDown))
 }
 
-/// The daemon's message, or what its code means if it has none.
+/// The daemon's message, or the meaning of its code if the message is empty.
 fn or_code(message: String, code: ErrorCode) -> String {
     if message.is_empty() { code.to_string() } else { message }
 }

@@ -1,4 +1,4 @@
-//! Watching what happens to a stream.
+//! Stream events: watches readers and writers come and go.
 
 use std::{
     future::poll_fn,
@@ -10,9 +10,9 @@ use pfs_proto::{PathError, Reply, Request, StreamEvent, StreamPath};
 use crate::{Client, ReadError, RequestError, client::checked, connection::Connection};
 
 impl Client {
-    /// Tells what happens to a stream from now on: who comes and goes, what readers lose, and how
-    /// it ends. On a connection of its own, and without being waited for by anybody: whoever is
-    /// behind misses events, and is told how many.
+    /// Watches a stream: reports from now on when readers and writers come and go, what readers
+    /// lose, and how the stream ends. The events have a connection of their own. No reader or
+    /// writer waits for a watcher. A watcher that falls behind misses events and is told how many.
     ///
     /// ```no_run
     /// use pfs_client::{Client, Endpoint, StreamEvent};
@@ -33,11 +33,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes is `NoSuchStream`.
+    /// Any [`RequestError`]. The daemon's codes include `NoSuchStream`.
     ///
     /// # Cancel safety
     ///
-    /// Given up, nothing is lost. The client can be used on.
+    /// If cancelled, nothing is lost. The client stays usable.
     pub async fn events(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -52,7 +52,7 @@ impl Client {
     }
 }
 
-/// What happens to a stream, from [`Client::events`]. Dropping it ends the watching.
+/// The events of one stream, from [`Client::events`]. Dropping this value stops the watch.
 #[derive(Debug)]
 pub struct Events {
     connection: Connection,
@@ -62,7 +62,7 @@ pub struct Events {
 #[derive(Debug)]
 enum State {
     Watching,
-    /// It was removed.
+    /// The stream was removed.
     Ended,
     Failed(ReadError),
 }
@@ -71,7 +71,7 @@ enum State {
 impl futures_core::Stream for Events {
     type Item = Result<StreamEvent, ReadError>;
 
-    /// As [`next`](Events::next); an error is the last item.
+    /// Like [`next`](Events::next), but ends after the first error.
     fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if let State::Failed(_) = this.state {
@@ -82,25 +82,24 @@ impl futures_core::Stream for Events {
 }
 
 impl Events {
-    /// The next event, however long it takes. After [`StreamEvent::Removed`] there is none: `None`,
-    /// ever after.
+    /// Waits for the next event. After [`StreamEvent::Removed`], always returns `None`.
     ///
     /// # Errors
     ///
-    /// When the daemon goes away, or makes no sense; then forever.
+    /// The daemon went away or broke the protocol. Every later call returns the same error.
     ///
     /// # Cancel safety
     ///
-    /// An event is lost only if it was returned.
+    /// Cancel safe: an event that was not returned is not lost.
     pub async fn next(&mut self) -> Result<Option<StreamEvent>, ReadError> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// As [`next`](Self::next), for futures written by hand.
+    /// Poll form of [`next`](Self::next), for hand-written futures.
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next).
+    /// The errors of [`next`](Self::next).
     pub fn poll_next(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,14 +1,14 @@
-//! The client library of pfs: write, follow and manage the streams of a `pfsd` daemon.
+//! Client library for pfs: write, follow and manage the streams of a `pfsd` daemon.
 //!
-//! A stream is a path. Any number of writers append chunks to it, any number of readers follow it,
-//! each at its own pace, beginning with the history that the stream still holds. A chunk arrives
-//! whole or not at all, in the order that all readers see, and what a reader cannot get it is told
-//! to the byte.
+//! A stream is a path to which any number of writers append chunks. Any number of readers follow
+//! the stream, each at its own pace, starting with the history that the stream still holds. Chunks
+//! are atomic, and all readers see them in the same order. A reader that cannot get some bytes is
+//! told exactly which bytes it lost.
 //!
 //! # Writing
 //!
-//! [`Endpoint::from_env`] is the daemon that `pfs` talks to: that of `PFS_SOCKET` or `PFS_URL`,
-//! else the one that is [found](lookup). A stream is made when it is first written to.
+//! [`Endpoint::from_env`] names the daemon that the `pfs` command uses: the one in `PFS_SOCKET` or
+//! `PFS_URL`, otherwise the one that [`lookup`] finds. The first writer creates the stream.
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint, Finish, WriteOptions};
@@ -25,18 +25,19 @@
 //! }
 //! ```
 //!
-//! A closed stream stays closed: a second run fails with [`ErrorCode::Closed`], unless it begins a
-//! new stream with [`WriteOptions::replace`].
+//! A closed stream stays closed. Running this program a second time fails with
+//! [`ErrorCode::Closed`], unless the program starts a new stream with [`WriteOptions::replace`].
 //!
-//! An append is sent at once and not waited for; [`Writer::flush`] and [`Writer::finish`] wait
-//! until everything is in the stream. A writer that is dropped without `finish` has died, and
-//! readers that ask ([`Until::WritersGone`]) are told so. [`Finish`] says whether the stream stays
-//! open, and whether the writer failed.
+//! [`Writer::append`] sends the chunk without waiting for an acknowledgement. [`Writer::flush`] and
+//! [`Writer::finish`] wait until all chunks are in the stream. A writer that is dropped without
+//! `finish` counts as dead, and readers that use [`Until::WritersGone`] are told. [`Finish`] says
+//! whether the stream stays open and whether the writer failed.
 //!
 //! # Reading
 //!
-//! A [`Reader`] gets events. A gap is one of its own, with its exact range. A daemon that goes
-//! away, or a stream that is removed, is an error and never the end.
+//! A [`Reader`] returns events. Lost bytes are reported as a gap event with the exact range. Losing
+//! the daemon, or the removal of the stream, is an error and never looks like the end of the
+//! stream.
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint, Event, ReadOptions, Start};
@@ -58,14 +59,14 @@
 //! }
 //! ```
 //!
-//! Where a reader starts, what happens when it cannot keep up, and when it ends is in
-//! [`ReadOptions`]: [`Start`], [`SlowPolicy`], [`Until`]. A program that stores
-//! [`Reader::position`] and starts at that [`Start::Offset`] the next time goes on exactly there.
+//! [`ReadOptions`] says where a reader starts ([`Start`]), what happens when the reader cannot keep
+//! up ([`SlowPolicy`]), and when it ends ([`Until`]). To resume in a later run, store
+//! [`Reader::position`] and start at that [`Start::Offset`].
 //!
-//! # In a thread
+//! # Blocking API
 //!
-//! [`blocking`] has the same for programs without asynchronous code. A reader is an iterator over
-//! chunks, a writer an [`std::io::Write`].
+//! [`blocking`] has the same API for programs without async code. A blocking reader is an iterator
+//! over chunks; a blocking writer is an [`std::io::Write`].
 //!
 //! ```no_run
 //! use std::io::{self, Write};
@@ -82,7 +83,7 @@
 //!     for chunk in client.reader("/streamfs/log", ReadOptions::default())? {
 //!         match chunk {
 //!             Ok(line) => io::stdout().write_all(&line)?,
-//!             Err(error) if LostData::from_io_error(&error).is_some() => eprintln!("{error}"), // It goes on behind a gap.
+//!             Err(error) if LostData::from_io_error(&error).is_some() => eprintln!("{error}"), // A gap; reading continues.
 //!             Err(error) => return Err(error.into()),
 //!         }
 //!     }
@@ -90,13 +91,13 @@
 //! }
 //! ```
 //!
-//! Every write is a chunk, and so is what `writeln!` writes: nothing of another writer's comes in
-//! between.
+//! Each `write` call appends one chunk, and so does each `writeln!`. Chunks of other writers cannot
+//! split a line.
 //!
-//! # Values
+//! # Typed streams
 //!
-//! With the feature `serde`, streams have values, one a chunk: as JSON, or with `postcard` in a
-//! compact form.
+//! With the feature `serde`, each chunk of a stream carries one value, encoded as JSON. With
+//! `postcard`, the values can also have a compact binary encoding.
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint, Finish, ReadOptions, TypedReader, TypedWriter, WriteOptions};
@@ -108,12 +109,12 @@
 //!     let mut writer = TypedWriter::<f64, _>::json(stream.writer(WriteOptions::default()).await?);
 //!     let mut reader = TypedReader::<f64, _>::json(stream.reader(ReadOptions::default()).await?);
 //!     writer.append(&21.5).await?;
-//!     writer.finish(Finish::Close).await?; // Without this, the loop would wait for the next value forever.
+//!     writer.finish(Finish::Close).await?; // Without this, the loop would wait forever.
 //!     while let Some(degrees) = reader.next().await {
 //!         match degrees {
 //!             Ok(degrees) => println!("{degrees} °C"),
 //!             Err(error) if error.is_final() => return Err(error.into()),
-//!             Err(error) => println!("{error}"), // A gap, or a chunk that is no number: it goes on.
+//!             Err(error) => println!("{error}"), // A gap, or a chunk that is not a number; reading continues.
 //!         }
 //!     }
 //!     Ok(())
@@ -122,8 +123,9 @@
 //!
 //! # Over HTTP
 //!
-//! With the feature `http`, a daemon is reached by its URL, from other machines too. A reader whose
-//! connection breaks goes on where it was over another one, and says so ([`Event::Resumed`]).
+//! With the feature `http`, a client reaches a daemon by its URL, from other machines too. If a
+//! reader's connection breaks, the reader resumes over a new connection at the same offset and
+//! reports [`Event::Resumed`].
 //!
 //! ```no_run
 //! use pfs_client::{Client, CreateOptions, HttpEndpoint, IfExists};
@@ -141,40 +143,41 @@
 //! }
 //! ```
 //!
-//! # What there is
+//! # Overview
 //!
-//! | to | there is |
+//! | to | use |
 //! |---|---|
-//! | make, close, remove, list streams, and see their stats | [`Client`]; [`Client::open`] for one path |
+//! | create, close, remove or list streams, and read their stats | [`Client`]; [`Client::open`] for one path |
 //! | see readers come and go | [`Client::events`] |
-//! | take many small chunks at once | [`Reader::next_batch`], [`Writer::push`] |
-//! | write code for streams of a daemon and of this process alike | [`StreamReader`], [`StreamWriter`] |
-//! | read bytes and see loss as an error: `futures::Stream`, `AsyncRead` | [`StreamReader::into_byte_stream`] |
-//! | write as to a file: `AsyncWrite`, or `std::io::Write` in a thread | `StreamWriter::into_async_write`, [`blocking::Writer`] |
+//! | read or write batches of small chunks | [`Reader::next_batch`], [`Writer::push`] |
+//! | write code for streams of a daemon and streams in this process | [`StreamReader`], [`StreamWriter`] |
+//! | read bytes, with loss as an error: `futures::Stream`, `AsyncRead` | [`StreamReader::into_byte_stream`] |
+//! | write as to a file: `AsyncWrite`, or blocking `std::io::Write` | `StreamWriter::into_async_write`, [`blocking::Writer`] |
 //! | read in a thread: an iterator, `std::io::Read` | [`BlockingReader::into_byte_iter`] |
-//! | notice that nothing comes any more, or hold a rate | `StreamReader::stalls_after`, `throttled` |
-//! | send and receive values of any serde type, one a chunk | `TypedWriter`, `TypedReader` |
+//! | detect a stalled stream, or limit the rate | `StreamReader::stalls_after`, `throttled` |
+//! | send and receive values of any serde type, one per chunk | `TypedWriter`, `TypedReader` |
 //!
-//! | feature | for |
+//! | feature | enables |
 //! |---|---|
 //! | `http` | daemons that are reached by a URL |
 //! | `futures` | `futures::Stream` for bytes, events and values |
-//! | `tokio` | `AsyncRead` and `AsyncWrite`, stalls and throttles |
+//! | `tokio` | `AsyncRead` and `AsyncWrite`, stall detection and rate limits |
 //! | `serde` | typed streams, as JSON |
-//! | `postcard` | typed streams in a compact form too |
+//! | `postcard` | typed streams in a compact binary encoding too |
 //! | `start` | `Client::connect_or_start`, which runs `pfsd` when no daemon answers |
 //!
-//! What the library does not do: it reconnects no writer (whether what was lost matters is for the
-//! program to say), prints nothing, and starts no daemon unless a program asks for it
-//! (`Client::connect_or_start`). Threads and tasks: one thread for all asynchronous readers that
-//! share memory with a daemon, one that waits for the exit of a daemon that was started, and the
-//! tasks that HTTP needs.
+//! The library never reconnects a writer, because only the program knows whether the lost chunks
+//! matter. The library prints nothing, and starts a daemon only if the program calls
+//! `Client::connect_or_start`.
 //!
-//! # The same without a daemon
+//! Threads and tasks: one thread for all async readers that share memory with a daemon, one thread
+//! that waits for the exit of a daemon that the library started, and the tasks that HTTP needs.
 //!
-//! `pfs-stream` has streams inside one process. Their readers and writers have the traits that
-//! these have, so what is written for the traits moves from one to the other by changing the line
-//! that makes them:
+//! # Streams without a daemon
+//!
+//! The crate `pfs-stream` has streams inside one process. The readers and writers of both crates
+//! implement the same traits. Code that is generic over the traits works with both; only the line
+//! that opens the stream changes:
 //!
 //! ```
 //! use pfs_client::{Event, Finish, ReadError, ReadOptions, StreamReader, StreamWriter, WriteError};
@@ -203,18 +206,18 @@
 //! # }
 //! ```
 //!
-//! # Cancelling
+//! # Cancel safety
 //!
-//! Everything that waits may be given up at any time, in a `select!` or by a timeout, unless its
-//! documentation says otherwise. An event is lost only if it was returned. A chunk is handed over
-//! whole or not at all; [`Writer::appended`] tells which. A request that was given up may have been
-//! done or not; the client can be used on.
+//! Every async method may be cancelled at any time, by `select!` or by a timeout, unless its
+//! documentation says otherwise. A cancelled read loses no event. A cancelled append has taken over
+//! the whole chunk or none of it; [`Writer::appended`] tells which. The daemon may or may not have
+//! carried out a cancelled request; the client stays usable.
 //!
-//! # Waiting
+//! # Shared memory
 //!
-//! Nothing here spins. On Linux, readers and writers of a daemon on the same machine share memory
-//! with it, and sleep in that; [`Client::with_shm`] turns it off, and results are the same to the
-//! byte.
+//! On Linux, readers and writers share memory with a daemon on the same machine, and sleep on a
+//! futex in that memory. Waiting never spins. [`Client::with_shm`] turns shared memory off; the
+//! results are the same to the byte.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::exhaustive_enums)]
@@ -278,7 +281,7 @@ pub use reader::Reader;
 pub use stream::Stream;
 pub use writer::Writer;
 
-/// The page for those who move here, so that its code is compiled.
+/// The migration guide, included so that doctests compile its code.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/moving.md")]
 mod moving {}

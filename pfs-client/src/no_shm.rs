@@ -1,4 +1,5 @@
-//! What takes the place of leases on systems where memory cannot be shared: nothing.
+//! Stubs for shared memory and leases, on systems that cannot share memory. None of these values
+//! ever exists.
 
 use std::{
     convert::Infallible,
@@ -13,7 +14,7 @@ use pfs_stream::WriteError;
 
 use crate::error::RequestError;
 
-/// None ever comes.
+/// No descriptor is ever received.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Passed(Infallible);
 
@@ -26,7 +27,7 @@ impl Passed {
 /// There is no notifier.
 pub(crate) type NotifyCount = Infallible;
 
-/// There is none.
+/// There is never a lease.
 #[derive(Debug)]
 #[allow(dead_code, reason = "the daemon offers none")]
 pub(crate) enum Lease {
@@ -59,7 +60,7 @@ impl Lease {
     }
 }
 
-/// There is none.
+/// There is never a granted lease.
 #[derive(Debug)]
 pub(crate) struct Held(Infallible);
 

@@ -1,4 +1,4 @@
-//! The daemon as a whole: its stats, and its end.
+//! Daemon administration: stats of the daemon, and its shutdown.
 
 use pfs_proto::{DaemonInfo, Peer, Reply, Request, StreamSummary};
 
@@ -9,11 +9,12 @@ use crate::{
     error::ProtocolError,
 };
 
-/// What a daemon answers to [`Request::Info`].
+/// The expected reply to [`Request::Info`], for error messages.
 const DAEMON_STATS: &str = "the daemon's stats";
 
-/// A connection to a daemon of any version, to ask about the daemon itself or to stop it. A
-/// [`Client`](crate::Client) needs a daemon that speaks its own version of the protocol.
+/// A connection to a daemon of any version, to ask for the daemon's stats or to stop it. Unlike an
+/// operator, a [`Client`](crate::Client) needs a daemon that speaks the client's version of the
+/// protocol.
 #[derive(Debug)]
 pub struct Operator {
     connection: Connection,
@@ -21,16 +22,16 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Connects to the daemon there, which has 5 seconds to answer.
+    /// Connects to the daemon at `endpoint`. The daemon has 5 seconds to answer.
     ///
     /// # Errors
     ///
-    /// As [`Client::connect`](crate::Client::connect). Over HTTP, the first request finds out
-    /// whether a daemon answers.
+    /// The errors of [`Client::connect`](crate::Client::connect). Over HTTP, only the first request
+    /// finds out whether a daemon answers.
     ///
     /// # Cancel safety
     ///
-    /// Given up, nothing is left of it.
+    /// If cancelled, the connection is closed and nothing is left behind.
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ConnectError> {
         Self::over(&Dialer::new(endpoint)?).await
     }
@@ -40,19 +41,20 @@ impl Operator {
         Ok(Self { connection, peer })
     }
 
-    /// What a client's error to connect becomes, once a daemon that refused its version was asked
-    /// who it is.
+    /// Refines a client's version error: asks the daemon for its version, and returns
+    /// [`ConnectError::Older`] if the daemon is older than this library.
     pub(crate) async fn identified(dialer: &Dialer, error: ConnectError) -> ConnectError {
         let ConnectError::Version { .. } = error else { return error };
         let asked = async { Self::over(dialer).await?.older().await };
         match patiently(asked).await {
             Ok(older) => older,
-            // It is newer, or says no more.
+            // The daemon is newer, or does not tell.
             Err(_) => error,
         }
     }
 
-    /// That the daemon is older than this library, which a client has found out.
+    /// The error that says how much older the daemon is. The client has already found that no
+    /// protocol version is shared.
     async fn older(mut self) -> Result<ConnectError, ConnectError> {
         let Reply::Daemon(DaemonInfo { version, pid, .. }) =
             self.connection.request(&Request::Info).await?
@@ -62,21 +64,21 @@ impl Operator {
         Ok(ConnectError::Older { version, pid, protocol: self.connection.version() })
     }
 
-    /// The process that made the socket, which is the service manager where that did, and its user.
-    /// Both are unknown over HTTP.
+    /// The process that created the socket, and its user. Under socket activation that process is
+    /// the service manager. Both are unknown over HTTP.
     pub fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// Stats of the daemon. This connection is one of those that it counts.
+    /// Stats of the daemon. Their connection count includes this connection.
     ///
     /// # Errors
     ///
-    /// As all requests.
+    /// Any [`RequestError`].
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: a connection whose request was given up cannot be used again.
+    /// Not cancel safe: after a cancelled request, the connection is unusable.
     pub async fn info(&mut self) -> Result<DaemonInfo, RequestError> {
         match self.connection.request(&Request::Info).await? {
             Reply::Daemon(info) => Ok(info),
@@ -85,18 +87,18 @@ impl Operator {
         }
     }
 
-    /// Has the daemon end in order: every client is told, as with SIGTERM. With `if_idle`, only if
-    /// it has no stream and no other connection.
+    /// Shuts the daemon down gracefully: every client is told, as after SIGTERM. With `if_idle`,
+    /// only if the daemon has no stream and no other connection.
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `Busy`, `Denied` (only root and the daemon's
-    /// user may, on the socket), and `Protocol` from a daemon that is too old to know the
+    /// Any [`RequestError`]. The daemon's codes include `Busy`, `Denied` (on the socket, only root
+    /// and the daemon's user may stop it), and `Protocol` from a daemon that is too old to know the
     /// request.
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: given up, the daemon may be stopping or not.
+    /// Not cancel safe: if cancelled, the daemon may or may not be shutting down.
     pub async fn stop(mut self, if_idle: bool) -> Result<Stopping, RequestError> {
         let mut streams = Vec::new();
         let mut reply = self.connection.request(&Request::Stop { if_idle }).await?;
@@ -112,20 +114,20 @@ impl Operator {
     }
 }
 
-/// A daemon that has begun to end.
+/// A daemon that is shutting down.
 #[derive(Debug)]
 pub struct Stopping {
-    /// The streams that are lost by it.
+    /// The streams that the shutdown discards.
     pub streams: Vec<StreamSummary>,
     connection: Connection,
 }
 
 impl Stopping {
-    /// Waits until the daemon has ended, and another one can begin on its socket.
+    /// Waits until the daemon has ended. Then another daemon can use its socket.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe. If it is given up, the end of the daemon goes unnoticed.
+    /// Cancel safe. If cancelled, the end of the daemon goes unnoticed.
     pub async fn ended(mut self) {
         while self.connection.receive().await.is_ok() {}
     }

@@ -1,4 +1,4 @@
-//! Putting chunks: a request makes a stream and appends to it.
+//! Puts: one request that creates a stream if necessary and appends one chunk.
 
 use bytes::Bytes;
 use pfs_proto::{
@@ -9,37 +9,37 @@ use pfs_stream::{Chunk, Finish, WriteError};
 
 use crate::{Client, client::checked, error::RequestError};
 
-/// About so much is said of puts before their answers are taken, in bytes.
+/// Puts are pipelined in batches of about this many bytes before their replies are read.
 const PUT_BATCH_BYTES: usize = 64 * 1024;
 
-/// What a put takes on the wire besides its path and its chunk, at most, in bytes.
+/// The most bytes that a put takes on the wire besides its path and its chunk.
 const MAX_PUT_OVERHEAD_BYTES: usize = 300;
 
-/// What became of a chunk that was put.
+/// The result of a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Put {
-    /// Whether the stream was made for it.
+    /// Whether the put created the stream.
     pub created: bool,
-    /// The offset after the chunk; 0 if that is empty.
+    /// The offset after the chunk; 0 for an empty chunk.
     pub offset: u64,
 }
 
 impl Client {
-    /// The largest chunk that [`put`](Self::put) sends in one request, in bytes. A larger one takes
-    /// several.
+    /// The largest chunk that [`put`](Self::put) sends in one request, in bytes. A larger chunk
+    /// takes several requests.
     pub fn max_put(&self) -> usize {
         self.dialer.max_put()
     }
 
-    /// Appends a chunk as a writer that then finishes, and makes the stream for it if there is
-    /// none, or if it is to be replaced: all in one request. A stream that is made has the
-    /// chunk before any other client finds it. While `block` readers of an existing stream need
-    /// the room, waits for them.
+    /// Appends one chunk as a writer that attaches and finishes, in a single request. If there is
+    /// no stream, or if the options say to replace it, the request creates the stream, and the
+    /// stream holds the chunk before any other client finds it. While `block` readers of an
+    /// existing stream need the room, the put waits for them.
     ///
-    /// A chunk of more than [`max_put`](Self::max_put) bytes, and any chunk for a daemon that is
-    /// older than this request, is put by [`create`](Self::create) and a
-    /// [`writer`](Self::writer).
+    /// A chunk of more than [`max_put`](Self::max_put) bytes takes several requests:
+    /// [`create`](Self::create), then a [`writer`](Self::writer). So does any chunk if the daemon
+    /// is too old to know puts.
     ///
     /// ```no_run
     /// # async fn example(client: pfs_client::Client) -> Result<(), pfs_client::RequestError> {
@@ -54,14 +54,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `AlreadyExists`, `Closed`, `TooLarge`,
-    /// `Limit`, `BadPath` and `BadOption`. Where the daemon says so, nothing of the chunk is in
-    /// the stream, and no stream was made for it.
+    /// Any [`RequestError`]. The daemon's codes include `AlreadyExists`, `Closed`, `TooLarge`,
+    /// `Limit`, `BadPath` and `BadOption`. If the daemon refuses the put, the stream holds no part
+    /// of the chunk, and no stream was created.
     ///
     /// # Cancel safety
     ///
-    /// Given up, the daemon may have done it or not, or its writer counts as one that died. The
-    /// client can be used on.
+    /// If cancelled, the daemon may or may not have appended the chunk, or its writer counts as
+    /// dead. The client stays usable.
     pub async fn put(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -86,9 +86,9 @@ impl Client {
         }
     }
 
-    /// [Puts](Self::put) chunks one after the other, and tells of each what became of it. Many are
-    /// sent before their answers are waited for, which makes this the way to fill many streams:
-    /// it does not take a round trip for each.
+    /// Puts many chunks, one after the other, and returns the result of each [`put`](Self::put).
+    /// Puts are pipelined: many are sent before their replies are awaited. Use this method to fill
+    /// many streams without a round trip for each.
     ///
     /// ```no_run
     /// # async fn example(client: pfs_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -107,13 +107,13 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When the daemon cannot be asked, or not any more: how many of the chunks it has then put is
-    /// not known. What it refuses is an error in its place among the results, and those after
-    /// it are put.
+    /// The connection failed; the number of chunks put by then is unknown. If the daemon refuses a
+    /// put, that error is in its place among the results, and the later puts are still carried out.
     ///
     /// # Cancel safety
     ///
-    /// Given up, the daemon may have put any number of the first chunks. The client can be used on.
+    /// If cancelled, the daemon may have carried out any number of the first puts. The client stays
+    /// usable.
     pub async fn put_all<C: Chunk>(
         &self,
         puts: impl IntoIterator<Item = (StreamPath, C)>,
@@ -162,7 +162,7 @@ impl Client {
         Ok(results)
     }
 
-    /// Puts a chunk by several requests.
+    /// Puts a chunk with several requests.
     async fn put_in_steps(
         &self,
         path: StreamPath,
@@ -204,7 +204,7 @@ impl Client {
     }
 }
 
-/// What a reply would be that has its place.
+/// The expected reply to a put, for error messages.
 const EXPECTED: &str = "what became of a chunk";
 
 fn request(path: &StreamPath, chunk: &impl Chunk, options: &PutOptions) -> Request {
@@ -212,13 +212,15 @@ fn request(path: &StreamPath, chunk: &impl Chunk, options: &PutOptions) -> Reque
     Request::Put(path.clone(), options.clone(), bytes)
 }
 
-/// Whether a put fits into one message. The daemon itself refuses a media type that is too long.
+/// Returns true if a put fits into one message. A media type that is too long is left to
+/// [`create`](Client::create), where the daemon refuses it.
 fn fits(chunk: &[u8], options: &PutOptions, most: usize) -> bool {
     let content_type = options.create.content_type.as_deref().unwrap_or_default();
     chunk.len() <= most && content_type.len() <= MAX_CONTENT_TYPE
 }
 
-/// What became of a put, if the daemon can be asked to do others.
+/// Separates errors of the connection, after which no other put is possible, from the result of one
+/// put.
 fn lasting(put: Result<Put, RequestError>) -> Result<Result<Put, RequestError>, RequestError> {
     match put {
         Err(error) if error.code().is_none() => Err(error),
@@ -226,7 +228,7 @@ fn lasting(put: Result<Put, RequestError>) -> Result<Result<Put, RequestError>, 
     }
 }
 
-/// Why a writer could not put a chunk.
+/// Converts the error of a writer that could not put a chunk.
 fn failure(path: &StreamPath, error: WriteError) -> RequestError {
     let code = match &error {
         WriteError::Closed => ErrorCode::Closed,

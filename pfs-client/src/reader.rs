@@ -1,4 +1,4 @@
-//! Following a stream.
+//! Reader: follows a stream over a connection or through its ring buffer.
 
 use std::{
     future::poll_fn,
@@ -27,60 +27,62 @@ use crate::{
 mod direct;
 mod ring;
 
-/// How much is read at once, in bytes.
+/// The size of a read from the connection, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 
-/// The largest chunk that is gathered from its parts, in bytes. A daemon that sends parts without
-/// end could otherwise take all memory. A daemon's streams together hold far less by default.
+/// The largest chunk that is assembled from parts, in bytes. Without this bound, a daemon that
+/// sends parts without end could exhaust all memory. By default, all streams of a daemon together
+/// hold far less.
 const MAX_GATHERED_BYTES: usize = if cfg!(test) { 4 * 1024 * 1024 } else { 4 * 1024 * 1024 * 1024 };
 
-/// A reader of one stream, with a connection of its own. Dropping it detaches it.
+/// A reader of one stream, with a connection of its own. Dropping the reader detaches it.
 ///
-/// Over HTTP, a connection that breaks is replaced by another one, on which the same stream is read
-/// on from where it was; that takes 5 seconds at most. A `block` reader makes no writer wait
-/// meanwhile. A stream that was removed, or whose daemon was restarted, is never gone on with,
-/// whatever there is under its name.
+/// Resuming: over HTTP, a reader whose connection breaks opens a new connection and continues with
+/// the same stream at the same offset. The reader tries for at most 5 seconds. Meanwhile, a `block`
+/// reader makes no writer wait. A reader never continues with another stream: if the stream was
+/// removed or the daemon was restarted, the reader fails, even if a new stream has the same path.
 ///
-/// Bytes delivered plus bytes reported as gaps are exactly the difference between the first offset
-/// and the last: the reader checks the daemon's count against its own.
+/// Bytes delivered plus bytes reported as gaps equal the difference between the last offset and the
+/// first. The reader checks the daemon's offsets against its own count.
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
     position: u64,
-    /// What it was told that it lost, in bytes and chunks.
+    /// The lost bytes and chunks that were reported as gaps.
     lost: (u64, u64),
-    /// What the chunk under way has until now.
+    /// The parts of the current chunk that have arrived.
     parts: BytesMut,
-    /// What ended a batch of chunks, or happened to the connection: to be told next.
+    /// The event to return next: the one that ended a batch of chunks, or a change of the
+    /// connection.
     next_event: Option<Event>,
     source: Source,
-    /// The retired watch of a ring that is no longer read. Dropping it would shut the connection
-    /// down.
+    /// The retired watch of a ring buffer that is no longer read. Dropping the watch would shut the
+    /// connection down.
     #[cfg(target_os = "linux")]
     watch: Option<Watch>,
-    /// What ended the connection of a reader that has the ring: to be told when the ring has no
-    /// more.
+    /// The error that ended the connection of an shm reader. Returned once the ring buffer has been
+    /// read to its head.
     broken: Option<ReadError>,
-    /// How to go on when the connection breaks, where that is possible.
+    /// The state for resuming over a new connection, if the transport allows resuming.
     resume: Option<Box<Resume>>,
-    /// What the daemon said that it is attached to.
+    /// The stream's identity, from the daemon.
     attached: Option<Attached>,
     state: State,
 }
 
-/// Where its chunks come from.
+/// The source of a reader's chunks.
 #[derive(Debug)]
 enum Source {
     Connection,
-    /// The ring itself, where the daemon could hand it over. Systems that cannot share memory have
-    /// no such source.
+    /// The stream's ring buffer, if the daemon passed it. Only on systems that support shared
+    /// memory.
     #[cfg(target_os = "linux")]
     Ring(Box<ShmSource>),
 }
 
 #[derive(Debug)]
 enum State {
-    /// An event that is to be told before anything is read.
+    /// An event to return before anything is read.
     Announce(Event),
     Waiting,
     Reading,
@@ -91,14 +93,15 @@ enum State {
     Failed(ReadError),
 }
 
-/// The system refused what reading needs.
+/// Converts a failed system call of the reader.
 #[cfg(target_os = "linux")]
 fn system(error: io::Error) -> ReadError {
     ReadError::Other(Cause::new(ConnectError::System(Arc::new(error))))
 }
 
 impl Reader {
-    /// Attaches over this connection; if it breaks, goes on over another one from there.
+    /// Attaches over `connection`. With `resuming`, the reader resumes over new connections from
+    /// that dialer.
     pub(crate) async fn open(
         connection: Connection,
         resuming: Option<Dialer>,
@@ -135,14 +138,14 @@ impl Reader {
         }
     }
 
-    /// Takes what comes before the first chunk; `Some` when it is attached.
+    /// Handles the messages before the first chunk. Returns `Some` once the reader is attached.
     fn attach(&mut self, reply: Reply) -> Result<Option<Event>, RequestError> {
         match reply {
             #[cfg(target_os = "linux")]
             Reply::Shm(start) if let Some(passed) = self.connection.passed() => {
                 match ShmSource::open(&start, passed) {
                     Ok(ring) => self.source = Source::Ring(Box::new(ring)),
-                    // The daemon then goes on as it does for readers elsewhere.
+                    // The daemon then sends the chunks over the connection.
                     Err(_) => self.connection.notify(&Request::CannotMap)?,
                 }
                 Ok(None)
@@ -163,34 +166,35 @@ impl Reader {
         }
     }
 
-    /// The next event, however long it takes. After [`Event::End`] it is that again.
+    /// Waits for the next event. After [`Event::End`], returns the same event again.
     ///
-    /// A [`Event::Chunk`] shares the memory of what was read
-    /// with it, up to 256 KiB: copy small chunks that are kept.
+    /// An [`Event::Chunk`] may share a buffer of up to 256 KiB with other chunks. Copy small chunks
+    /// that you keep, so that they do not keep that buffer alive.
     ///
     /// # Errors
     ///
-    /// When the reader's stream broke off; then forever.
+    /// The reader failed. Every later call returns the same error.
     ///
     /// # Cancel safety
     ///
-    /// An event is lost only if it was returned.
+    /// Cancel safe: an event that was not returned is not lost.
     pub async fn next(&mut self) -> Result<Event, ReadError> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// The next event if it is here already; `None` if it had to be waited for. Reads nothing from
-    /// the connection: use it after [`next`](Self::next), to get at once what came together.
+    /// Returns the next event if it has already arrived, otherwise `None`. Does not read from the
+    /// connection. Use this method after [`next`](Self::next), to get the events that arrived
+    /// together.
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next).
+    /// The errors of [`next`](Self::next).
     pub fn try_next(&mut self) -> Result<Option<Event>, ReadError> {
         let event = self.following()?;
         Ok(self.told(event))
     }
 
-    /// As [`try_next`](Self::try_next), but a gap is not counted before it is [told](Self::told).
+    /// Like [`try_next`](Self::try_next), but does not count a gap yet; [`told`](Self::told) does.
     fn following(&mut self) -> Result<Option<Event>, ReadError> {
         if let Some(event) = self.next_event.take() {
             return Ok(Some(event));
@@ -213,7 +217,7 @@ impl Reader {
         self.here().map_err(|error| self.fail(error))
     }
 
-    /// The next event that is here, from wherever this reader gets them.
+    /// The next event from the ring buffer or the connection, if one has arrived.
     fn here(&mut self) -> Result<Option<Event>, ReadError> {
         #[cfg(target_os = "linux")]
         while let (State::Reading, Source::Ring(ring)) = (&self.state, &mut self.source) {
@@ -226,24 +230,25 @@ impl Reader {
                 return Ok(event);
             }
         }
-        // What came right after the news that the ring is no longer to be read.
+        // An event that arrived right after the message to leave the ring buffer.
         if let Some(event) = self.next_event.take() {
             return Ok(Some(event));
         }
         self.decoded()
     }
 
-    /// As [`next`](Self::next), but adds all chunks that came together to `chunks`, which is
-    /// emptied first; `None` then. Cheaper for many small chunks: nothing is allocated once
-    /// `chunks` has its size.
+    /// Waits for a batch of chunks. Like [`next`](Self::next), but clears `chunks`, fills it with
+    /// all chunks that arrived together and returns `None`; or returns an event that is not a
+    /// chunk. This is cheaper for many small chunks: once `chunks` has grown to its size, nothing
+    /// is allocated.
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next).
+    /// The errors of [`next`](Self::next).
     ///
     /// # Cancel safety
     ///
-    /// Chunks and events are lost only if they were returned.
+    /// Cancel safe: chunks and events that were not returned are not lost.
     pub async fn next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
         poll_fn(|cx| self.poll_batch(cx, chunks)).await
     }
@@ -263,12 +268,12 @@ impl Reader {
         }
     }
 
-    /// As [`next_batch`](Self::next_batch), for what is here already: no chunks and no event if
-    /// there is nothing.
+    /// Returns the chunks that have already arrived. Like [`next_batch`](Self::next_batch), but
+    /// does not wait: if nothing has arrived, returns `None` and leaves `chunks` empty.
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next).
+    /// The errors of [`next`](Self::next).
     pub fn try_next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
         chunks.clear();
         #[cfg(target_os = "linux")]
@@ -294,11 +299,11 @@ impl Reader {
                     return Ok(None);
                 }
                 Ok(Some(Event::Chunk(chunk))) => chunks.push(&chunk),
-                // It comes again: first what came before it.
+                // The error is returned again by the next call. Return the chunks before it first.
                 Err(_) if !chunks.is_empty() => return Ok(None),
                 Err(error) => return Err(error),
                 Ok(event) if chunks.is_empty() => return Ok(self.told(event)),
-                // Told after the chunks, whose offsets must not change by a gap that comes later.
+                // Returned after the chunks. A gap behind them must not change their offsets.
                 Ok(event) => {
                     self.next_event = event;
                     return Ok(None);
@@ -307,7 +312,8 @@ impl Reader {
         }
     }
 
-    /// Moves on by an event of the ring, unless that is a gap.
+    /// Advances the position by a chunk from the ring buffer, or stores the end. A gap is not
+    /// counted here but when it is returned.
     #[cfg(target_os = "linux")]
     fn count(&mut self, event: &Event) -> Result<(), ProtocolError> {
         match event {
@@ -320,8 +326,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Moves on by bytes that were read. An offset that 64 bits do not hold is one that no daemon
-    /// can mean.
+    /// Advances the position. A position beyond 64 bits is a protocol error, because no daemon can
+    /// mean it.
     fn advance(&mut self, bytes: usize) -> Result<(), ProtocolError> {
         let counted = self.position;
         let end = counted.checked_add(bytes as u64);
@@ -329,7 +335,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Moves on by what is returned now, if that is a gap.
+    /// Counts `event` if it is a gap, when it is about to be returned.
     fn told(&mut self, event: Option<Event>) -> Option<Event> {
         if let Some(Event::Gap { from, to, chunks }) = event {
             let (lost_bytes, lost_chunks) = &mut self.lost;
@@ -340,35 +346,37 @@ impl Reader {
         event
     }
 
-    /// Bytes in all gaps so far, those of a [`Event::Gap`] that was returned included. Only ever
-    /// grows.
+    /// Bytes lost in all gaps so far, including an [`Event::Gap`] that was just returned. Never
+    /// decreases.
     pub fn lost_bytes(&self) -> u64 {
         self.lost.0
     }
 
-    /// Chunks in all gaps so far, where it is known how many.
+    /// Chunks lost in all gaps so far, as far as their number is known.
     pub fn lost_chunks(&self) -> u64 {
         self.lost.1
     }
 
-    /// Offset after everything that was returned, or of the first event that will be.
+    /// The offset after everything that was returned. Before the first event: the offset where
+    /// reading starts.
     ///
     /// Zero while the reader waits for its stream.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// How much memory it holds for reading, in bytes.
+    /// Memory held for reading, in bytes.
     #[cfg(test)]
     pub(crate) fn memory(&mut self) -> usize {
         self.connection.memory().saturating_add(self.parts.capacity())
     }
 
-    /// As [`next`](Self::next), for futures written by hand. Pending, it has taken nothing.
+    /// Poll form of [`next`](Self::next), for hand-written futures. If pending, it has consumed no
+    /// event.
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next).
+    /// The errors of [`next`](Self::next).
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
         loop {
             let count = self.notify_count();
@@ -379,8 +387,8 @@ impl Reader {
         }
     }
 
-    /// Ready when there may be an event since the notifier's count was taken, if there is a
-    /// notifier.
+    /// Ready once there may be a new event. For an shm reader, new means since the notifier had
+    /// this count.
     pub(crate) fn poll_news(
         &mut self,
         cx: &mut Context<'_>,
@@ -398,7 +406,8 @@ impl Reader {
         if let Poll::Ready(Err(broken)) = self.connection.poll_unsaid(cx) {
             return Poll::Ready(self.read_out(broken.into()));
         }
-        // A ring's reader hears no more than an error here: everything else is in the ring.
+        // The connection of an shm reader carries only errors and notices; all events are in the
+        // ring buffer.
         match self.connection.poll_fill(cx, READ_BYTES) {
             Poll::Ready(Ok(())) => {
                 #[cfg(target_os = "linux")]
@@ -409,13 +418,13 @@ impl Reader {
             }
             Poll::Ready(Err(RequestError::Lost(why))) => {
                 return match self.go_on_after(why) {
-                    // There may be an end now; otherwise it is polled again.
+                    // The reader may have an end to return now. Otherwise it polls again.
                     Ok(()) => Poll::Ready(Ok(())),
                     Err(why) => Poll::Ready(self.read_out(RequestError::Lost(why).into())),
                 };
             }
             Poll::Ready(Err(broken)) => return Poll::Ready(Err(self.fail(broken.into()))),
-            // A reader that waits for data keeps no room for it.
+            // Release the buffer while the reader waits for data.
             Poll::Pending => self.connection.release(),
         }
         match (&mut self.source, count) {
@@ -428,15 +437,15 @@ impl Reader {
         }
     }
 
-    /// Goes on over another connection, if it may.
+    /// Starts to resume over a new connection, if the reader can.
     fn go_on_after(&mut self, why: Arc<io::Error>) -> Result<(), Arc<io::Error>> {
         let Some(resume) = &mut self.resume else { return Err(why) };
-        // The rest of that chunk does not come; the new connection begins with its first byte.
+        // Drop the partial chunk: the new connection starts with its first byte.
         self.parts = BytesMut::new();
         resume.begin(matches!(self.state, State::Reading), self.position, why)
     }
 
-    /// Takes over a new connection.
+    /// Switches to a new connection.
     fn resumed(&mut self, resumed: Resumed) -> Result<(), ReadError> {
         let Resumed { connection, place } = resumed;
         self.connection = connection;
@@ -467,7 +476,7 @@ impl Reader {
         }
     }
 
-    /// The next event that what was read holds.
+    /// The next event among the messages that were already read.
     fn decoded(&mut self) -> Result<Option<Event>, ReadError> {
         while let Some(reply) = self.connection.received()? {
             if let Some(event) = self.event(reply)? {
@@ -507,8 +516,8 @@ impl Reader {
                 Ok(None)
             }
             (_, Reply::Gap { from, to, chunks }) => {
-                // The rest of a chunk was overwritten before it was sent: the gap begins with the
-                // chunk.
+                // The rest of a chunk was overwritten before the daemon sent it. The gap starts at
+                // the first byte of that chunk.
                 self.parts = BytesMut::new();
                 self.check(from)?;
                 if to <= from {
@@ -543,7 +552,7 @@ impl Reader {
             last
         } else {
             self.gather(&last)?;
-            // Taken, not split off: the memory goes with the chunk.
+            // Take the buffer instead of splitting it, so that its memory goes with the chunk.
             std::mem::take(&mut self.parts).freeze()
         };
         if chunk.is_empty() {
@@ -560,7 +569,7 @@ impl Reader {
         }
     }
 
-    /// That the daemon has counted as this reader has.
+    /// Checks the daemon's offset against the reader's own count.
     fn check(&self, said: u64) -> Result<(), ProtocolError> {
         let counted = self.position;
         if said == counted { Ok(()) } else { Err(ProtocolError::Offset { said, counted }) }

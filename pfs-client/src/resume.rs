@@ -1,7 +1,7 @@
-//! Going on over another connection when a reader's has broken, where that is possible: over HTTP.
+//! Reader resumption: continues over a new connection after the old one broke. Only over HTTP.
 //!
-//! Only the very stream that was read is gone on with. Another one of its name, or one of a daemon
-//! that was started anew, is not.
+//! A reader resumes only the very stream that it was reading, checked by the stream's identity. A
+//! new stream of the same name, or a stream of a restarted daemon, is a different stream.
 
 use std::{
     fmt,
@@ -23,21 +23,21 @@ use crate::{
     error::{ProtocolError, RequestError},
 };
 
-/// How long nothing may come of it before it is given up.
+/// Time limit without progress, after which the reader gives up.
 const RESUME_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pause before the second attempt; each further one is twice as long, up to the longest.
+/// The pause before the second attempt. Each further pause is twice as long, up to the maximum.
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(50);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Which stream a reader reads, and since which death, as the daemon told it.
+/// The identity of the attached stream, and the number of writer deaths before the reader attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attached {
     pub(crate) identity: Identity,
     pub(crate) deaths_before: u64,
 }
 
-/// Where a reader begins, or goes on.
+/// The offset where a reader starts or resumes, and the stream's head at that moment.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) start: u64,
@@ -45,36 +45,37 @@ pub(crate) struct Place {
     pub(crate) content_type: Option<String>,
 }
 
-/// What a reader needs to go on.
+/// The state that a reader needs for resuming.
 pub(crate) struct Resume {
     dialer: Dialer,
     path: StreamPath,
     options: ReadOptions,
-    /// What it was attached to first, and head at that moment.
+    /// The first attachment, and the head at that moment.
     first: Option<(Attached, u64)>,
-    /// Whether the connection has broken since it was attached.
+    /// Whether the connection has broken since the first attachment.
     has_broken: bool,
-    /// Whether a writer died between the two that the reader would have heard of.
+    /// Whether a writer died between two attachments, a death that the reader would otherwise have
+    /// seen.
     missed_death: bool,
-    /// Since when nothing has come although it was tried.
+    /// The start of the current series of attempts without progress.
     trouble: Option<Instant>,
-    /// Times that it was tried since.
+    /// The number of attempts since `trouble`.
     tries: u32,
     attempt: Option<Attempt>,
 }
 
-/// An attempt at it.
+/// The future of one series of attempts.
 type Attempt = Pin<Box<dyn Future<Output = Result<Resumed, ReadError>> + Send>>;
 
-/// A new connection, and what the daemon said on it: a place, unless the stream is still waited
-/// for.
+/// A new connection and the reader's place in the stream. No place if the reader is still waiting
+/// for the stream.
 pub(crate) struct Resumed {
     pub(crate) connection: Connection,
     pub(crate) place: Option<(Option<Attached>, Place)>,
 }
 
 impl Resume {
-    /// For a reader whose connection came from there.
+    /// The state for a reader whose connections come from `dialer`.
     pub(crate) fn new(dialer: Dialer, path: &StreamPath, options: ReadOptions) -> Self {
         Self {
             dialer,
@@ -89,7 +90,7 @@ impl Resume {
         }
     }
 
-    /// It is attached to this.
+    /// Records an attachment.
     pub(crate) fn attached(&mut self, attached: Option<Attached>, head: u64) {
         match (&self.first, attached) {
             (None, Some(attached)) => self.first = Some((attached, head)),
@@ -100,32 +101,34 @@ impl Resume {
         }
     }
 
-    /// Something has come: whatever trouble there was is over.
+    /// Records progress: data arrived, so the series of failed attempts is over.
     pub(crate) fn progress(&mut self) {
         self.trouble = None;
         self.tries = 0;
     }
 
-    /// What an end means to a reader that was away for a while.
+    /// Adjusts the end reason for a reader that was disconnected for a while.
     pub(crate) fn end(&self, reason: End) -> End {
         if reason == End::WritersGone && self.missed_death { End::WriterDied } else { reason }
     }
 
-    /// Whether a reader at `position` has everything that was there at its first start, and wanted
-    /// that only. A daemon knows no more than the head at its last start.
+    /// Returns true if a resumed reader with [`Until::CaughtUp`] has everything up to the head of
+    /// its first attachment. The daemon cannot tell, because it only knows the head at the latest
+    /// attachment.
     pub(crate) fn has_caught_up(&self, position: u64) -> bool {
         let wanted = self.options.until == Until::CaughtUp && self.has_broken;
         wanted && self.first.is_some_and(|(_, head)| position >= head)
     }
 
-    /// Whether an attempt is under way.
+    /// Returns true if an attempt to resume is under way.
     pub(crate) fn is_under_way(&self) -> bool {
         self.attempt.is_some()
     }
 
-    /// Begins to connect again, after `why`. A reader that was `attached` goes on at `position`;
-    /// one that was not waits as before, from the stream's beginning on, since it was there
-    /// before that. `Err` if that cannot be.
+    /// Starts to reconnect after the error `why`. A reader that was `attached` resumes at
+    /// `position`. A reader that was still waiting for the stream waits again, and starts at the
+    /// first byte of the stream, because the reader was there before the stream. Returns `why` if
+    /// resuming is impossible.
     pub(crate) fn begin(
         &mut self,
         attached: bool,
@@ -134,7 +137,7 @@ impl Resume {
     ) -> Result<(), Arc<io::Error>> {
         let identity = self.first.map(|(attached, _)| attached.identity);
         if attached && identity.is_none() {
-            // The daemon does not tell which stream it is.
+            // The daemon did not send the stream's identity.
             return Err(why);
         }
         self.has_broken = true;
@@ -149,7 +152,7 @@ impl Resume {
         Ok(())
     }
 
-    /// Waits for what comes of it.
+    /// Polls the attempt.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Resumed, ReadError>> {
         let Some(attempt) = &mut self.attempt else { return Poll::Pending };
         let resumed = ready!(attempt.as_mut().poll(cx));
@@ -167,18 +170,18 @@ impl fmt::Debug for Resume {
     }
 }
 
-/// A daemon is being asked.
+/// The request with which a reader resumes.
 struct Asking {
     dialer: Dialer,
     path: StreamPath,
     options: ReadOptions,
-    /// What must be found there.
+    /// The identity that the stream must have.
     identity: Option<Identity>,
 }
 
-/// How one attempt failed.
+/// The failure of one attempt.
 enum Failed {
-    /// Another one may succeed.
+    /// Another attempt may succeed.
     Retry(RequestError),
     Final(ReadError),
 }
@@ -281,7 +284,7 @@ impl Asking {
         Ok(self.dialer.open(false).await?)
     }
 
-    /// That it is the stream that was read.
+    /// Checks that the stream is the one that was read before.
     fn check(&self, found: Option<Identity>) -> Result<(), Failed> {
         match (self.identity, found) {
             (None, _) => Ok(()),
@@ -293,7 +296,7 @@ impl Asking {
         }
     }
 
-    /// Why it is not there any more: another daemon never had it.
+    /// The reason for a missing stream: the daemon was restarted, or the stream was removed.
     async fn missing(&self) -> Failed {
         let info = async { self.open().await?.request(&Request::Info).await };
         match (info.await, self.identity) {

@@ -1,11 +1,11 @@
-//! One stream of a daemon, as a handle.
+//! Stream handle: the requests about one path.
 
 use pfs_proto::{CreateOptions, PathError, ReadOptions, StreamPath, StreamStat, WriteOptions};
 
 use crate::{Client, Events, Reader, RequestError, Writer};
 
-/// One stream of a daemon, whether it exists or not: [`Client`]'s requests about one path, under
-/// the names that they have for a stream in this process.
+/// A handle for one stream of a daemon, whether or not the stream exists. The handle has
+/// [`Client`]'s requests for one path, named like those of a stream in this process.
 ///
 /// ```no_run
 /// use pfs_client::{Client, Endpoint, ReadOptions, WriteOptions};
@@ -27,11 +27,11 @@ pub struct Stream {
 }
 
 impl Client {
-    /// The stream of this path. Nothing is asked yet: it need not exist.
+    /// A handle for the stream at `path`. Sends no request: the stream need not exist.
     ///
     /// # Errors
     ///
-    /// [`PathError`].
+    /// [`PathError`] if the path is not valid.
     pub fn open(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -41,98 +41,98 @@ impl Client {
 }
 
 impl Stream {
-    /// Its path.
+    /// The path of the stream.
     pub fn path(&self) -> &StreamPath {
         &self.path
     }
 
-    /// As [`Client::create`].
+    /// Creates the stream. Same as [`Client::create`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`Client::create`].
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// If cancelled, the daemon may or may not have created the stream.
     pub async fn create(&self, options: &CreateOptions) -> Result<(), RequestError> {
         self.client.create(&self.path, options).await
     }
 
-    /// As [`Client::writer`].
+    /// Attaches a writer. Same as [`Client::writer`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`Client::writer`].
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// If cancelled, the daemon may have attached a writer, which then counts as dead.
     pub async fn writer(&self, options: WriteOptions) -> Result<Writer, RequestError> {
         self.client.writer(&self.path, options).await
     }
 
-    /// As [`Client::reader`].
+    /// Attaches a reader. Same as [`Client::reader`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`Client::reader`].
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// If cancelled, nothing is lost.
     pub async fn reader(&self, options: ReadOptions) -> Result<Reader, RequestError> {
         self.client.reader(&self.path, options).await
     }
 
-    /// As [`Client::events`].
+    /// Watches the stream. Same as [`Client::events`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`Client::events`].
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// If cancelled, nothing is lost.
     pub async fn events(&self) -> Result<Events, RequestError> {
         self.client.events(&self.path).await
     }
 
-    /// As [`Client::stat`].
+    /// Stats of the stream. Same as [`Client::stat`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`Client::stat`].
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// If cancelled, nothing is lost.
     pub async fn stat(&self) -> Result<StreamStat, RequestError> {
         self.client.stat(&self.path).await
     }
 
-    /// As [`Client::close`].
+    /// Closes the stream. Same as [`Client::close`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`Client::close`].
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// If cancelled, the daemon may or may not have closed the stream.
     pub async fn close(&self) -> Result<(), RequestError> {
         self.client.close(&self.path).await
     }
 
-    /// As [`Client::remove`].
+    /// Removes the stream and its data. Same as [`Client::remove`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`Client::remove`].
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// If cancelled, the daemon may or may not have removed the stream.
     pub async fn remove(&self) -> Result<(), RequestError> {
         self.client.remove(&self.path).await
     }

@@ -1,5 +1,5 @@
-//! Readers and writers as [`StreamReader`] and [`StreamWriter`]: what is written for these serves
-//! streams in this process and with a daemon alike.
+//! [`StreamReader`] and [`StreamWriter`] for the client's readers and writers. Code that is generic
+//! over these traits works with a daemon's streams and with streams in this process.
 
 use std::task::{Context, Poll};
 

@@ -1,4 +1,4 @@
-//! Appending to a stream.
+//! Writer: appends chunks to a stream, pipelined or under a lease.
 
 mod file;
 mod large;
@@ -19,46 +19,47 @@ use crate::{
     shm::Lease,
 };
 
-/// What [`Writer::push`] holds back at most, in bytes.
+/// The most bytes that [`Writer::push`] buffers.
 const QUEUE_BYTES: usize = 64 * 1024;
 
-/// Chunks of this size and more are sent from where they are, without a copy.
+/// Chunks of at least this many bytes are sent without a copy.
 const LARGE_CHUNK_BYTES: usize = 8 * 1024;
 
 /// A writer of one stream, with a connection of its own.
 ///
-/// Appends are pipelined: they are sent one after the other, and the daemon's acknowledgements are
-/// taken in on the way. Everything is in the stream for certain when [`finish`](Self::finish) or
-/// [`flush`](Self::flush) returned; [`acked`](Self::acked) tells how much is already. A writer that
-/// is dropped without `finish` counts as one that died, and what it had not flushed may be missing.
+/// Appends are pipelined: the writer sends chunk after chunk and processes the daemon's
+/// acknowledgements in between. All chunks are in the stream once [`finish`](Self::finish) or
+/// [`flush`](Self::flush) has returned; [`acked`](Self::acked) counts the chunks that are in the
+/// stream already. A writer that is dropped without `finish` counts as dead, and its unflushed
+/// chunks may be missing from the stream.
 ///
-/// A writer that shares memory with the daemon, appends much and is the only one of its stream may
-/// be given a lease: it then puts chunks into the stream's ring by itself, until the daemon ends
-/// the lease. What its methods promise does not change.
+/// Lease: the daemon may grant a lease to a writer that shares memory with it, appends much and is
+/// the only writer of its stream. The writer then writes chunks directly into the stream's ring
+/// buffer until the daemon revokes the lease. The guarantees of all methods stay the same.
 ///
-/// All methods are cancel safe. An append that is given up has taken its chunk over whole or not at
-/// all, and [`appended`](Self::appended) tells which; what was taken over and not sent goes out
-/// with the next call. A writer that has failed returns the same error ever after.
+/// All methods are cancel safe. A cancelled append has taken over the whole chunk or none of it;
+/// [`appended`](Self::appended) tells which. The next call sends what was taken over but not sent.
+/// A writer that has failed returns the same error forever.
 #[derive(Debug)]
 pub struct Writer {
     connection: Connection,
-    /// Frames and parts of them that are to be sent, from `sent` on.
+    /// Frames and parts of frames to send, from `sent` on.
     queue: Vec<u8>,
     sent: usize,
     max_chunk: u64,
-    /// Chunks taken over, and chunks that the daemon has.
+    /// Chunks taken over, and chunks acknowledged by the daemon.
     appended: u64,
     acked: u64,
-    /// Whether chunks go straight into the stream's ring.
+    /// The lease, if chunks go directly into the stream's ring buffer.
     lease: Lease,
-    /// After the newest chunk that the daemon has.
+    /// The offset after the newest acknowledged chunk.
     offset: u64,
-    /// Readers that it found.
+    /// Readers attached at the newest acknowledgement.
     readers: u32,
-    /// Replies that came.
+    /// Replies received.
     heard: u64,
-    /// Whether something from the daemon is known to have come that was not read yet, and when
-    /// that was last looked at.
+    /// Whether the daemon is known to have sent something that was not read yet, and the time of
+    /// the last check.
     has_news: bool,
     looked: Duration,
     progress: Progress,
@@ -69,9 +70,9 @@ enum Progress {
     Writing,
     /// `Finish`, `Fail` or `Withdraw` is queued or sent.
     Finishing,
-    /// Everything is said; the connection is of no more use.
+    /// The daemon has confirmed the end; the connection has no more use.
     Done,
-    /// The daemon does not listen any more; why is among what it said.
+    /// The daemon no longer reads. The reason is among the replies that it sent.
     Deaf(Cause),
     Failed(WriteError),
 }
@@ -109,70 +110,73 @@ impl Writer {
         self.max_chunk
     }
 
-    /// Whether it can share memory with the daemon, which may then give it a lease.
+    /// Returns true if the writer can share memory with the daemon. Only then may the daemon grant
+    /// a lease.
     pub fn is_shm(&self) -> bool {
         self.connection.shares_memory()
     }
 
-    /// Whether the daemon acknowledges chunks while the writer goes on. It cannot do so through a
-    /// proxy that passes no answer on before the request has ended
-    /// ([`Client::with_half_duplex`](crate::Client::with_half_duplex)). [`acked`](Self::acked) is
-    /// then 0 until the end, [`flush`](Self::flush) only sends, and a writer hears only at its
-    /// end that its stream was closed or removed, or that its daemon is gone.
-    /// [`finish`](Self::finish) is as certain as ever.
+    /// Returns true if the daemon acknowledges chunks while the writer is still writing. Through a
+    /// proxy that forwards no response before the request has ended
+    /// ([`Client::with_half_duplex`](crate::Client::with_half_duplex)), the daemon cannot. Then
+    /// [`acked`](Self::acked) stays 0 until the end, [`flush`](Self::flush) only sends, and only
+    /// the end of the writer reveals that the stream was closed or removed or that the daemon is
+    /// gone. [`finish`](Self::finish) gives the same guarantee as ever.
     pub fn is_acknowledged(&self) -> bool {
         !self.connection.is_half_duplex()
     }
 
-    /// Chunks that were appended or pushed by this writer, empty ones excepted.
+    /// Chunks appended or pushed by this writer, not counting empty chunks.
     pub fn appended(&self) -> u64 {
         self.appended
     }
 
-    /// How many of them are in the stream for certain. Under a lease each chunk counts as soon as
-    /// it is in the ring for others, even if the daemon has died since; [`flush`](Self::flush)
-    /// finds that out.
+    /// The number of [`appended`](Self::appended) chunks that are certain to be in the stream.
+    /// Under a lease, a chunk counts as soon as it is published in the ring buffer, even if the
+    /// daemon has died since; [`flush`](Self::flush) detects a dead daemon.
     pub fn acked(&self) -> u64 {
         if let Lease::Held(held) = &self.lease { held.published() } else { self.acked }
     }
 
-    /// How many readers were attached when the newest of [`acked`](Self::acked) chunks was
-    /// appended; 0 before the first. After [`flush`](Self::flush), that is the newest chunk of
-    /// all. Under a lease: how many are attached now.
+    /// The number of readers that were attached when the newest of the [`acked`](Self::acked)
+    /// chunks was appended; 0 before the first. After [`flush`](Self::flush), the newest acked
+    /// chunk is the newest of all chunks. Under a lease: the number of readers that are attached
+    /// now.
     pub fn readers(&self) -> u32 {
         if let Lease::Held(held) = &self.lease { held.readers() } else { self.readers }
     }
 
-    /// Appends these bytes as one chunk, and sends it (and what was pushed before) at once. An
-    /// empty chunk is nothing.
+    /// Appends `chunk` as one chunk, and sends it at once, together with all pushed chunks. An
+    /// empty chunk is ignored.
     ///
-    /// Returns when the system has taken it over. That takes as long as a `block` reader makes
-    /// writers wait.
+    /// Returns when the system has taken over the bytes. While a `block` reader holds writers up,
+    /// this method waits too.
     ///
     /// # Errors
     ///
-    /// [`WriteError::TooLarge`] for a chunk larger than [`max_chunk`](Self::max_chunk); it is not
-    /// sent, and the writer can go on. Otherwise when the writer cannot go on: that may come
-    /// from a chunk before.
+    /// [`WriteError::TooLarge`] for a chunk larger than [`max_chunk`](Self::max_chunk). That chunk
+    /// is not sent, and the writer stays usable. Any other error means that the writer has failed;
+    /// an earlier chunk may be the cause.
     ///
     /// # Cancel safety
     ///
-    /// Given up, it has taken the chunk over whole or not at all.
+    /// If cancelled, has taken over the whole chunk or none of it.
     pub async fn append(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         self.push(chunk).await?;
         self.send().await
     }
 
-    /// As [`append`](Self::append), but holds small chunks back until there are 64 KiB of them or
-    /// [`send`](Self::send) is called: for many small chunks that are there at once.
+    /// Appends a chunk without sending it yet. Like [`append`](Self::append), but buffers small
+    /// chunks until they add up to 64 KiB or until [`send`](Self::send) is called. Use this method
+    /// for many small chunks that are available at the same time.
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append).
+    /// The errors of [`append`](Self::append).
     ///
     /// # Cancel safety
     ///
-    /// As [`append`](Self::append).
+    /// If cancelled, has taken over the whole chunk or none of it.
     pub async fn push(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         let chunk = chunk.as_ref();
         match self.try_put(chunk) {
@@ -190,15 +194,15 @@ impl Writer {
         }
     }
 
-    /// Sends what was pushed.
+    /// Sends all pushed chunks.
     ///
     /// # Errors
     ///
-    /// When the writer cannot go on.
+    /// The writer has failed.
     ///
     /// # Cancel safety
     ///
-    /// Given up, what was not sent goes out with the next call.
+    /// If cancelled, the next call sends the rest.
     pub async fn send(&mut self) -> Result<(), WriteError> {
         if !self.must_listen() {
             return Ok(());
@@ -207,16 +211,16 @@ impl Writer {
         poll_fn(|cx| self.poll_send_pushed(cx)).await
     }
 
-    /// Sends what was pushed, and waits until all chunks are in the stream, if they are
-    /// [acknowledged](Self::is_acknowledged).
+    /// Sends all pushed chunks and waits until all chunks are in the stream. A writer without
+    /// [acknowledgements](Self::is_acknowledged) only sends.
     ///
     /// # Errors
     ///
-    /// When the writer cannot go on.
+    /// The writer has failed.
     ///
     /// # Cancel safety
     ///
-    /// Given up, what was not sent goes out with the next call.
+    /// If cancelled, the next call sends the rest.
     pub async fn flush(&mut self) -> Result<(), WriteError> {
         if !self.is_acknowledged() {
             return self.send().await;
@@ -224,7 +228,8 @@ impl Writer {
         let mut asked = false;
         poll_fn(|cx| {
             loop {
-                // Asked before the daemon is heard: if it has nothing more to say now, it will.
+                // Send `Flush` before listening. If the daemon has nothing more to say now, it will
+                // answer the flush.
                 if let Lease::Held(_) = &self.lease
                     && !asked
                 {
@@ -244,9 +249,9 @@ impl Writer {
         .await
     }
 
-    /// Waits for the writer to fail, and only for that (and takes a lease that it is offered
-    /// meanwhile): for programs that have nothing to append at the moment and still want to know
-    /// when the stream is closed or removed or the daemon is gone.
+    /// Waits until the writer fails, and returns the error. For programs that have nothing to
+    /// append at the moment and still want to know when the stream is closed or removed or the
+    /// daemon is gone. Accepts a lease that the daemon offers meanwhile.
     ///
     /// # Cancel safety
     ///
@@ -254,7 +259,7 @@ impl Writer {
     pub async fn failure(&mut self) -> WriteError {
         poll_fn(|cx| {
             loop {
-                // An offer keeps memory that counts as the stream's until it is answered.
+                // An unanswered offer keeps memory allocated that is charged to the stream.
                 self.answer_offer();
                 let heard = self.heard;
                 match self.poll_send_pushed(cx) {
@@ -267,16 +272,16 @@ impl Writer {
         .await
     }
 
-    /// Ends the writer as `finish` says. Returns when every chunk is in the stream, with the offset
-    /// after the last of them; 0 if there was none.
+    /// Finishes the writer as `finish` says. Returns when every chunk is in the stream. The result
+    /// is the offset after the last chunk, or 0 if there was none.
     ///
     /// # Errors
     ///
-    /// When the writer cannot go on.
+    /// The writer has failed.
     ///
     /// # Cancel safety
     ///
-    /// Given up, the writer may count as one that died.
+    /// If cancelled, the writer may count as dead.
     pub async fn finish(self, finish: Finish) -> Result<u64, WriteError> {
         self.end(&match finish {
             Finish::KeepOpen => Request::Finish { close: false },
@@ -287,17 +292,17 @@ impl Writer {
         .await
     }
 
-    /// Withdraws before anything was appended: the writer does not count as one that died. A stream
-    /// that was created for it, and that no other client has used, is removed.
+    /// Withdraws the writer before it has appended anything. The writer does not count as dead. A
+    /// stream that was created for this writer, and that no other client has used, is removed.
     ///
     /// # Errors
     ///
-    /// The errors of [`finish`](Self::finish). The daemon refuses the request once a chunk was
+    /// The errors of [`finish`](Self::finish). The daemon refuses the request if a chunk was
     /// appended.
     ///
     /// # Cancel safety
     ///
-    /// Given up, the writer may count as one that died.
+    /// If cancelled, the writer may count as dead.
     pub async fn withdraw(self) -> Result<(), WriteError> {
         self.end(&Request::Withdraw).await.map(drop)
     }
@@ -319,9 +324,9 @@ impl Writer {
         .await
     }
 
-    /// Puts a chunk into the ring or the queue if nothing speaks against it: most small ones need
-    /// no more than this. Returns whether sleeping readers, or the daemon, should now hear of
-    /// what was put; `None` if nothing was put.
+    /// Fast path for most small chunks: puts a chunk into the ring buffer or the queue if that
+    /// needs no waiting. Returns whether it is time to notify sleeping readers or to send the
+    /// queue; `None` if the chunk was not taken.
     #[inline]
     pub(crate) fn try_put(&mut self, chunk: &[u8]) -> Option<bool> {
         if !matches!(self.progress, Progress::Writing) || chunk.is_empty() {
@@ -345,8 +350,8 @@ impl Writer {
         }
     }
 
-    /// Whether there is something to say to the daemon or to hear from it: under a lease, usually
-    /// not.
+    /// Returns true if the writer has messages to send to the daemon or to receive from it. Under a
+    /// lease, usually false.
     #[inline]
     pub(crate) fn must_listen(&mut self) -> bool {
         let Lease::Held(held) = &mut self.lease else { return true };
@@ -355,8 +360,8 @@ impl Writer {
             || self.sent < self.queue.len()
     }
 
-    /// Whether a message is in the socket. The socket is asked, now and then: a runtime that is
-    /// never idle polls it too seldom.
+    /// Returns true if the socket holds a message from the daemon. Asks the socket itself from time
+    /// to time, because a runtime that is never idle polls the socket too rarely.
     fn has_news(&mut self) -> bool {
         self.has_news |=
             self.connection.passed().is_some_and(|passed| passed.has_input(&mut self.looked));
@@ -371,9 +376,9 @@ impl Writer {
         if size > max { Err(WriteError::TooLarge { size, max }) } else { Ok(()) }
     }
 
-    /// Sends the queue, then `piece`, and takes in what the daemon says at the same time: it may
-    /// not read on before somebody listens. Whenever this is pending or ready, it will be woken
-    /// for anything that the daemon says.
+    /// Sends the queue and then `piece`, and receives the daemon's messages at the same time: the
+    /// daemon may stop reading until its own messages are received. Whether pending or ready, the
+    /// task will be woken for every message from the daemon.
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -392,14 +397,14 @@ impl Writer {
                 Progress::Finishing
                     if queue.is_empty() && piece.is_empty() && self.connection.is_half_duplex() =>
                 {
-                    // The answer waits for this.
+                    // A half-duplex connection answers only after the request has ended.
                     return self.connection.poll_end(cx).map(|_| Ok(()));
                 }
                 _ if queue.is_empty() && piece.is_empty() => {
                     self.queue.clear();
                     self.queue.shrink_to(2 * QUEUE_BYTES);
                     self.sent = 0;
-                    // The next poll that receives the message clears the flag.
+                    // The flag is cleared by the poll that receives the message.
                     let has_to_hear = matches!(self.progress, Progress::Writing) && self.has_news();
                     return if has_to_hear { Poll::Pending } else { Poll::Ready(Ok(())) };
                 }
@@ -412,13 +417,13 @@ impl Writer {
                     self.sent = self.sent.saturating_add(of_queue);
                     *piece = piece.get(written.saturating_sub(of_queue)..).unwrap_or_default();
                 }
-                // The daemon has closed the connection, and has said why first.
+                // The daemon has closed the connection, and has sent the reason before.
                 Poll::Ready(Err(error)) => self.progress = Progress::Deaf(Cause::new(error)),
             }
         }
     }
 
-    /// Takes in all that the daemon has said.
+    /// Receives all messages from the daemon.
     fn listen(&mut self, cx: &mut Context<'_>) -> Result<(), WriteError> {
         loop {
             while let Some(reply) = self.connection.received()? {
@@ -430,7 +435,8 @@ impl Writer {
             match self.connection.poll_fill(cx, 0) {
                 Poll::Ready(Ok(())) => (),
                 Poll::Ready(Err(broken)) => {
-                    // It left without a word: then the pipe that broke before is the better reason.
+                    // The daemon closed the connection without a message. The broken pipe is then
+                    // the better reason.
                     return Err(match (&self.progress, WriteError::from(broken)) {
                         (Progress::Deaf(pipe), WriteError::DaemonGone(_)) => {
                             WriteError::DaemonGone(pipe.clone())
@@ -472,7 +478,7 @@ impl Writer {
         }
     }
 
-    /// Remembers the error for whoever asks again.
+    /// Stores the error for later calls.
     fn remember(&mut self, error: WriteError) -> WriteError {
         self.progress = Progress::Failed(error.clone());
         error

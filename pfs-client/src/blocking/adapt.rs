@@ -1,4 +1,4 @@
-//! Readers and writers for threads under the standard library's traits.
+//! Standard library traits for blocking readers and writers.
 
 use std::{
     fmt,
@@ -20,7 +20,8 @@ impl BlockingReader for Reader {
     }
 }
 
-/// `for chunk in reader`: as [`BlockingReader::into_byte_iter`], which is an `std::io::Read` too.
+/// `for chunk in reader`: the iterator of [`BlockingReader::into_byte_iter`], which also implements
+/// `std::io::Read`.
 impl IntoIterator for Reader {
     type Item = io::Result<Bytes>;
     type IntoIter = ByteIter<Self>;
@@ -30,11 +31,11 @@ impl IntoIterator for Reader {
     }
 }
 
-/// A write is one chunk, of at most [`max_chunk`](Writer::max_chunk) bytes, and is sent at once;
-/// `flush` waits until everything is in the stream. What `write!` and `writeln!` write at once is
-/// one chunk. Errors are [`WriteError`](crate::WriteError)s, found again by
-/// [`WriteError::from_io_error`](crate::WriteError::from_io_error). Like any writer it is to be
-/// [finished](Writer::finish).
+/// Each `write` appends one chunk of at most [`max_chunk`](Writer::max_chunk) bytes and sends it at
+/// once. Each `write!` and `writeln!` appends one chunk. `flush` waits until all chunks are in the
+/// stream. Errors are [`WriteError`](crate::WriteError)s;
+/// [`WriteError::from_io_error`](crate::WriteError::from_io_error) recovers them.
+/// [Finish](Writer::finish) the writer like any other.
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let most = usize::try_from(self.max_chunk()).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! The requests of a [`Client`] that has no asynchronous code. Each has a connection of its own.
+//! Blocking requests of a [`Client`]. Each request opens its own connection.
 
 use bytes::Bytes;
 use pfs_proto::{
@@ -9,11 +9,12 @@ use super::{Client, Events};
 use crate::{Chunk, Put, RequestError};
 
 impl Client {
-    /// As [`Client::create`](crate::Client::create).
+    /// Creates a stream. Blocking form of [`Client::create`](crate::Client::create).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::create`](crate::Client::create).
     pub fn create(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -22,11 +23,14 @@ impl Client {
         self.ask(async |client| client.create(path, options).await)
     }
 
-    /// As [`Client::put`](crate::Client::put).
+    /// Appends one chunk in a single request.
+    ///
+    /// Blocking form of [`Client::put`](crate::Client::put).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::put`](crate::Client::put).
     pub fn put(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -36,11 +40,14 @@ impl Client {
         self.ask(async |client| client.put(path, chunk, options).await)
     }
 
-    /// As [`Client::put_all`](crate::Client::put_all).
+    /// Puts many chunks without a round trip for each.
+    ///
+    /// Blocking form of [`Client::put_all`](crate::Client::put_all).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::put_all`](crate::Client::put_all).
     pub fn put_all<C: Chunk>(
         &self,
         puts: impl IntoIterator<Item = (StreamPath, C)>,
@@ -49,11 +56,12 @@ impl Client {
         self.ask(async |client| client.put_all(puts, options).await)
     }
 
-    /// As [`Client::close`](crate::Client::close).
+    /// Closes a stream. Blocking form of [`Client::close`](crate::Client::close).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::close`](crate::Client::close).
     pub fn close(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -61,11 +69,14 @@ impl Client {
         self.ask(async |client| client.close(path).await)
     }
 
-    /// As [`Client::close_failed`](crate::Client::close_failed).
+    /// Closes a stream as failed.
+    ///
+    /// Blocking form of [`Client::close_failed`](crate::Client::close_failed).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::close_failed`](crate::Client::close_failed).
     pub fn close_failed(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -73,11 +84,12 @@ impl Client {
         self.ask(async |client| client.close_failed(path).await)
     }
 
-    /// As [`Client::remove`](crate::Client::remove).
+    /// Removes a stream and its data. Blocking form of [`Client::remove`](crate::Client::remove).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::remove`](crate::Client::remove).
     pub fn remove(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -85,20 +97,26 @@ impl Client {
         self.ask(async |client| client.remove(path).await)
     }
 
-    /// As [`Client::list`](crate::Client::list).
+    /// Lists the streams at or below a path.
+    ///
+    /// Blocking form of [`Client::list`](crate::Client::list).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::list`](crate::Client::list).
     pub fn list(&self, prefix: &str) -> Result<Vec<StreamSummary>, RequestError> {
         self.ask(async |client| client.list(prefix).await)
     }
 
-    /// As [`Client::stat`](crate::Client::stat).
+    /// Stats of a stream, with all of its readers and writers.
+    ///
+    /// Blocking form of [`Client::stat`](crate::Client::stat).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::stat`](crate::Client::stat).
     pub fn stat(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -106,11 +124,14 @@ impl Client {
         self.ask(async |client| client.stat(path).await)
     }
 
-    /// As [`Client::document`](crate::Client::document).
+    /// The text of a document such as `/streamfs/README`.
+    ///
+    /// Blocking form of [`Client::document`](crate::Client::document).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::document`](crate::Client::document).
     pub fn document(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -118,20 +139,22 @@ impl Client {
         self.ask(async |client| client.document(path).await)
     }
 
-    /// As [`Client::info`](crate::Client::info).
+    /// Stats of the daemon. Blocking form of [`Client::info`](crate::Client::info).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::info`](crate::Client::info).
     pub fn info(&self) -> Result<DaemonInfo, RequestError> {
         self.ask(async |client| client.info().await)
     }
 
-    /// As [`Client::events`](crate::Client::events).
+    /// Watches a stream. Blocking form of [`Client::events`](crate::Client::events).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`RequestError::Connect`] if connecting fails, otherwise the errors of
+    /// [`Client::events`](crate::Client::events).
     pub fn events(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,

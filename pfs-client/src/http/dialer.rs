@@ -1,4 +1,4 @@
-//! Opening connections by requests over HTTP.
+//! HTTP dialer: opens connections with POST requests.
 
 use std::{
     fmt,
@@ -25,44 +25,45 @@ use super::{
 };
 use crate::{ConnectError, connection::CONNECT_TIMEOUT};
 
-/// Where a daemon opens connections, below its URL.
+/// The path below the daemon's URL where connections are opened.
 const PLACE: &str = "v1/frames";
 
-/// The largest chunk that one request puts, and how much puts in one request take together, in
-/// bytes. A daemon reads a request of up to 16 KiB to its end before it answers; proxies in Go may
-/// break off a larger one.
+/// The most bytes of puts in one request, and so the largest chunk that one request puts. A daemon
+/// reads a request of up to 16 KiB to its end before it answers. Proxies written in Go may abort a
+/// larger request if the response starts before the request has ended.
 pub(crate) const MAX_PUT_BYTES: usize = 12 * 1024;
 
-/// How long it may take until there is a connection over TCP, and TLS if that is wanted.
+/// Time limit for connecting over TCP, including TLS for `https://`.
 const CONNECTING: Duration = Duration::from_secs(5);
 
-/// Larger requests than this go into a body, in bytes. In base64 no proxy takes a smaller one for
-/// too large.
+/// Larger requests go into a body instead of a header. Every proxy accepts a header of this size,
+/// encoded in base64.
 const MAX_HEADER_BYTES: usize = 2 * 1024;
 
-/// How long an answer is waited for that probably does not come.
+/// Time limit for a response that probably will not come.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long nothing may come before the other end is asked whether it lives, and how often then.
+/// TCP keepalive: the idle time before the first probe, the interval between probes, and their
+/// number.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// How much of one connection's bytes may be under way over HTTP/2.
+/// Flow control window of one HTTP/2 stream, in bytes.
 const HTTP2_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// Opens connections to one daemon. They share what lies below them as HTTP does it.
+/// Opens connections to one daemon. The connections share HTTP's pool of TCP connections.
 pub(crate) struct Dialer {
     client: Client,
-    /// For messages.
+    /// The URL, for messages.
     daemon: String,
     place: Url,
     token: Option<HeaderValue>,
-    /// The name of the proxy between, if there is one that gives it, once something has answered.
+    /// The proxy's name, if the proxy sends one. Set by the first response.
     proxy: OnceLock<Option<String>>,
-    /// Whether an answer begins only when its request has ended, as far as that was found out.
+    /// Whether a proxy forwards no response before the request has ended, as far as known.
     is_half_duplex: AtomicBool,
-    /// Whether the daemon knows no frames in a header, as far as that was found out.
+    /// Whether the daemon is too old to take frames in a header, as far as known.
     needs_body: AtomicBool,
 }
 
@@ -85,13 +86,13 @@ impl Dialer {
         })
     }
 
-    /// Whether an answer begins only when its request has ended, as far as that was found out.
+    /// Returns true if a proxy is known to forward no response before the request has ended.
     pub(crate) fn is_half_duplex(&self) -> bool {
         self.is_half_duplex.load(Relaxed)
     }
 
-    /// How long the answer to a request that goes on may take to begin. Caddy begins none over
-    /// HTTP/1.1, unless it is set up to.
+    /// Time limit for the start of a response while the request stays open. The limit is short
+    /// behind Caddy, which starts no response early over HTTP/1.1 unless configured to.
     pub(crate) fn answer_patience(&self) -> Duration {
         let proxy = self.proxy.get().and_then(Option::as_deref);
         if proxy.is_some_and(|proxy| proxy.starts_with("Caddy")) {
@@ -101,7 +102,7 @@ impl Dialer {
         }
     }
 
-    /// Says this, and then what is written to the exchange. Returns when the daemon begins to
+    /// Sends `said`, and then everything written to the exchange. Returns when the daemon starts to
     /// answer.
     pub(crate) async fn post(&self, said: Bytes) -> Result<Exchange, ConnectError> {
         let heartbeats = Heartbeats::default();
@@ -110,16 +111,16 @@ impl Dialer {
         Ok(Exchange::new(response, Some(pipe), heartbeats))
     }
 
-    /// Says this, which is all. Returns when the daemon begins to answer.
+    /// Sends `said` as the complete request. Returns when the daemon starts to answer.
     pub(crate) async fn ask(&self, said: Bytes) -> Result<Exchange, ConnectError> {
         let response = self.answer_to(said, |request| request).await?;
         self.proxy.get_or_init(|| refusal::proxy(response.headers()));
         Ok(Exchange::new(response, None, Heartbeats::default()))
     }
 
-    /// The response to a request that says this, with what is added to it: in a header if that is
-    /// possible, because a proxy in Go may break a response off that overtakes the end of a
-    /// body.
+    /// Sends a complete request and returns its response. `with` adds headers. The frames go into a
+    /// header if they fit, because a proxy written in Go may abort a response that arrives before
+    /// the end of the request body.
     async fn answer_to(
         &self,
         said: Bytes,
@@ -127,25 +128,26 @@ impl Dialer {
     ) -> Result<Response, ConnectError> {
         if said.len() <= MAX_HEADER_BYTES && !self.needs_body.load(Relaxed) {
             let request = with(self.request()).header(FRAMES, BASE64_STANDARD.encode(&said));
-            // Some servers want every POST to tell its length.
+            // Some servers demand a length for every POST.
             let request = request.header(CONTENT_LENGTH, "0");
             let response = answer(&self.daemon, request).await?;
             if response.headers().contains_key(FRAMES) {
                 return Ok(response);
             }
-            // An older daemon has heard nothing.
+            // An older daemon has ignored the header. Send the frames again in a body.
             self.needs_body.store(true, Relaxed);
         }
         answer(&self.daemon, with(self.request()).body(said)).await
     }
 
-    /// Says this after a request that goes on got no answer, and finds out whether writers can do
-    /// with an answer at the end.
+    /// Sends `said` after an open request got no response, to find out whether writers can work
+    /// half-duplex, with the response at the end.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::HalfDuplex`] if they cannot, or if they do not accept that. nginx is set up
-    /// otherwise: it would pass nothing of the request on before the end, either.
+    /// [`ConnectError::HalfDuplex`] if writers cannot work half-duplex, or if `accepted` is false.
+    /// Behind nginx, half-duplex does not help: nginx needs another setting, because it also
+    /// buffers the request until its end.
     pub(crate) async fn try_half_duplex(
         &self,
         said: Bytes,
@@ -164,11 +166,11 @@ impl Dialer {
         Err(ConnectError::HalfDuplex { url: self.daemon.clone(), remedy })
     }
 
-    /// Says this, and then what is written to the exchange. The daemon answers when the exchange is
-    /// shut down.
+    /// Sends `said`, and then everything written to the exchange. The daemon answers after the
+    /// exchange is shut down.
     pub(crate) fn post_half_duplex(&self, said: Bytes) -> Exchange {
         let heartbeats = Heartbeats::default();
-        // The daemon has said hello before.
+        // An earlier exchange has already received the daemon's hello.
         heartbeats.begin();
         let (pipe, body) = outgoing(said, heartbeats.clone());
         let (daemon, request) =
@@ -178,7 +180,7 @@ impl Dialer {
 
     fn request(&self) -> RequestBuilder {
         let mut request = self.client.post(self.place.clone()).header(CONTENT_TYPE, MEDIA_TYPE);
-        // For `pfs stat`, which tells people who reads and writes.
+        // The process id, which `pfs stat` shows for readers and writers.
         request = request.header(ACCEPT, MEDIA_TYPE).header("pfs-pid", std::process::id());
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
@@ -187,7 +189,7 @@ impl Dialer {
     }
 }
 
-/// What answers a request, if it is a daemon that opens a connection.
+/// Sends a request. Returns the response if it is a daemon's that opens a connection.
 async fn answer(daemon: &str, request: RequestBuilder) -> Result<Response, ConnectError> {
     let response = request.send().await.map_err(|error| refusal::unsent(daemon, error))?;
     let media_type = response.headers().get(CONTENT_TYPE);
@@ -204,9 +206,9 @@ impl fmt::Debug for Dialer {
 }
 
 fn client(endpoint: &HttpEndpoint) -> reqwest::Result<Client> {
-    // What the program has chosen, if it has.
+    // Keep the crypto provider that the program has chosen.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // It fails where somebody else has been faster, which is as well.
+        // Fails if another thread was faster, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let mut builder = Client::builder()
@@ -221,11 +223,11 @@ fn client(endpoint: &HttpEndpoint) -> reqwest::Result<Client> {
         .http2_keep_alive_timeout(KEEPALIVE_INTERVAL.saturating_mul(KEEPALIVE_RETRIES))
         .http2_keep_alive_while_idle(true)
         .http2_initial_stream_window_size(HTTP2_WINDOW_BYTES)
-        // So that a reader that does not read stops no other one of this client.
+        // A reader that does not read must not block other readers of this client.
         .http2_initial_connection_window_size(i32::MAX.unsigned_abs());
-    // reqwest would have the system break a connection on which the daemon takes nothing for 30
-    // seconds. A daemon that waits for a `block` reader takes nothing for longer, and lives:
-    // heartbeats say so.
+    // By default, reqwest has the system break a connection on which the daemon accepts no data for
+    // 30 seconds. A daemon that waits for a `block` reader accepts no data for longer, and its
+    // heartbeats prove that it is alive.
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     {
         builder = builder.tcp_user_timeout(None::<Duration>);
@@ -236,7 +238,7 @@ fn client(endpoint: &HttpEndpoint) -> reqwest::Result<Client> {
     let ca = Certificate::from_pem_bundle(&endpoint.ca)?;
     builder = match endpoint.url.scheme() {
         "https" => builder.https_only(true).tls_certs_merge(ca),
-        // Those of the system take a while to be read, and are not needed.
+        // The system's certificates take a while to load, and plain HTTP does not need them.
         _ => builder.tls_certs_only(ca),
     };
     if let Some(identity) = &endpoint.identity {

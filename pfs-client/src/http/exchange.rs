@@ -1,4 +1,4 @@
-//! A request and its response as a connection's two directions.
+//! HTTP exchange: one request and its response as a byte transport.
 
 use std::{
     future::Future,
@@ -24,27 +24,28 @@ use tokio::{
 use super::refusal::{self, ProxyBroke};
 use crate::ConnectError;
 
-/// How much is written ahead of what HTTP has taken, in bytes.
+/// Size of the buffer for written bytes that HTTP has not yet taken.
 const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 
-/// The largest piece that is handed to HTTP, in bytes.
+/// The largest chunk of a request body, in bytes.
 const MAX_BODY_CHUNK_BYTES: usize = 64 * 1024;
 
-/// What is read is the response's body. What is written is the request's, if that goes on.
+/// An HTTP exchange as a transport. Reads come from the response body. Writes go to the request
+/// body, if the request is still open.
 pub(crate) struct Exchange {
     incoming: Incoming,
-    /// What came and was not read yet.
+    /// Received bytes that were not read yet.
     piece: Bytes,
     request: Option<DuplexStream>,
     heartbeats: Heartbeats,
     silence: Alarm,
-    /// The name of the proxy between, if there is one that gives it.
+    /// The proxy's name, if the proxy sends one.
     proxy: Option<String>,
 }
 
-/// What comes from the daemon.
+/// The incoming direction.
 enum Incoming {
-    /// The response has not begun.
+    /// The response has not started.
     Unanswered(Pin<Box<dyn Future<Output = Result<Response, ConnectError>> + Send>>),
     Body(Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>),
 }
@@ -55,7 +56,7 @@ impl Incoming {
     }
 }
 
-/// Whether both ends send heartbeats; found out only when the daemon has said hello.
+/// Whether both sides send heartbeats. Known only after the daemon's hello.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heartbeats(Arc<AtomicBool>);
 
@@ -69,7 +70,7 @@ impl Heartbeats {
     }
 }
 
-/// Goes off when it was not stopped for a while.
+/// A timer for inactivity: expires unless it is stopped in time.
 #[derive(Debug)]
 struct Alarm {
     limit: Duration,
@@ -86,8 +87,7 @@ impl Alarm {
         self.is_set = false;
     }
 
-    /// Ready once the limit is over, counted from the first poll since it was stopped or last
-    /// ready.
+    /// Ready once the limit has passed, counted from the first poll after the last stop or expiry.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.is_set {
             self.sleep.as_mut().reset(Instant::now() + self.limit);
@@ -109,7 +109,7 @@ impl Exchange {
         Self { proxy, ..Self::with(Incoming::body(response), request, heartbeats) }
     }
 
-    /// The response is still to begin.
+    /// An exchange whose response has not started.
     pub(super) fn unanswered(
         response: impl Future<Output = Result<Response, ConnectError>> + Send + 'static,
         request: DuplexStream,
@@ -123,12 +123,14 @@ impl Exchange {
         Self { incoming, piece: Bytes::new(), request, heartbeats, silence, proxy: None }
     }
 
-    /// To be begun when the daemon's hello says that it sends heartbeats too.
+    /// The switch that turns heartbeats on, once the daemon's hello says that it sends heartbeats
+    /// too.
     pub(crate) fn heartbeats(&self) -> Heartbeats {
         self.heartbeats.clone()
     }
 
-    /// That the response broke, or ended, though the daemon has not said so in frames.
+    /// The error for a response that broke or ended without a final frame from the daemon. Names
+    /// the proxy, if known.
     fn broke(&self, error: io::Error) -> io::Error {
         match &self.proxy {
             Some(proxy) => {
@@ -194,11 +196,11 @@ fn silent() -> io::Error {
     )
 }
 
-/// What hyper has a response over HTTP/1.1 end with when it could not write the request. It keeps
-/// the system's error to itself.
+/// The error with which hyper ends an HTTP/1.1 response when writing the request failed. hyper
+/// hides the system's error.
 const UNWRITTEN: &str = "connection error";
 
-/// What the system said, if it said something; otherwise what HTTP makes of it.
+/// The system's error if there is one, otherwise the HTTP error.
 fn broken(error: &reqwest::Error) -> io::Error {
     let mut cause: &dyn std::error::Error = error;
     let mut kind = io::ErrorKind::ConnectionReset;
@@ -247,14 +249,14 @@ impl AsyncWrite for Exchange {
     }
 }
 
-/// The body of a request that begins with this and goes on with what is written here.
+/// A request body that starts with `first`, followed by the bytes written to the returned stream.
 pub(super) fn outgoing(first: Bytes, heartbeats: Heartbeats) -> (DuplexStream, Body) {
     let (near, outgoing) = Outgoing::new(first, heartbeats);
     (near, Body::wrap_stream(outgoing))
 }
 
 struct Outgoing {
-    /// Whole frames.
+    /// Complete frames.
     first: Bytes,
     far: DuplexStream,
     buffer: BytesMut,
@@ -280,7 +282,7 @@ impl Stream for Outgoing {
             return Poll::Ready(Some(Ok(std::mem::take(&mut this.first))));
         }
         this.buffer.reserve(MAX_BODY_CHUNK_BYTES);
-        // This future holds nothing, so that it may be dropped between polls.
+        // The future of `read_buf` holds no state, so it may be dropped between polls.
         if let Poll::Ready(read) = pin!(this.far.read_buf(&mut this.buffer)).poll(cx) {
             this.idle.stop();
             this.frames.pass(&this.buffer);
@@ -300,12 +302,12 @@ impl Stream for Outgoing {
     }
 }
 
-/// Finds the ends of frames in bytes that pass by: a heartbeat may not come within one.
+/// Tracks frame boundaries in a byte stream. A heartbeat must not be inserted inside a frame.
 #[derive(Debug, Default)]
 struct FrameEnds {
-    /// What has passed of a header.
+    /// The bytes of the current header so far.
     header: Vec<u8>,
-    /// Bytes of the payload that are still to come.
+    /// The number of payload bytes still to come.
     payload: usize,
 }
 
@@ -400,7 +402,7 @@ mod tests {
         let daemon = async {
             let (mut daemon, _) = listener.accept().await.unwrap();
             daemon.read_u8().await.unwrap();
-            // The client does not read the body, and HTTP reads little of it ahead, so only a
+            // The client does not read the body, and HTTP reads little of it ahead. So only a
             // failed write shows that the connection broke.
             let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {MEDIA_TYPE}\r\n\r\n");
             let _ = daemon.write(&[head.as_bytes(), &[0; 1024 * 1024]].concat()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Tokens and certificates that are in files.
+//! Tokens and certificates from files.
 
 use std::{fs, path::Path};
 
@@ -6,35 +6,35 @@ use super::HttpEndpoint;
 use crate::EndpointError;
 
 impl HttpEndpoint {
-    /// As [`with_token`](Self::with_token), with the one token in this file. It may have comments,
-    /// and what a daemon's own token file has behind a token.
+    /// Authenticates with the token in a file. Like [`with_token`](Self::with_token). The file must
+    /// hold exactly one token. It may have comments, and permissions after the token as in a
+    /// daemon's token file.
     ///
     /// # Errors
     ///
-    /// [`EndpointError::File`].
+    /// [`EndpointError::File`] if the file cannot be read or does not hold one token.
     pub fn with_token_file(self, path: impl AsRef<Path>) -> Result<Self, EndpointError> {
         self.with_file("the token file", path.as_ref(), |endpoint, bytes| {
             endpoint.with_token(token(bytes)?).map_err(|error| error.to_string())
         })
     }
 
-    /// As [`with_ca`](Self::with_ca), with the certificates in this file.
+    /// Trusts the CA certificates in a file. Like [`with_ca`](Self::with_ca).
     ///
     /// # Errors
     ///
-    /// [`EndpointError::File`].
+    /// [`EndpointError::File`] if the file cannot be read or holds no certificates.
     pub fn with_ca_file(self, path: impl AsRef<Path>) -> Result<Self, EndpointError> {
         self.with_file("the file of trusted certificates", path.as_ref(), |endpoint, bytes| {
             endpoint.with_ca(bytes).map_err(|error| error.to_string())
         })
     }
 
-    /// As [`with_identity`](Self::with_identity), with the certificate and the private key in this
-    /// file.
+    /// Authenticates with the client certificate and private key in a file. Like
+    /// [`with_identity`](Self::with_identity).
     ///
     /// # Errors
-    ///
-    /// [`EndpointError::File`].
+    /// [`EndpointError::File`] if the file cannot be read or holds no certificate with its key.
     pub fn with_identity_file(self, path: impl AsRef<Path>) -> Result<Self, EndpointError> {
         self.with_file("the file of the client's certificate", path.as_ref(), |endpoint, bytes| {
             endpoint.with_identity(bytes).map_err(|error| error.to_string())
@@ -53,7 +53,7 @@ impl HttpEndpoint {
     }
 }
 
-/// The token in a file.
+/// Parses a token file.
 fn token(bytes: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| EndpointError::Token.to_string())?;
     let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(line, _)| line));

@@ -1,4 +1,4 @@
-//! Daemons that are reached by a URL.
+//! HTTP transport: connects to a daemon by its URL.
 
 mod dialer;
 mod exchange;
@@ -16,10 +16,10 @@ pub(crate) use self::{
 };
 use crate::EndpointError;
 
-/// The port of a URL that names none.
+/// The default port of a daemon's URL.
 const PORT: u16 = 4437;
 
-/// A daemon's URL, and what it takes to be let in there.
+/// A daemon's URL, with the token and certificates for the connection.
 ///
 /// ```
 /// use pfs_client::{Endpoint, HttpEndpoint};
@@ -30,7 +30,7 @@ const PORT: u16 = 4437;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpEndpoint {
-    /// Ends with a slash.
+    /// The URL. Always ends with a slash.
     url: Url,
     token: Option<HeaderValue>,
     ca: Vec<u8>,
@@ -38,13 +38,13 @@ pub struct HttpEndpoint {
 }
 
 impl HttpEndpoint {
-    /// The daemon at this URL: `http://` or `https://`, a host, a port unless it is 4437, and a path if the daemon is
-    /// behind a reverse proxy that serves it below one. Without a scheme it is `http://`; a port alone (`4437`, `:4437`) is
-    /// one of `localhost`.
+    /// The daemon at `url`: `http://` or `https://`, a host, an optional port (default 4437), and a
+    /// path prefix if a reverse proxy serves the daemon below one. Without a scheme, `http://` is
+    /// assumed. A port alone (`4437`, `:4437`) means `localhost`.
     ///
     /// # Errors
     ///
-    /// [`EndpointError::Url`].
+    /// [`EndpointError::Url`] if the URL is not valid.
     pub fn new(url: &str) -> Result<Self, EndpointError> {
         let url = &*with_scheme(url);
         let wrong =
@@ -69,11 +69,11 @@ impl HttpEndpoint {
         Ok(Self { url: parsed, token: None, ca: Vec::new(), identity: None })
     }
 
-    /// Shows this bearer token to the daemon.
+    /// Authenticates to the daemon with this bearer token.
     ///
     /// # Errors
     ///
-    /// [`EndpointError::Token`].
+    /// [`EndpointError::Token`] if the token is not a single word.
     pub fn with_token(self, token: &str) -> Result<Self, EndpointError> {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(EndpointError::Token);
@@ -84,11 +84,11 @@ impl HttpEndpoint {
         Ok(Self { token: Some(value), ..self })
     }
 
-    /// Trusts the certificates that these (PEM) vouch for, besides those that the system trusts.
+    /// Trusts certificates issued by these CA certificates (PEM), in addition to the system's.
     ///
     /// # Errors
     ///
-    /// [`EndpointError::Certificates`].
+    /// [`EndpointError::Certificates`] if the PEM data holds none.
     pub fn with_ca(self, pem: &[u8]) -> Result<Self, EndpointError> {
         match Certificate::from_pem_bundle(pem) {
             Ok(found) if found.is_empty() => {
@@ -99,11 +99,12 @@ impl HttpEndpoint {
         }
     }
 
-    /// Shows this certificate to a daemon that asks for one. Its private key is in the same PEM.
+    /// Authenticates to the daemon with this client certificate, if the daemon asks for one. The
+    /// PEM data also holds the private key.
     ///
     /// # Errors
     ///
-    /// [`EndpointError::Identity`].
+    /// [`EndpointError::Identity`] if the PEM data holds no certificate with its key.
     pub fn with_identity(self, pem: &[u8]) -> Result<Self, EndpointError> {
         match Identity::from_pem(pem) {
             Ok(_) => Ok(Self { identity: Some(pem.to_owned()), ..self }),
@@ -111,12 +112,13 @@ impl HttpEndpoint {
         }
     }
 
-    /// Its URL, without a slash at the end.
+    /// The URL, without a trailing slash.
     pub fn url(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// Whether it is this machine, as far as its name tells.
+    /// Returns true if the host is this machine, judged by its name: `localhost` or a loopback
+    /// address.
     pub fn is_local(&self) -> bool {
         self.url.host_str().is_some_and(|host| {
             let address =
@@ -126,7 +128,7 @@ impl HttpEndpoint {
     }
 }
 
-/// What it is, but not the secrets in it.
+/// Shows which credentials are set, but never the credentials themselves.
 impl fmt::Debug for HttpEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpEndpoint")
@@ -138,7 +140,7 @@ impl fmt::Debug for HttpEndpoint {
     }
 }
 
-/// A URL with what people leave out of it: the scheme, and the host where it is this one.
+/// Completes a URL: adds a missing scheme, and the host `localhost` to a port alone.
 fn with_scheme(url: &str) -> Cow<'_, str> {
     if url.is_empty() || url.contains("://") {
         return Cow::Borrowed(url);
@@ -153,8 +155,8 @@ fn with_scheme(url: &str) -> Cow<'_, str> {
     })
 }
 
-/// Whether a URL has a port written out, which a parsed one no longer tells if it is that of its
-/// scheme.
+/// Returns true if the text of a URL names a port. A parsed URL no longer tells if the port is the
+/// default port of its scheme.
 fn names_port(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '\\']).next().unwrap_or_default();
@@ -162,9 +164,9 @@ fn names_port(url: &str) -> bool {
     after_address.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty())
 }
 
-/// A URL as it may be repeated in a message.
+/// A URL for an error message: without a password, and at most 100 characters.
 fn shown(url: &str) -> String {
-    // A password in it is nobody's business.
+    // A password must not appear in messages.
     let without = match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
         _ => url.to_owned(),

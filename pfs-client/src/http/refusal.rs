@@ -1,4 +1,4 @@
-//! What HTTP says where no connection comes about, in our words.
+//! HTTP errors: converts failed requests and refusals to [`ConnectError`].
 
 use std::{error::Error, io};
 
@@ -11,21 +11,21 @@ use thiserror::Error;
 
 use crate::ConnectError;
 
-/// How much of an answer is read for its message, in bytes.
+/// The most bytes read of an error response.
 const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
 
-/// How much of a proxy's name is shown, in characters.
+/// The most characters shown of a proxy's name.
 const NAME_LEN: usize = 40;
 
-/// How the message begins with which TLS tells why the other end broke off.
+/// The start of the message with which TLS reports why the other side aborted.
 const ALERT: &str = "received fatal alert";
 
-/// Nobody has answered.
+/// Converts the error of a request that got no response.
 pub(super) fn unsent(daemon: &str, error: reqwest::Error) -> ConnectError {
     let url = daemon.to_owned();
     let reason = innermost(&error);
-    // A client's certificate is judged when the connection is in use already, and of what HTTP/2
-    // then says only the text is left.
+    // The server checks a client certificate only after the connection is in use. Over HTTP/2, only
+    // the text of that failure is left.
     if causes(&error).any(is_tls) || reason.starts_with(ALERT) {
         return ConnectError::Untrusted { url, reason };
     }
@@ -52,13 +52,13 @@ fn causes<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'st
     })
 }
 
-/// Whether TLS itself is the reason. Its errors are wrapped in those of the system on the way.
+/// Returns true if the cause is a TLS error. TLS errors arrive wrapped in system errors.
 fn is_tls(cause: &(dyn Error + 'static)) -> bool {
     let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     cause.is::<rustls::Error>() || wrapped.is_some_and(|wrapped| is_tls(wrapped))
 }
 
-/// Somebody has answered, but not as a daemon does that opens a connection.
+/// Converts a response that does not open a connection.
 pub(super) async fn refused(daemon: &str, mut response: Response) -> ConnectError {
     let (url, status) = (daemon.to_owned(), response.status());
     let name = proxy(response.headers());
@@ -81,7 +81,7 @@ pub(super) async fn refused(daemon: &str, mut response: Response) -> ConnectErro
     }
     let message = said.map_or_else(|| explained(status, name.as_deref()), |(_, message)| message);
     match status {
-        // What a proxy says whose daemon is not there, and a daemon that has no room just now.
+        // From a proxy that does not reach the daemon, or from a daemon that is full at the moment.
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
             ConnectError::Unreachable { url, source: io::Error::other(message).into() }
         }
@@ -89,7 +89,8 @@ pub(super) async fn refused(daemon: &str, mut response: Response) -> ConnectErro
     }
 }
 
-/// What a status means that no daemon explains: a proxy gives it, and one of its settings is why.
+/// Explains a status that comes without a daemon's message: the status of a proxy, usually because
+/// of one of its settings.
 fn explained(status: StatusCode, name: Option<&str>) -> String {
     let why = match status {
         StatusCode::OK | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
@@ -119,7 +120,7 @@ fn explained(status: StatusCode, name: Option<&str>) -> String {
     }
 }
 
-/// The name that a proxy gives itself in its responses. The daemon gives itself none.
+/// The name that a proxy gives itself in its responses. A daemon sends no name.
 pub(super) fn proxy(headers: &HeaderMap) -> Option<String> {
     let server = headers.get(SERVER).and_then(|server| server.to_str().ok());
     let via = || headers.get_all(VIA).iter().next_back()?.to_str().ok()?.rsplit([',', ' ']).next();
@@ -135,7 +136,7 @@ pub struct ProxyBroke {
 }
 
 impl ProxyBroke {
-    /// The response broke or ended in the middle.
+    /// The response broke, or ended in the middle.
     pub(super) fn new(proxy: &str, reason: &io::Error, is_writer: bool) -> Self {
         let mut message = format!("{proxy} broke it off: {reason}");
         if is_writer && is_nginx(proxy) {
@@ -154,12 +155,13 @@ impl From<&ConnectError> for ProxyBroke {
     }
 }
 
-/// Whether this proxy is nginx, by its name.
+/// Returns true if the proxy is nginx, judged by its name.
 pub(super) fn is_nginx(proxy: &str) -> bool {
     proxy.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("nginx"))
 }
 
-/// The daemon's own message, if there is one, and its code if frames have the same.
+/// The daemon's error message, if the body has one, and the code, if the frame protocol has the
+/// same.
 fn said(body: &[u8]) -> Option<(Option<ErrorCode>, String)> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     let error = body.get("error")?;
@@ -173,7 +175,7 @@ fn said(body: &[u8]) -> Option<(Option<ErrorCode>, String)> {
     Some((code, message.chars().take(1000).collect()))
 }
 
-/// The last of an error's causes, which is the first that happened.
+/// The innermost cause of an error: the one that happened first.
 pub(super) fn innermost(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

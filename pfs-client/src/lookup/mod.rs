@@ -1,26 +1,26 @@
-//! Daemon lookup: where a user's daemon is when no socket is named, and where one may be started.
+//! Daemon lookup: finds a user's daemon if no socket is named, and the place where one may be
+//! started.
 //!
-//! Four directories may hold the socket `pfsd.sock`. Clients try them in this order and use the
-//! first where a daemon answers. A daemon that is started without a socket serves in the first
-//! where it may.
+//! Four directories may hold the socket `pfsd.sock`. Clients try the directories in this order and
+//! use the first one where a daemon answers. A daemon that is started without a socket serves in
+//! the first directory where it may.
 //!
-//! | directory | a daemon may serve there if | clients believe a daemon there if |
+//! | directory | a daemon may serve there if | clients trust a daemon there if |
 //! |---|---|---|
-//! | `$XDG_RUNTIME_DIR/pfs` | the parent exists and is the user's own | the directory belongs to the user or to root |
+//! | `$XDG_RUNTIME_DIR/pfs` | the parent exists and belongs to the user | the directory belongs to the user or to root |
 //! | `/run/user/UID/pfs` | the same | the same |
 //! | `/tmp/pfs-UID` | the parent exists | the same |
-//! | `/run/pfs` | the parent, or the directory itself, is the user's own | the same, or root made the directory for another user |
+//! | `/run/pfs` | the parent, or the directory itself, belongs to the user | the same, or root created the directory for another user |
 //!
-//! A process with `XDG_RUNTIME_DIR` and one without, such as a cron job, thus find the same daemon:
-//! each looks at the other's places, too. Only a variable that names another directory than
-//! `/run/user/UID` leads to a place of its own: what starts there first is not found without that
-//! variable.
+//! A process with `XDG_RUNTIME_DIR` and a process without (such as a cron job) find the same
+//! daemon, because each also tries the other's directories. The exception is an `XDG_RUNTIME_DIR`
+//! other than `/run/user/UID`: a daemon that serves there is not found without that variable.
 //!
-//! In all of them the directory must be no symbolic link, and nobody else may write to it; a daemon
-//! serves in one of the first three only if nobody else can enter it either. In `/tmp` anybody may
-//! make a directory of any name. A directory that fails these checks is passed over, by clients and
-//! daemons alike, so that root never makes anything in a user's runtime directory, and that user's
-//! next daemon finds its place free.
+//! In every case, the directory must not be a symbolic link, and no other user may have write
+//! permission. In the first three directories, a daemon serves only if no other user has any
+//! permission. These checks matter in `/tmp`, where anyone may create a directory of any name.
+//! Clients and daemons skip a directory that fails the checks. So root never creates anything in a
+//! user's runtime directory, and the user's next daemon finds its place free.
 
 mod place;
 
@@ -40,26 +40,26 @@ use rustix::{
 use self::place::Kind;
 pub use self::place::{Place, Unfit};
 
-/// The places where a user's daemon may be, in the order in which they are tried.
+/// The places where a user's daemon may be, in lookup order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
     places: Vec<Place>,
 }
 
 impl Lookup {
-    /// That of this process: of its effective user, and the `XDG_RUNTIME_DIR` of its environment.
+    /// The lookup for this process: its effective user, and `XDG_RUNTIME_DIR` from its environment.
     pub fn from_environment() -> Self {
         Self::new(env::var_os("XDG_RUNTIME_DIR").as_deref(), geteuid().as_raw())
     }
 
-    /// That of a user. `runtime_dir` is the value of `XDG_RUNTIME_DIR`; one that is not absolute
-    /// counts as unset, as its specification has it.
+    /// The lookup for a user. `runtime_dir` is the value of `XDG_RUNTIME_DIR`. A relative path
+    /// counts as unset, as the XDG specification demands.
     pub fn new(runtime_dir: Option<&OsStr>, uid: u32) -> Self {
         Self::below(Path::new("/"), runtime_dir, uid)
     }
 
-    /// As [`new`](Self::new), with all places but the first below `root` in place of `/`, such as a
-    /// directory of a test's.
+    /// Like [`new`](Self::new), but all places except the first are below `root` instead of `/`.
+    /// For tests.
     pub fn below(root: &Path, runtime_dir: Option<&OsStr>, uid: u32) -> Self {
         let runtime_dir = runtime_dir.map(Path::new).filter(|path| path.is_absolute());
         let runtime = runtime_dir.map(|path| (path.join("pfs"), Kind::Runtime));
@@ -77,26 +77,26 @@ impl Lookup {
         Self { places }
     }
 
-    /// The places, in the order in which they are tried.
+    /// The places, in lookup order.
     pub fn places(&self) -> &[Place] {
         &self.places
     }
 
-    /// The first socket where a daemon answers, at a place that can be believed.
+    /// The first socket where a daemon answers, at a trusted place.
     ///
     /// # Errors
     ///
-    /// [`NotFound`] when none does.
+    /// [`NotFound`] if no daemon answers.
     pub fn find(&self) -> Result<Found, NotFound> {
         Self::find_in(self.places.iter(), answers)
     }
 
-    /// As [`find`](Self::find), of the user's own places alone: without the one that the system
-    /// provides for all users.
+    /// Like [`find`](Self::find), but only the user's own places, without the system-wide
+    /// `/run/pfs`.
     ///
     /// # Errors
     ///
-    /// [`NotFound`] when no daemon answers there.
+    /// [`NotFound`] if no daemon answers there.
     pub fn find_own(&self) -> Result<Found, NotFound> {
         Self::find_in(self.places.iter().filter(|place| place.is_own()), answers)
     }
@@ -127,13 +127,13 @@ impl fmt::Display for Lookup {
     }
 }
 
-/// Where a daemon answers.
+/// A socket where a daemon answers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Found {
-    /// Its socket.
+    /// The socket.
     pub socket: PathBuf,
-    /// Why places before it were passed over, where a daemon may answer, too.
+    /// Why earlier places were skipped. A daemon may answer there too.
     pub passed_over: Vec<Unfit>,
 }
 
@@ -141,9 +141,9 @@ pub struct Found {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct NotFound {
-    /// The sockets where nobody listens.
+    /// The sockets where no process listens.
     pub silent: Vec<PathBuf>,
-    /// Why the other places were passed over.
+    /// Why the other places were skipped.
     pub passed_over: Vec<Unfit>,
 }
 
@@ -167,7 +167,7 @@ impl fmt::Display for NotFound {
 
 impl std::error::Error for NotFound {}
 
-/// Paths as a sentence has them: `A, B or C`.
+/// Formats a list of paths: `A, B or C`.
 fn list(
     f: &mut fmt::Formatter<'_>,
     paths: impl IntoIterator<Item = impl AsRef<Path>, IntoIter: ExactSizeIterator>,
@@ -193,11 +193,11 @@ fn list_passed_over(f: &mut fmt::Formatter<'_>, passed_over: &[Unfit]) -> fmt::R
     if passed_over.is_empty() { Ok(()) } else { f.write_str(")") }
 }
 
-/// Whether somebody listens at a socket. Never waits.
+/// Returns true if a process listens on the socket. Never waits.
 ///
 /// # Errors
 ///
-/// When the system does not let this process find out.
+/// The system refuses the check.
 pub fn answers(socket: &Path) -> io::Result<bool> {
     let address = SocketAddrUnix::new(socket)?;
     #[cfg(target_os = "linux")]
@@ -207,10 +207,10 @@ pub fn answers(socket: &Path) -> io::Result<bool> {
     let tried = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     ioctl_fionbio(&tried, true)?;
     match connect(&tried, &address) {
-        // Full queues are those of a living daemon.
+        // A full queue means that the daemon is alive.
         Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS) => Ok(true),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
-        // Somebody's socket of another type.
+        // A process listens with another socket type.
         Err(Errno::PROTOTYPE) => Ok(true),
         Err(error) => Err(error.into()),
     }
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(directories(Some("/run/user/8"), 7), other);
     }
 
-    /// A machine of the test's own, with the directories in which places may be made.
+    /// A temporary root directory with the parents of the places.
     fn machine() -> (tempfile::TempDir, Lookup) {
         let root = tempfile::tempdir().unwrap();
         let uid = geteuid().as_raw();
@@ -320,7 +320,7 @@ mod tests {
         let (_root, lookup) = machine();
         for place in lookup.places() {
             place.prepare().unwrap();
-            // A second time.
+            // Again, now that the directory exists.
             place.prepare().unwrap();
             assert_eq!(fs::metadata(place.directory()).unwrap().mode() & 0o7777, 0o700);
         }

@@ -1,4 +1,5 @@
-//! A place of the lookup: who may be believed there, and who may serve there.
+//! Lookup place: a directory for the socket, and the checks whether to trust a daemon there or to
+//! serve there.
 
 use std::{
     fs::{self, DirBuilder, Metadata},
@@ -13,15 +14,15 @@ use std::{
 
 use thiserror::Error;
 
-/// What the socket is called in each directory.
+/// The file name of the socket.
 const SOCKET: &str = "pfsd.sock";
 
-/// The log's name there, of a daemon that a client started.
+/// The file name of the log of a daemon that a client started.
 const LOG: &str = "pfsd.log";
 
-/// Permissions by which others than the owner change what is in a directory.
+/// Permission bits with which other users can change the directory.
 const WRITE_BY_OTHERS: u32 = 0o022;
-/// Permissions by which others than the owner do anything with a directory.
+/// Permission bits with which other users can use the directory at all.
 const ANY_BY_OTHERS: u32 = 0o077;
 
 /// A directory where a daemon may serve.
@@ -29,16 +30,16 @@ const ANY_BY_OTHERS: u32 = 0o077;
 pub struct Place {
     directory: PathBuf,
     kind: Kind,
-    /// The user who looks.
+    /// The user for whom the lookup runs.
     uid: u32,
 }
 
-/// Who may make the directory.
+/// The kind of place: who may create the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The user, in a directory of the user's own.
+    /// The user, in a directory that belongs to the user.
     Runtime,
-    /// Anybody, in `/tmp`.
+    /// Anyone, in `/tmp`.
     Temporary,
     /// Root, in `/run`, for a daemon that serves all users.
     System,
@@ -54,38 +55,39 @@ impl Place {
         &self.directory
     }
 
-    /// The socket in it.
+    /// The path of the socket.
     pub fn socket(&self) -> PathBuf {
         self.directory.join(SOCKET)
     }
 
-    /// The log in it of a daemon that a client started.
+    /// The path of the log of a daemon that a client started.
     pub fn log(&self) -> PathBuf {
         self.directory.join(LOG)
     }
 
-    /// Whether the place is for this user's daemon alone.
+    /// Returns true if the place is only for this user's daemon.
     pub fn is_own(&self) -> bool {
         self.kind != Kind::System
     }
 
-    /// Checks that nobody else could have put a socket there.
+    /// Checks that no untrusted user could have put a socket there.
     ///
     /// # Errors
     ///
-    /// [`Unfit`] says who could have. [`Unfit::Missing`] is no danger: nothing is there.
+    /// [`Unfit`] says why the place is not trusted. [`Unfit::Missing`] is harmless: there is no
+    /// directory.
     pub fn check(&self) -> Result<(), Unfit> {
         self.check_length()?;
         let directory = Facts::from_directory(&self.directory)?;
         self.believe(directory, Facts::from_parent(self.parent())?)
     }
 
-    /// Makes the directory for a daemon of this user's, for its owner alone, if there is none, and
-    /// checks the one that is there.
+    /// Prepares the place for a daemon of this user: creates the directory with access for its
+    /// owner only, or checks the existing directory.
     ///
     /// # Errors
     ///
-    /// [`Unfit`] when none of this user's may serve there.
+    /// [`Unfit`] if a daemon of this user may not serve there.
     pub fn prepare(&self) -> Result<(), Unfit> {
         self.check_length()?;
         let parent = Facts::from_parent(self.parent())?;
@@ -98,7 +100,7 @@ impl Place {
             return Ok(());
         }
         match DirBuilder::new().mode(0o700).create(&self.directory) {
-            // Perhaps by somebody else.
+            // Another process may have created the directory; the check below decides.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => {
                 made.map_err(|error| Unfit::io("make the directory", &self.directory, error))?
@@ -119,7 +121,7 @@ impl Place {
         }
     }
 
-    /// Whether a client may believe who answers in this directory.
+    /// Checks whether a client may trust a daemon in this directory.
     fn believe(&self, directory: Facts, parent: Facts) -> Result<(), Unfit> {
         self.is_directory(directory)?;
         let made_by_root =
@@ -130,9 +132,10 @@ impl Place {
         self.forbids(WRITE_BY_OTHERS, directory)
     }
 
-    /// Whether a daemon may serve in this directory, or make it if there is none.
+    /// Checks whether a daemon may serve in this directory, or create the directory if there is
+    /// none.
     fn may_serve(&self, directory: Option<Facts>, parent: Facts) -> Result<(), Unfit> {
-        // The system's directory may have been made for this very user.
+        // Root may have created the system directory for this very user.
         let given = self.kind == Kind::System && directory.is_some();
         if parent.owner != self.uid && self.kind != Kind::Temporary && !given {
             return Err(Unfit::Foreign { path: self.parent().to_owned(), owner: parent.owner });
@@ -161,7 +164,7 @@ impl Place {
     }
 }
 
-/// What counts of a file.
+/// The metadata that the checks need.
 #[derive(Clone, Copy, Debug)]
 struct Facts {
     is_directory: bool,
@@ -170,13 +173,13 @@ struct Facts {
 }
 
 impl Facts {
-    /// A link is not followed: in `/tmp` it could lead anywhere.
+    /// Does not follow a symbolic link: in `/tmp`, a link could lead anywhere.
     fn from_directory(path: &Path) -> Result<Self, Unfit> {
         Self::new(path, fs::symlink_metadata(path))
     }
 
-    /// A link is followed: whoever set `XDG_RUNTIME_DIR` wants it so, and some systems have one at
-    /// `/tmp`.
+    /// Follows a symbolic link: the user chose `XDG_RUNTIME_DIR`, and on some systems `/tmp` is a
+    /// link.
     fn from_parent(path: &Path) -> Result<Self, Unfit> {
         Self::new(path, fs::metadata(path))
     }
@@ -194,58 +197,58 @@ impl Facts {
     }
 }
 
-/// Why a place is passed over.
+/// Why a place is not usable.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum Unfit {
-    /// There is no such directory.
+    /// The directory does not exist.
     #[error("{} does not exist", path.display())]
     Missing {
         /// The directory.
         path: PathBuf,
     },
-    /// Something else is there, such as a symbolic link.
+    /// The path is not a directory, for example a symbolic link.
     #[error("{} is not a directory", path.display())]
     NotADirectory {
-        /// What should be one.
+        /// The path.
         path: PathBuf,
     },
-    /// The directory is another user's.
+    /// The directory belongs to another user.
     #[error("{} belongs to user {owner}", path.display())]
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// That user.
+        /// The owner.
         owner: u32,
     },
-    /// Others may do with the directory what only its owner should.
+    /// Other users have permissions on the directory that only its owner should have.
     #[error("{} is open to other users (mode {mode:04o})", path.display())]
     Open {
         /// The directory.
         path: PathBuf,
-        /// Its permissions.
+        /// The permissions of the directory.
         mode: u32,
     },
-    /// The kernel takes no path of this length for a socket.
+    /// The path of the socket is longer than the kernel allows.
     #[error("{} is too long for the path of a socket", path.display())]
     TooLong {
-        /// The socket.
+        /// The path of the socket.
         path: PathBuf,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot {what} {}: {error}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// With which file.
+        /// The path.
         path: PathBuf,
-        /// Why it failed.
+        /// The system's error.
         error: Arc<io::Error>,
     },
 }
 
 impl Unfit {
-    /// What the system refused, such as to `open` a path.
+    /// A failed system call: the operation, such as `open`, and the path.
     pub(crate) fn io(what: &'static str, path: &Path, error: io::Error) -> Self {
         Self::Io { what, path: path.to_owned(), error: Arc::new(error) }
     }
@@ -259,13 +262,13 @@ mod tests {
     const OTHER: u32 = 1001;
     const ROOT: u32 = 0;
 
-    /// What looks like a directory of this owner with this mode.
+    /// The metadata of a directory with this owner and mode.
     fn directory(owner: u32, mode: u32) -> Facts {
         Facts { is_directory: true, owner, mode: 0o040_000 | mode }
     }
 
-    /// Who may be believed, or may serve, in a directory of a kind: `None` where it is all right,
-    /// else who or what is wrong.
+    /// A short form of the outcome: `None` if the place is usable, otherwise the owner or mode at
+    /// fault.
     fn verdict(outcome: Result<(), Unfit>) -> Option<String> {
         outcome.err().map(|unfit| match unfit {
             Unfit::Foreign { path, owner } => format!("{} {owner}", path.display()),
@@ -298,7 +301,7 @@ mod tests {
             (System, directory(ROOT, 0o755), run, None),
             (System, directory(OTHER, 0o755), run, None),
             (System, directory(OTHER, 0o775), run, Some("775")),
-            // In some containers anybody may make directories in /run.
+            // In some containers, anyone may create directories in /run.
             (System, directory(OTHER, 0o755), directory(ROOT, 0o1777), Some("/parent/pfs 1001")),
             (System, directory(OTHER, 0o755), directory(OTHER, 0o755), Some("/parent/pfs 1001")),
             (Temporary, Facts { is_directory: false, ..own }, tmp, Some("no directory")),
@@ -306,7 +309,7 @@ mod tests {
             let believed = verdict(place(kind, USER).believe(found, parent));
             assert_eq!(believed.as_deref(), expected, "{kind:?} {found:?} in {parent:?}");
         }
-        // Root believes no more than others do.
+        // Root trusts no more than other users do.
         let believed = verdict(place(Runtime, ROOT).believe(own, own));
         assert_eq!(believed.as_deref(), Some("/parent/pfs 1000"));
     }
@@ -336,7 +339,7 @@ mod tests {
             let serves = verdict(place(kind, USER).may_serve(found, parent));
             assert_eq!(serves.as_deref(), expected, "{kind:?} {found:?} in {parent:?}");
         }
-        // Root makes nothing in a user's runtime directory, and may make the directory in /run.
+        // Root creates nothing in a user's runtime directory, but may create the directory in /run.
         let serves = verdict(place(Runtime, ROOT).may_serve(None, own));
         assert_eq!(serves.as_deref(), Some("/parent 1000"));
         place(System, ROOT).may_serve(None, run).unwrap();

@@ -1,4 +1,4 @@
-//! Writing chunks to a file from where they are.
+//! Zero-copy output: writes chunks from the ring buffer straight to a file.
 
 use std::{io, os::fd::AsFd};
 
@@ -8,20 +8,21 @@ use super::{Source, State};
 use crate::ReadError;
 
 impl Reader {
-    /// Writes chunks that are here already to a file, straight from the memory that is shared with
-    /// the daemon: `most` bytes at most, about, but one chunk at least. Returns how many bytes
-    /// that were. It is 0, and nothing was written, if they are less than `least` bytes, if it
-    /// is something else that comes next, and unless the reader is an [shm reader](Self::is_shm)
-    /// and its policy is `block`: then [`try_next_batch`](Self::try_next_batch) has what there
-    /// is.
+    /// Writes chunks that have already arrived to a file, straight from the memory shared with the
+    /// daemon: about `most` bytes at most, but at least one chunk. Returns the number of bytes
+    /// written.
     ///
-    /// Blocks as the file does, and writers wait for what is not written yet.
+    /// Returns 0 and writes nothing if fewer than `least` bytes are available, if the next event is
+    /// not a chunk, or if the reader is not an [shm reader](Self::is_shm) with the policy `block`.
+    /// Then use [`try_next_batch`](Self::try_next_batch).
+    ///
+    /// Blocks if the file blocks. Writers wait for the room of bytes that are not written yet.
     ///
     /// # Errors
     ///
-    /// The outer error when the reader cannot go on, among others because bytes were overwritten
-    /// meanwhile. The inner one is the file's; it may have got a part of what the reader's
-    /// [`position`](Self::position) has not passed.
+    /// The outer error if the reader has failed, for example because bytes were overwritten
+    /// meanwhile. The inner error if writing the file failed; the file may then hold some bytes
+    /// after the reader's [`position`](Self::position).
     #[cfg_attr(
         not(target_os = "linux"),
         expect(unused_variables, reason = "there is no ring to write from")

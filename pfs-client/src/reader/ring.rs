@@ -1,4 +1,4 @@
-//! The ring that a reader shares with the daemon, beside the connection that it came over.
+//! Shm reading: the ring buffer that a reader shares with the daemon.
 
 #[cfg(target_os = "linux")]
 use std::task::{Context, Poll, Waker};
@@ -14,14 +14,14 @@ use crate::RequestError;
 use crate::{ReadError, shm::NotifyCount};
 
 impl Reader {
-    /// Whether it reads from memory that it shares with the daemon; otherwise everything comes over
-    /// the connection. Certain once it is attached.
+    /// Returns true if the reader reads from memory shared with the daemon, false if all chunks
+    /// come over the connection. The answer is final once the reader is attached.
     pub fn is_shm(&self) -> bool {
         !matches!(self.source, Source::Connection)
     }
 
-    /// How often the ring's notifier was notified, if there is a ring. To be taken before one looks
-    /// for events.
+    /// The number of notifications of the ring buffer's notifier, if there is a ring buffer. Take
+    /// the count before looking for events; otherwise a notification in between is missed.
     pub(crate) fn notify_count(&self) -> Option<NotifyCount> {
         match &self.source {
             Source::Connection => None,
@@ -30,8 +30,8 @@ impl Reader {
         }
     }
 
-    /// Fails once the ring has been read to its head: what was appended since the last look at it
-    /// is not lost.
+    /// Fails the reader. An shm reader first reads the ring buffer to its head, so the chunks
+    /// appended since its last look are not lost.
     pub(super) fn read_out(&mut self, error: ReadError) -> Result<(), ReadError> {
         if !self.is_shm() {
             return Err(self.fail(error));
@@ -43,8 +43,8 @@ impl Reader {
 
 #[cfg(target_os = "linux")]
 impl Reader {
-    /// Tells the daemon that there is room, if a writer waits for that. A daemon that is gone has
-    /// left the ring, which is read to its head first.
+    /// Tells the daemon that the reader made room, if a writer waits for room. If the daemon is
+    /// gone, the reader still reads the ring buffer to its head before it fails.
     pub(super) fn tell_room(&mut self) {
         let Source::Ring(ring) = &mut self.source else { return };
         if ring.take_made_room() && self.broken.is_none() {
@@ -52,9 +52,9 @@ impl Reader {
         }
     }
 
-    /// Asks the daemon for the next ring once the stream has left this one and the reader has read
-    /// all of it. Returns true when the reader has the next ring, or reads from the connection
-    /// instead.
+    /// Asks the daemon for the next ring buffer once the stream has left this one and the reader
+    /// has read all of it. Returns true when the reader has the next ring buffer, or reads from the
+    /// connection instead.
     pub(super) fn follow(&mut self) -> Result<bool, ReadError> {
         let Source::Ring(ring) = &mut self.source else { return Ok(true) };
         if self.broken.is_some() || !ring.has_to_follow() {
@@ -66,7 +66,8 @@ impl Reader {
             self.broken = Some(lost.into());
             return Ok(false);
         }
-        // The answer may be here already. Who waits for it polls the connection.
+        // The answer may have arrived already. A caller that waits for the answer polls the
+        // connection.
         match self.connection.poll_fill(&mut Context::from_waker(Waker::noop()), READ_BYTES) {
             Poll::Ready(Ok(())) => self.hear()?,
             Poll::Ready(Err(lost)) => self.broken = Some(lost.into()),
@@ -75,12 +76,13 @@ impl Reader {
         Ok(!matches!(&self.source, Source::Ring(ring) if ring.has_to_follow()))
     }
 
-    /// Whether it has asked for the next ring. It has handed on all of the one before then.
+    /// Returns true if the reader has asked for the next ring buffer. By then the reader has
+    /// returned everything in the old one.
     pub(super) fn is_asking(&self) -> bool {
         matches!(&self.source, Source::Ring(ring) if ring.is_asking())
     }
 
-    /// Takes what has come over the connection.
+    /// Processes the messages that have arrived over the connection.
     pub(super) fn hear(&mut self) -> Result<(), ReadError> {
         match self.decoded() {
             Ok(event) => self.next_event = event,
@@ -89,7 +91,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes on in this ring; over the connection, if it cannot be mapped.
+    /// Continues in the next ring buffer, or over the connection if the ring buffer cannot be
+    /// mapped.
     pub(super) fn goes_on_in(
         &mut self,
         layout: RingLayout,
@@ -106,14 +109,14 @@ impl Reader {
         Ok(())
     }
 
-    /// Stops reading the ring. The daemon sends the rest over the connection.
+    /// Stops reading the ring buffer. The daemon sends the rest over the connection.
     pub(super) fn leave_ring(&mut self) {
         if let Source::Ring(ring) = std::mem::replace(&mut self.source, Source::Connection) {
             self.watch = ring.into_watch();
         }
     }
 
-    /// Says what could not be said to the daemon yet.
+    /// Sends the messages to the daemon that could not be sent before.
     pub(crate) async fn say(&mut self) -> Result<(), ReadError> {
         if self.connection.has_said_all() {
             return Ok(());
@@ -124,8 +127,8 @@ impl Reader {
         }
     }
 
-    /// Whether a thread may sleep on the ring's notifier: there is one, and the connection has no
-    /// news.
+    /// Returns true if a thread may sleep on the notifier: the reader has a ring buffer, and the
+    /// connection has no messages.
     pub(crate) fn may_sleep(&mut self) -> Result<bool, ReadError> {
         match (&mut self.source, self.connection.passed()) {
             (Source::Ring(ring), Some(passed)) => {
@@ -135,8 +138,8 @@ impl Reader {
         }
     }
 
-    /// Sleeps in the calling thread until the notifier has been notified since the count was taken,
-    /// or for a while.
+    /// Blocks the thread until the notifier was notified after `count` was taken, or until a
+    /// timeout.
     pub(crate) fn sleep(&mut self, count: NotifyCount) {
         if let Source::Ring(ring) = &mut self.source {
             ring.sleep(count);

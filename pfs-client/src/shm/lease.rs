@@ -1,4 +1,4 @@
-//! A lease of the stream's ring: the writer appends there by itself.
+//! Lease of the stream's ring buffer: the writer appends directly to shared memory.
 
 use std::{
     io,
@@ -18,28 +18,28 @@ use crate::{
     error::{ProtocolError, RequestError},
 };
 
-/// A lease, or the way to one.
+/// The state of a lease.
 #[derive(Debug)]
 pub(crate) enum Lease {
     None,
-    /// The ring that was offered, or `None` if it cannot be mapped. Not answered yet.
+    /// The offered ring buffer, or `None` if it cannot be mapped. The offer is not answered yet.
     Offered(Option<(MappedOffer, Room)>),
-    /// The daemon knows that it is mapped.
+    /// The daemon was told that the ring buffer is mapped.
     Asked(MappedOffer, Room),
     Held(Box<Held>),
 }
 
-/// A lease that was granted. It may have ended meanwhile, which the daemon then says.
+/// A granted lease. The daemon may have revoked the lease already; then its message is on the way.
 #[derive(Debug)]
 pub(crate) struct Held {
     holder: Holder,
-    /// Chunks of the writer before those of the holder.
+    /// Chunks that the writer appended before the lease.
     before: u64,
     room: Room,
 }
 
 impl Lease {
-    /// Maps what came along with `LeaseOffer`.
+    /// Maps the descriptors that came with the reply `LeaseOffer`.
     pub(crate) fn offered(layout: RingLayout, passed: &Passed) -> Self {
         let open = || {
             let (ring, asleep, room) = (passed.take()?, passed.take()?, passed.take()?);
@@ -51,7 +51,7 @@ impl Lease {
         Self::Offered(open().ok())
     }
 
-    /// What to answer to an offer, if there is one. To be called where a message may begin.
+    /// The answer to an offer, if there is one. Call this only where a message may begin.
     pub(crate) fn answer(&mut self) -> Option<Request> {
         let Self::Offered(mapped) = self else { return None };
         match mapped.take() {
@@ -66,7 +66,7 @@ impl Lease {
         }
     }
 
-    /// Begins the lease of a writer that has appended `before` chunks otherwise.
+    /// Starts the lease of a writer that has already appended `before` chunks without it.
     pub(crate) fn begin(
         &mut self,
         start: LeaseStart,
@@ -83,8 +83,8 @@ impl Lease {
         Ok(())
     }
 
-    /// Ends the lease, under which the daemon has counted `said` chunks. Returns what the writer
-    /// had; `None` if the lease was not granted.
+    /// Ends the lease, under which the daemon counted `said` chunks. Returns the holder's state;
+    /// `None` if the lease was not granted.
     pub(crate) fn end(&mut self, said: u64) -> Result<Option<Box<Held>>, RequestError> {
         match std::mem::replace(self, Self::None) {
             Self::Held(held) if held.holder.published() == said => Ok(Some(held)),
@@ -98,12 +98,12 @@ impl Lease {
 }
 
 impl Held {
-    /// Chunks that the writer has appended in all, those included that are still to be published.
+    /// Chunks appended by the writer in total, including chunks not yet published.
     pub(crate) fn appended(&self) -> u64 {
         self.before.saturating_add(self.holder.pushed())
     }
 
-    /// Whether it is time to [publish](Self::publish) what was pushed.
+    /// Returns true if it is time to [publish](Self::publish) the pushed chunks.
     pub(crate) fn should_publish(&self) -> bool {
         self.holder.should_publish()
     }
@@ -113,7 +113,7 @@ impl Held {
         self.before.saturating_add(self.holder.published())
     }
 
-    /// The chunks that the end of the lease has kept out of the stream.
+    /// The chunks that the end of the lease kept out of the stream.
     pub(crate) fn unpublished(&self) -> impl Iterator<Item = Result<Vec<u8>, RequestError>> {
         self.holder.unpublished().map(|chunk| chunk.map_err(|_| ProtocolError::OtherWriter.into()))
     }
@@ -123,17 +123,17 @@ impl Held {
         u32::try_from(self.holder.readers()).unwrap_or(u32::MAX)
     }
 
-    /// Pushes a chunk if nothing speaks against it. Returns whether it is [time to
-    /// publish](Self::should_publish) what was pushed.
+    /// Pushes a chunk if there is room and the lease is still held. Returns whether it is [time to
+    /// publish](Self::should_publish) the pushed chunks.
     #[inline]
     pub(crate) fn try_push(&mut self, chunk: &[u8]) -> Option<bool> {
         self.holder.try_push(chunk).ok()?;
         Some(self.should_publish())
     }
 
-    /// As [`try_push`](Self::try_push), but waits for room. Pending while there is none, and when
-    /// the lease has ended: then the daemon's next message says how to go on, so the caller
-    /// must listen to the daemon.
+    /// Like [`try_push`](Self::try_push), but waits for room. Also pending if the lease has ended:
+    /// the daemon's next message then says how to continue, so the caller must listen to the
+    /// daemon.
     pub(crate) fn poll_push(
         &mut self,
         cx: &mut Context<'_>,
@@ -144,7 +144,7 @@ impl Held {
         Poll::Ready(Ok(self.should_publish()))
     }
 
-    /// As [`poll_push`](Self::poll_push), for a chunk that is read from a file. Returns its size.
+    /// Like [`poll_push`](Self::poll_push), but reads the chunk from a file and returns its size.
     pub(crate) fn poll_push_from(
         &mut self,
         cx: &mut Context<'_>,
@@ -168,8 +168,8 @@ impl Held {
                     Poll::Ready(Ok(pushed))
                 }
                 Err(HolderError::Full { up_to }) => {
-                    // The readers that it waits for may be asleep, or have read all that is
-                    // published.
+                    // The readers that hold the room may be asleep, or may have read everything
+                    // that is published.
                     if self.publish(queue)? {
                         ready!(self.poll_room(cx, up_to, queue));
                         continue;
@@ -185,7 +185,7 @@ impl Held {
         }
     }
 
-    /// Ready when it is time to try again, after a chunk found no room before readers have come to
+    /// Ready once it is time to try again, after a chunk found no room until readers have reached
     /// chunk `up_to`.
     fn poll_room(&mut self, cx: &mut Context<'_>, up_to: u64, queue: &mut Vec<u8>) -> Poll<()> {
         if !self.holder.waits_for_room(up_to) {
@@ -194,13 +194,13 @@ impl Held {
         self.room.poll(cx, self.holder.asks_readers(), || say(&Request::NeedsRoom { up_to }, queue))
     }
 
-    /// The daemon has answered that there is room.
+    /// Records the daemon's answer that there is room.
     pub(crate) fn may_try_again(&mut self) {
         self.room.has_heard();
     }
 
-    /// Publishes what was pushed, and wakes the readers that sleep. For those in the daemon, it
-    /// queues a message to the daemon. False if the lease has ended, and something stays
+    /// Publishes the pushed chunks and wakes sleeping readers. If the daemon itself has readers,
+    /// queues a message to the daemon. Returns false if the lease has ended and some chunks stay
     /// [unpublished](Self::unpublished).
     #[inline]
     pub(crate) fn publish(&mut self, queue: &mut Vec<u8>) -> Result<bool, WriteError> {

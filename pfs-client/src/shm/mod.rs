@@ -1,4 +1,4 @@
-//! Sharing memory with a daemon on the same machine.
+//! Shared memory with a daemon on the same machine: reading ring buffers, and leases.
 
 mod lease;
 mod passing;

@@ -1,4 +1,4 @@
-//! A Unix socket over which memory may come along with a message.
+//! Descriptor passing: a Unix socket that receives file descriptors with messages.
 
 use std::{
     collections::VecDeque,
@@ -24,20 +24,20 @@ use tokio::{
     runtime::Handle,
 };
 
-/// How often a writer that has no other reason to read its socket looks whether something has come.
+/// How often a writer that has no other reason to read its socket checks for input.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Descriptors that came and were not taken yet, oldest first, and the socket that they came over.
+/// The received descriptors that were not taken yet, oldest first, and their socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Passed {
     queue: Arc<Mutex<VecDeque<OwnedFd>>>,
     socket: Arc<UnixStream>,
-    /// The one that the socket belongs to.
+    /// The runtime that drives the socket.
     runtime: Handle,
 }
 
 impl Passed {
-    /// The next one. It is here when the message that it came with is.
+    /// Takes the next descriptor. A descriptor has arrived once its message has.
     pub(crate) fn take(&self) -> io::Result<OwnedFd> {
         let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         next.ok_or_else(|| {
@@ -45,20 +45,21 @@ impl Passed {
         })
     }
 
-    /// Where descriptors that came can be waited for.
+    /// The runtime for waiting on received descriptors.
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
     }
 
-    /// For whoever watches it beside the reader.
+    /// The socket, for a watch beside the reader.
     pub(crate) fn socket(&self) -> &Arc<UnixStream> {
         &self.socket
     }
 
-    /// Whether something can be read from the socket now, or it was closed; looks once in each
+    /// Returns true if the socket has input or was closed. Checks at most once per
     /// [`POLL_INTERVAL`] since `looked`.
     pub(crate) fn has_input(&self, looked: &mut Duration) -> bool {
-        // As of the last tick of the system's clock: that costs a part of what the exact time does.
+        // The coarse clock has the resolution of the system's tick, and costs a fraction of the
+        // exact time.
         let now: Duration = clock_gettime(ClockId::MonotonicCoarse).try_into().unwrap_or_default();
         if now.saturating_sub(*looked) < POLL_INTERVAL {
             return false;

@@ -1,5 +1,5 @@
-//! Waiting for room in a leased ring: for the `block` readers themselves at first, and then for the
-//! daemon.
+//! Back-pressure under a lease: waits for room in the ring buffer, first for the `block` readers
+//! themselves and then for the daemon.
 
 use std::{
     io,
@@ -15,14 +15,14 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// How long the holder of a lease waits for readers before it asks the daemon, which knows whether
-/// they are still there, and gives up those that take too long.
+/// How long the lease holder waits for readers before it asks the daemon. The daemon knows whether
+/// the readers are still there, and gives up readers that take too long.
 const READER_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// What the holder of a lease waits with.
+/// The state of a lease holder's wait for room.
 #[derive(Debug)]
 pub(crate) struct Room {
-    /// The event counter that readers add to.
+    /// The event counter that readers increment.
     event: AsyncFd<OwnedFd>,
     timeout: Pin<Box<Sleep>>,
     is_waiting: bool,
@@ -31,10 +31,10 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) fn new(event: OwnedFd, runtime: &Handle) -> io::Result<Self> {
-        // A writer may be polled outside of its runtime.
+        // The writer may be polled outside of its runtime.
         let _guard = runtime.enter();
-        // SAFETY: an `OwnedFd` gives the same open descriptor for as long as it lives, and this one
-        // is moved into the `AsyncFd`.
+        // SAFETY: an `OwnedFd` gives the same open descriptor for as long as it lives, and this
+        // `OwnedFd` is moved into the `AsyncFd`.
         #[allow(
             unsafe_code,
             reason = "any type may be registered, also one whose descriptor changes"
@@ -48,20 +48,20 @@ impl Room {
         })
     }
 
-    /// There is room: the wait is over.
+    /// Ends the wait, because there is room.
     pub(crate) fn end(&mut self) {
         self.is_waiting = false;
     }
 
-    /// The daemon has answered.
+    /// Records the daemon's answer.
     pub(crate) fn has_heard(&mut self) {
         self.has_asked = false;
     }
 
-    /// Ready when a reader has made room since the last call, so that it is time to try again.
-    /// Calls `ask` when the daemon must be asked for room: at once if no reader adds to the
+    /// Ready once a reader has made room since the last call, so that the caller can try again.
+    /// Calls `ask` if the daemon must be asked for room: at once if readers do not increment the
     /// counter (`asks_readers` is false), otherwise after [`READER_TIMEOUT`], and never while an
-    /// answer is due. The answer comes over the connection.
+    /// answer is outstanding. The answer arrives over the connection.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -76,12 +76,12 @@ impl Room {
             ask();
         }
         loop {
-            // Without the counter, the daemon's answers do.
+            // If the counter fails, the daemon's answers are enough.
             let Ok(mut ready) = ready!(self.event.poll_read_ready(cx)) else {
                 return Poll::Pending;
             };
             match rustix::io::read(ready.get_inner(), &mut [0; 8]) {
-                // The counter is 0 again: whatever is added now makes it ready anew.
+                // The counter is 0 again. The next increment makes it ready again.
                 Ok(_) => {
                     ready.clear_ready();
                     return Poll::Ready(());

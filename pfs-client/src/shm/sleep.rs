@@ -1,8 +1,8 @@
-//! Sleeping on a ring's notifier, with a look at the notifier from time to time.
+//! Futex sleep on a ring buffer's notifier, with a periodic check of the notifier.
 //!
-//! A wake-up can be stolen: a process that may only read a ring may still move sleepers on its
-//! futex to a futex of its own (`FUTEX_REQUEUE` needs no write access). A sleeper therefore also
-//! wakes by itself, so that a stolen wake-up is a delay and never a hang.
+//! A wake-up can be stolen: a process that may only read a ring buffer can still move sleepers on
+//! its futex to a futex of its own (`FUTEX_REQUEUE` needs no write access). A sleeper therefore
+//! also wakes periodically, so that a stolen wake-up is a delay and never a hang.
 
 use std::time::{Duration, Instant};
 
@@ -20,15 +20,15 @@ const MAX_QUIET_INTERVAL: Duration = Duration::from_secs(60);
 /// Time without news after which a reader sleeps longer.
 const QUIET_TIME: Duration = Duration::from_secs(60);
 
-/// The timer matters only when a wake-up is stolen. This crate's own tests run without it, so that
-/// they find a missing wake-up.
+/// The timer matters only if a wake-up is stolen. This crate's own tests run without the timer, so
+/// that they detect a missing wake-up.
 const HAS_TIMER: bool = !cfg!(test);
 
 /// The sleeps of one reader.
 #[derive(Debug)]
 pub(crate) struct Sleep {
     notifier: Notifier,
-    /// The notifier's count at the last sleep. Another count is news.
+    /// The notifier's count at the last sleep. A different count means news.
     count: Option<u32>,
     intervals: Intervals,
 }
@@ -38,8 +38,8 @@ impl Sleep {
         Self { notifier, count: None, intervals: Intervals::default() }
     }
 
-    /// Sleeps until the notifier has been notified since `count`, or until the interval is over.
-    /// May wake for no reason.
+    /// Sleeps until the notifier was notified after `count`, or until the interval has passed. May
+    /// wake spuriously.
     pub(crate) fn sleep(&mut self, count: u32) {
         if self.count != Some(count) {
             (self.count, self.intervals) = (Some(count), Intervals::default());
@@ -50,8 +50,8 @@ impl Sleep {
     }
 }
 
-/// The lengths of sleeps between two pieces of news: 50 ms, doubling to 1 s, and to 60 s once there
-/// was no news for a minute.
+/// The lengths of sleeps between two pieces of news: 50 ms, doubling to 1 s, and to 60 s after a
+/// minute without news.
 #[derive(Clone, Copy, Debug)]
 struct Intervals {
     next: Duration,
@@ -65,8 +65,8 @@ impl Default for Intervals {
 }
 
 impl Intervals {
-    /// Records a sleep. A sleep that ended early does not lengthen the next one: wake-ups for no
-    /// reason do not slow a reader down.
+    /// Records a sleep. A sleep that ended early does not lengthen the next one, so spurious
+    /// wake-ups do not slow a reader down.
     fn slept(&mut self, time: Duration) {
         self.quiet = self.quiet.saturating_add(time);
         if time >= self.next {
@@ -80,7 +80,7 @@ impl Intervals {
 mod tests {
     use super::*;
 
-    /// The lengths of all sleeps that begin within a time, where each lasts to its end.
+    /// The lengths of all sleeps that begin within `within`, if each sleep lasts to its end.
     fn sleeps(within: Duration) -> Vec<u128> {
         let (mut intervals, mut sleeps) = (Intervals::default(), Vec::new());
         while intervals.quiet < within {

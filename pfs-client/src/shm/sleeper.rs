@@ -1,4 +1,4 @@
-//! Sleeping on a ring's notifier from asynchronous code.
+//! Sleeper thread: lets async code wait on a ring buffer's notifier.
 
 use std::{
     io,
@@ -11,8 +11,8 @@ use pfs_stream::shm::Notifier;
 
 use super::sleep::Sleep;
 
-/// A thread that sleeps on a notifier and wakes one task, because an event loop cannot wait for a
-/// futex.
+/// A thread that sleeps on a notifier and wakes one task. An event loop cannot wait for a futex
+/// itself.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
     notifier: Notifier,
@@ -29,7 +29,7 @@ struct Orders {
 enum State {
     #[default]
     Idle,
-    /// To sleep as long as the notifier's count is this.
+    /// Sleep as long as the notifier has this count.
     Sleep {
         count: u32,
         waker: Waker,
@@ -54,7 +54,7 @@ impl Sleeper {
         Ok(Self { notifier, orders })
     }
 
-    /// Ready when the notifier has been notified since `count`.
+    /// Ready once the notifier was notified after `count`.
     pub(crate) fn poll(&self, cx: &mut Context<'_>, count: u32) -> Poll<()> {
         if self.notifier.count() != count {
             return Poll::Ready(());
@@ -93,8 +93,8 @@ fn run(orders: &Orders, notifier: &Notifier) {
             State::Sleep { count, .. } if notifier.count() == *count => {
                 let count = *count;
                 drop(state);
-                // A wake-up just before the thread falls asleep is missed. The thread also wakes by
-                // itself.
+                // A wake-up just before the thread falls asleep is missed. That is harmless,
+                // because the thread also wakes periodically.
                 sleep.sleep(count);
                 state = orders.state();
             }

@@ -1,4 +1,4 @@
-//! Reading a ring that the daemon handed over.
+//! Shm reading: copies chunks from a ring buffer that the daemon passed.
 
 use std::{
     collections::VecDeque,
@@ -18,50 +18,50 @@ use crate::{Event, ReadError, chunks::Chunks};
 
 use super::{passing::Passed, sleep::Sleep, sleeper::Sleeper, watch::Watch};
 
-/// How much is copied from the ring at once, about, in bytes: so little that it stays in a
-/// processor's own cache until it is used, and so does the place for it until the next read.
+/// The size of one copy from the ring buffer, about, in bytes. Small enough that both source and
+/// destination stay in the processor's own cache until the data is used and the buffer is read into
+/// again.
 const READ_BATCH_BYTES: usize = 64 * 1024;
 
-/// How often a notifier was notified, and which.
+/// A notifier's count, and the ring buffer to which the notifier belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotifyCount {
     moves: u32,
     count: u32,
 }
 
-/// The two descriptors that come along with a leased ring, after its own: a page and an event
-/// counter.
+/// The two descriptors that follow a leased ring buffer's own: a page and an event counter.
 fn wake_files(leased: bool, passed: &Passed) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
     if leased { Ok(Some((passed.take()?, passed.take()?))) } else { Ok(None) }
 }
 
-/// A reader's ring, and what was copied from it and not told yet.
+/// A reader's ring buffer, and the chunks that were copied from it but not returned yet.
 #[derive(Debug)]
 pub(crate) struct ShmSource {
     reader: ShmReader,
-    /// How often it went on in another ring.
+    /// How many times the reader moved to another ring buffer.
     moves: u32,
-    /// Whether the daemon was asked for the next ring.
+    /// Whether the daemon was asked for the next ring buffer.
     asked: bool,
-    /// Whether the daemon has said that the stream has left the ring.
+    /// Whether the daemon has said that the stream left the ring buffer.
     left: bool,
     notifier: Notifier,
-    /// Sleeping in the reader's own thread.
+    /// For sleeping in the reader's own thread.
     sleep: Sleep,
-    /// Made when it is first needed: whoever only reads what is there, or sleeps in its own
-    /// thread, needs none.
+    /// Created when first needed. A reader that only takes what has arrived, or sleeps in its own
+    /// thread, needs no sleeper.
     sleeper: Option<Sleeper>,
     batch: Bytes,
-    /// Lengths of the chunks in it.
+    /// The lengths of the chunks in `batch`.
     lengths: VecDeque<usize>,
-    /// Whether the daemon must be told that there is room.
+    /// Whether the daemon must be told that the reader made room.
     made_room: bool,
-    /// Made when a thread first sleeps.
+    /// Created when a thread first sleeps.
     watch: Option<Watch>,
 }
 
 impl ShmSource {
-    /// Maps what came along with `Shm`.
+    /// Maps the descriptors that came with the reply `Shm`.
     pub(crate) fn open(start: &ShmStart, passed: &Passed) -> io::Result<Self> {
         let (ring, page) = (passed.take()?, passed.take()?);
         let wake_files = wake_files(start.leased, passed)?;
@@ -83,29 +83,30 @@ impl ShmSource {
         })
     }
 
-    /// Whether it has read all of a ring that the stream has left. To be asked when nothing more
-    /// was found.
+    /// Returns true if the reader has read all of a ring buffer that the stream has left. Ask after
+    /// a read found nothing more.
     pub(crate) fn has_to_follow(&self) -> bool {
         self.lengths.is_empty() && (self.left || self.reader.has_to_follow())
     }
 
-    /// The daemon says that the stream has left the ring, or has ended; the ring may say otherwise.
+    /// Records the daemon's message that the stream has left the ring buffer or has ended. The ring
+    /// buffer itself may say otherwise.
     pub(crate) fn mark_left(&mut self) {
         self.left = true;
     }
 
-    /// Returns true once for each ring: the caller must ask the daemon for the next one.
+    /// Returns true once for each ring buffer: the caller must ask the daemon for the next one.
     pub(crate) fn asks(&mut self) -> bool {
         !std::mem::replace(&mut self.asked, true)
     }
 
-    /// Whether the next ring was asked for and has not come: nothing but the connection brings news
-    /// then.
+    /// Returns true if the next ring buffer was requested and has not arrived. Until then, only the
+    /// connection brings news.
     pub(crate) fn is_asking(&self) -> bool {
         self.asked
     }
 
-    /// Goes on in the ring that came along with `Ring`.
+    /// Switches to the ring buffer that came with the reply `Ring`.
     pub(crate) fn follow(
         &mut self,
         layout: RingLayout,
@@ -119,7 +120,8 @@ impl ShmSource {
         wake_files.map(|(asleep, room)| self.reader.wake_by(asleep, room)).transpose()?;
         self.moves = self.moves.wrapping_add(1);
         self.notifier = self.reader.notifier();
-        // Who sleeps on the notifier of the old ring wakes, and frees that.
+        // A thread that sleeps on the old ring buffer's notifier wakes and frees the old ring
+        // buffer.
         (self.sleep, self.sleeper) = (Sleep::new(self.notifier.clone()), None);
         if let Some(watch) = &self.watch {
             watch.go_on(self.notifier.clone());
@@ -127,7 +129,7 @@ impl ShmSource {
         Ok(())
     }
 
-    /// What watches the connection, once the ring is no longer read.
+    /// Stops reading the ring buffer. Returns the retired watch of the connection, if there is one.
     pub(crate) fn into_watch(self) -> Option<Watch> {
         if let Some(watch) = &self.watch {
             watch.retire();
@@ -151,7 +153,7 @@ impl ShmSource {
         Ok(event)
     }
 
-    /// Adds what there is to `chunks`; an event that is something else is returned.
+    /// Fills `chunks` with what has arrived, or returns an event that is not a chunk.
     pub(crate) fn try_next_batch(
         &mut self,
         chunks: &mut Chunks,
@@ -162,8 +164,8 @@ impl ShmSource {
         if chunks.is_empty() { self.read(chunks) } else { Ok(None) }
     }
 
-    /// Writes what comes next to a file, if it is chunks that were not copied, and enough of them;
-    /// how many bytes.
+    /// Writes the next chunks to a file if they were not copied yet and add up to at least `least`
+    /// bytes. Returns the number of bytes.
     pub(crate) fn try_write_to(
         &mut self,
         file: BorrowedFd<'_>,
@@ -201,26 +203,26 @@ impl ShmSource {
         })
     }
 
-    /// Whether the daemon must be told that there is room; once.
+    /// Returns true once if the daemon must be told that the reader made room.
     pub(crate) fn take_made_room(&mut self) -> bool {
         std::mem::take(&mut self.made_room)
     }
 
-    /// How often the notifier was notified. To be taken before one looks for events.
+    /// The notifier's count. Take the count before looking for events.
     pub(crate) fn count(&self) -> NotifyCount {
         NotifyCount { moves: self.moves, count: self.notifier.count() }
     }
 
-    /// Sleeps in the calling thread until the notifier has been notified since the count was taken,
-    /// or until the next look at the notifier is due. May wake for no reason.
+    /// Blocks the thread until the notifier was notified after the count was taken, or until the
+    /// next periodic check is due. May wake spuriously.
     pub(crate) fn sleep(&mut self, NotifyCount { moves, count }: NotifyCount) {
         if moves == self.moves {
             self.sleep.sleep(count);
         }
     }
 
-    /// Whether the connection that the ring came over has news, which from now on also wake a
-    /// thread that sleeps.
+    /// Returns true if the connection has messages. From now on, messages on the connection also
+    /// wake a sleeping thread.
     pub(crate) fn has_news(&mut self, passed: &Passed) -> io::Result<bool> {
         let watch = match &self.watch {
             Some(watch) => watch,
@@ -229,8 +231,8 @@ impl ShmSource {
         Ok(watch.has_news())
     }
 
-    /// Ready when there may be news since the notifier's count was taken. Without a thread to wait
-    /// for them, none are possible.
+    /// Ready once there may be news since the notifier's count was taken. Fails if the thread that
+    /// waits for news cannot be started.
     pub(crate) fn poll_news(
         &mut self,
         cx: &mut Context<'_>,
@@ -247,7 +249,7 @@ impl ShmSource {
         sleeper.poll(cx, count).map(Ok)
     }
 
-    /// Gives back the memory of what was told.
+    /// Frees the memory of the returned chunks.
     pub(crate) fn release(&mut self) {
         self.batch = Bytes::new();
         self.lengths = VecDeque::new();

@@ -1,5 +1,5 @@
-//! Noticing that the daemon has something to say, or is gone, while a thread sleeps on a ring's
-//! notifier.
+//! Connection watch: wakes a thread that sleeps on a ring buffer's notifier when the daemon sends a
+//! message or goes away.
 
 use std::{
     io,
@@ -15,11 +15,11 @@ use rustix::{
 };
 use tokio::net::UnixStream;
 
-/// A wake that comes just before the sleeper falls asleep is missed, so it is repeated until the
-/// sleeper has heard.
+/// Interval at which a wake is repeated until the sleeper has noticed. A wake just before the
+/// sleeper falls asleep is missed.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// A thread that watches the connection and wakes whoever sleeps on the notifier.
+/// A thread that watches the connection and wakes sleepers on the notifier.
 #[derive(Debug)]
 pub(crate) struct Watch {
     socket: Arc<UnixStream>,
@@ -36,11 +36,11 @@ struct Shared {
 struct State {
     /// `None` after [`retire`](Watch::retire): no thread sleeps on a notifier.
     notifier: Option<Notifier>,
-    /// Number of the current watch. A result of an earlier one is ignored.
+    /// The number of the current watch. A result of an earlier watch is ignored.
     round: u32,
-    /// There is something on the connection.
+    /// The connection has news.
     something: bool,
-    /// The sleeper knows.
+    /// The sleeper has noticed the news.
     heard: bool,
     ended: bool,
 }
@@ -69,14 +69,14 @@ impl Watch {
         Ok(Self { socket: Arc::clone(socket), shared })
     }
 
-    /// Whether the connection has news, or has ended. Then nothing more will come of sleeping.
+    /// Returns true if the connection has a message or has ended. Sleeping is then pointless.
     pub(crate) fn has_news(&self) -> bool {
         let mut state = self.shared.state();
         state.heard |= state.something;
         state.something
     }
 
-    /// Starts a new watch after the connection was read, for a thread that sleeps on this notifier.
+    /// Starts a new watch after the connection was read, for a thread that sleeps on `notifier`.
     pub(crate) fn go_on(&self, notifier: Notifier) {
         let mut state = self.shared.state();
         let round = state.round.wrapping_add(1);
@@ -102,7 +102,8 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.retire();
-        // Ends the connection, which the thread sees. Fails only if it has ended already.
+        // Shuts down the connection, which ends the thread's `poll`. Fails only if the connection
+        // has already ended.
         let _ = shutdown(&*self.socket, Shutdown::Both);
     }
 }
@@ -112,7 +113,7 @@ fn run(socket: &UnixStream, shared: &Shared) {
     loop {
         let round = state.round;
         drop(state);
-        // Whatever ends the waiting, the sleeper looks for itself; only a signal does not count.
+        // On any result but an interrupting signal, wake the sleeper and let it look for itself.
         while poll(&mut [PollFd::new(socket, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR)
         {
         }

@@ -1,4 +1,4 @@
-//! The log of a daemon that was started here, and the reason in it why the start failed.
+//! Log of a started daemon, and the reason for a failed start in it.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -7,12 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The daemon's log, beside its socket.
+/// The daemon's log, next to its socket.
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
     file: File,
-    /// Where this daemon's lines begin.
+    /// The offset where this daemon's lines begin.
     start: u64,
 }
 
@@ -31,7 +31,7 @@ impl Log {
         &self.file
     }
 
-    /// Why this daemon did not start, as far as it said so.
+    /// Why this daemon did not start, if its log says so.
     pub(super) fn reason(&self) -> Option<String> {
         let text = fs::read(&self.path).unwrap_or_default();
         let own = text.get(usize::try_from(self.start).unwrap_or(usize::MAX)..).unwrap_or_default();
@@ -39,11 +39,11 @@ impl Log {
     }
 }
 
-/// The reason in what a daemon wrote that did not start. It ends with a line of `pfsd: REASON`, as
-/// the loader does that misses a library. Behind a wrong argument (`error: REASON`) there are hints
-/// how to do better.
+/// Extracts the reason from the output of a daemon that did not start. The output ends with a line
+/// `pfsd: REASON`; the dynamic loader writes such a line too if a library is missing. After an
+/// invalid argument (`error: REASON`), lines with hints follow.
 fn reason(said: &str) -> Option<&str> {
-    // A message of several lines goes on with indented ones.
+    // Skip the indented lines, which continue a message.
     let lines = said.lines().filter(|line| line.starts_with(|first: char| !first.is_whitespace()));
     let lines = lines.map(str::trim_end);
     let prefixed =

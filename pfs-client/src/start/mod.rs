@@ -1,6 +1,6 @@
-//! Daemon start: running `pfsd` when no daemon answers, as the command line does.
+//! Daemon autostart: runs `pfsd` when no daemon answers, as the `pfs` command does.
 //!
-//! [`Client::connect_or_start`] is all that most programs need:
+//! Most programs need only [`Client::connect_or_start`]:
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint};
@@ -11,19 +11,21 @@
 //! # }
 //! ```
 //!
-//! A program that tells its user what happens, or starts a daemon without connecting, uses a
-//! [`Starter`].
+//! Use a [`Starter`] to tell the user about the start, or to start a daemon without connecting.
 //!
-//! The program is the `pfsd` beside the own executable; for an example in cargo's directory
-//! `examples`, the `pfsd` one directory up; else the `pfsd` on `PATH`. The daemon serves at the
-//! first [place](crate::lookup) where a daemon of this user may, and its log is beside its socket.
-//! The daemon outlives the program: it has a session of its own, keeps no descriptor of the program
-//! open, and ends by itself when nobody has used it for 10 minutes (`limits.idle_exit`). Any number
-//! of processes may start one at once: one daemon serves them all.
+//! Program: the `pfsd` next to the current executable. For an example in cargo's directory
+//! `examples`, the `pfsd` one directory up. Otherwise the `pfsd` on `PATH`.
 //!
-//! `PFS_AUTOSTART=0` in the environment forbids the start, for [`Client::connect_or_start`] as for
-//! `pfs`: who runs the daemon under a service manager wants no second one, whichever program needs
-//! it. A [`Starter`] does not ask; [`is_allowed`] does.
+//! Place: the daemon serves at the first [place](crate::lookup) where a daemon of this user may,
+//! and writes its log next to its socket.
+//!
+//! Lifetime: the daemon outlives the program. It has its own session, keeps no descriptor of the
+//! program open, and exits when no client has used it for 10 minutes (`limits.idle_exit`). Any
+//! number of processes may start a daemon at the same time: one daemon serves them all.
+//!
+//! `PFS_AUTOSTART=0` in the environment forbids the start, for [`Client::connect_or_start`] and for
+//! `pfs`. Set the variable if a service manager runs the daemon, so that no program starts a second
+//! one. A [`Starter`] ignores the variable; [`is_allowed`] checks it.
 
 mod log;
 #[allow(unsafe_code)]
@@ -47,26 +49,26 @@ use crate::{
     lookup::{Lookup, NotFound, Unfit},
 };
 
-/// How long a daemon may take until it answers.
+/// Time limit for a started daemon to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long another daemon may take to answer after ours gave up because of it.
+/// Time limit for another daemon to answer after ours exited because of it.
 const OTHER_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Client {
-    /// Connects to the daemon there, and starts one if the endpoint is [`Endpoint::Lookup`], which
-    /// it is if nothing names the daemon, and none answers. Waits up to 5 seconds for the new
-    /// daemon. Other endpoints are just connected to. See [`start`](crate::start) for what is
-    /// started where.
+    /// Connects to the daemon. If no daemon answers and the endpoint is an [`Endpoint::Lookup`]
+    /// (the default if nothing names a daemon), starts a daemon and waits up to 5 seconds for it.
+    /// At any other endpoint, only connects. [`start`](crate::start) says which program is started
+    /// and where it serves.
     ///
     /// # Errors
     ///
-    /// [`StartError::Connect`] for what [`Client::connect`] returns; [`StartError::Forbidden`] when
-    /// no daemon answers and `PFS_AUTOSTART=0` is set; otherwise when the daemon could not be
+    /// [`StartError::Connect`] with the errors of [`Client::connect`]. [`StartError::Forbidden`] if
+    /// no daemon answers and `PFS_AUTOSTART=0` is set. Any other error if the daemon could not be
     /// started.
     ///
     /// # Cancel safety
     ///
-    /// May be cancelled at any time. A daemon that was started by then goes on.
+    /// Cancel safe. A daemon that was already started keeps running.
     pub async fn connect_or_start(endpoint: Endpoint) -> Result<Self, StartError> {
         let lookup = match &endpoint {
             Endpoint::Lookup(lookup) => lookup.clone(),
@@ -84,11 +86,11 @@ impl Client {
 }
 
 impl blocking::Client {
-    /// As [`Client::connect_or_start`].
+    /// Blocking form of [`Client::connect_or_start`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`Client::connect_or_start`].
     pub fn connect_or_start(endpoint: Endpoint) -> Result<Self, StartError> {
         let client = Self::new(endpoint.clone());
         let found = client.runtime()?.block_on(Client::connect_or_start(endpoint))?;
@@ -96,14 +98,14 @@ impl blocking::Client {
     }
 }
 
-/// Whether the environment lets programs start a daemon by themselves: not with `PFS_AUTOSTART=0`.
+/// Returns true if programs may start a daemon on their own: `PFS_AUTOSTART` is not `0`.
 pub fn is_allowed() -> bool {
     env::var_os("PFS_AUTOSTART").is_none_or(|value| value != "0")
 }
 
-/// Returns true if a new daemon would do better than the one that was connected to: no daemon
-/// answers, or the daemon ended after it answered (`pfs stop` or its idle exit was a moment ahead).
-/// Before the hello nothing has been asked for, so the next daemon serves the client as well.
+/// Returns true if starting a new daemon would help: no daemon answers, or the daemon ended after
+/// it had answered (`pfs stop` or its idle exit came first). The client has requested nothing
+/// before hello, so the next daemon serves it just as well.
 pub fn is_needed(error: &ConnectError) -> bool {
     matches!(
         error,
@@ -114,7 +116,7 @@ pub fn is_needed(error: &ConnectError) -> bool {
     )
 }
 
-/// A daemon that is about to be started: its program, its place and its log.
+/// A daemon about to be started: its program, place and log.
 #[derive(Debug)]
 pub struct Starter {
     lookup: Lookup,
@@ -125,12 +127,12 @@ pub struct Starter {
 }
 
 impl Starter {
-    /// Chooses the first place where a daemon may serve, makes its directory and opens the daemon's
-    /// log in it.
+    /// Chooses the first place where a daemon may serve, creates its directory and opens the
+    /// daemon's log there.
     ///
     /// # Errors
     ///
-    /// [`StartError::NoPlace`] when no place is fit.
+    /// [`StartError::NoPlace`] if no place is usable.
     pub fn prepare(lookup: &Lookup) -> Result<Self, StartError> {
         let mut passed_over = Vec::new();
         for place in lookup.places() {
@@ -150,7 +152,7 @@ impl Starter {
         Err(StartError::NoPlace { lookup: lookup.clone(), passed_over })
     }
 
-    /// The program: the path of a `pfsd`, or `pfsd` alone, which is looked for on `PATH`.
+    /// The program: the path of a `pfsd`, or just `pfsd`, which is searched on `PATH`.
     pub fn program(&self) -> &Path {
         &self.program
     }
@@ -160,22 +162,22 @@ impl Starter {
         &self.socket
     }
 
-    /// Why the places before the chosen one are not fit. [`Unfit::Missing`] is common, and nothing
-    /// that a user has to know.
+    /// Why the places before the chosen one are not usable. [`Unfit::Missing`] is common and needs
+    /// no message to the user.
     pub fn passed_over(&self) -> &[Unfit] {
         &self.passed_over
     }
 
-    /// Starts the daemon, and waits up to 5 seconds until a daemon answers: this one, or one that
-    /// another process has started there meanwhile. Returns the socket.
+    /// Starts the daemon and waits up to 5 seconds until a daemon answers on the socket: the
+    /// started one, or one that another process has started meanwhile. Returns the socket.
     ///
     /// # Errors
     ///
-    /// When the program cannot be run, or no daemon answers.
+    /// The program cannot be run, or no daemon answers.
     ///
     /// # Cancel safety
     ///
-    /// May be cancelled at any time. A daemon that was started by then goes on.
+    /// Cancel safe. A daemon that was already started keeps running.
     pub async fn run(self) -> Result<PathBuf, StartError> {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
@@ -191,17 +193,17 @@ impl Starter {
         }
     }
 
-    /// [Runs](Self::run) the daemon and connects to it. Starts the next daemon if the one that
-    /// answered ended before it was connected to.
+    /// [Runs](Self::run) the daemon and connects to it. Starts another daemon if the one that
+    /// answered ended before the connection was made.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run); [`StartError::Gone`] when a daemon answered and could not be
-    /// connected to.
+    /// The errors of [`run`](Self::run). [`StartError::Gone`] if a daemon answered and connecting
+    /// to it failed.
     ///
     /// # Cancel safety
     ///
-    /// May be cancelled at any time. A daemon that was started by then goes on.
+    /// Cancel safe. A daemon that was already started keeps running.
     pub async fn connect(self) -> Result<Client, StartError> {
         let deadline = Instant::now() + START_TIMEOUT;
         let mut starter = self;
@@ -218,9 +220,9 @@ impl Starter {
         }
     }
 
-    /// Waits until a daemon answers. Returns false if the process exited with success and another
-    /// one has to be started. Then the process, or a daemon that started earlier, served there
-    /// and exited because no client used it.
+    /// Waits until a daemon answers. Returns false if the process exited successfully and another
+    /// daemon has to be started: the process, or an earlier daemon in its place, served and then
+    /// exited because no client used it.
     async fn wait_for(&self, mut process: Process, deadline: Instant) -> Result<bool, StartError> {
         let mut deadline = deadline;
         let mut pause = Duration::from_millis(2);
@@ -244,7 +246,7 @@ impl Starter {
             if exited.is_none() {
                 exited = process.try_wait().map_err(|error| StartError::Watch(Arc::new(error)))?;
                 if exited.is_some() {
-                    // Perhaps because another daemon is about to answer.
+                    // The exit may be due to another daemon that is about to answer.
                     deadline = deadline.min(Instant::now() + OTHER_TIMEOUT);
                 }
             }
@@ -254,18 +256,18 @@ impl Starter {
     }
 }
 
-/// Why no daemon was started, or why there is no connection to it.
+/// Why no daemon was started, or why connecting to it failed.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A daemon answers and cannot be connected to, or no daemon answers and the endpoint is not
-    /// one where a daemon is started.
+    /// Connecting failed although a daemon answers; or no daemon answers, and the endpoint is not
+    /// one where daemons are started.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// No daemon answers, and `PFS_AUTOSTART=0` forbids to start one.
+    /// No daemon answers, and `PFS_AUTOSTART=0` forbids starting one.
     #[error("{0}; start one with pfsd, or unset PFS_AUTOSTART")]
     Forbidden(NotFound),
-    /// No daemon of this user may serve at any place.
+    /// A daemon of this user may not serve at any place.
     #[error(
         "no daemon answers on {lookup}, and none can be started: {}; set XDG_RUNTIME_DIR to a directory of your own, or name a \
          daemon's socket", listed(.passed_over)
@@ -273,7 +275,7 @@ pub enum StartError {
     NoPlace {
         /// The places.
         lookup: Lookup,
-        /// Why each is not fit.
+        /// Why each place is unusable.
         passed_over: Vec<Unfit>,
     },
     /// The program cannot be run.
@@ -286,48 +288,48 @@ pub enum StartError {
         lookup: Lookup,
         /// The program.
         program: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: Arc<io::Error>,
     },
-    /// The system does not tell whether the daemon still runs.
+    /// The system does not tell whether the daemon is still running.
     #[error("cannot watch the daemon start")]
     Watch(#[source] Arc<io::Error>),
-    /// The daemon exited, and no other daemon answers in its place.
+    /// The daemon exited, and no other daemon answers on the socket.
     #[error(
         "the daemon that was started for {} ended at once ({status}){}",
         .socket.display(), said(.reason.as_deref(), .log)
     )]
     Ended {
-        /// The socket that it should serve.
+        /// The socket that the daemon was to serve.
         socket: PathBuf,
-        /// How it exited.
+        /// The exit status.
         status: ExitStatus,
-        /// What it said last in its log.
+        /// The reason from the daemon's log, if the log has one.
         reason: Option<String>,
-        /// Its log.
+        /// The path of the log.
         log: PathBuf,
     },
-    /// The daemon runs and does not answer in time.
+    /// The daemon is running but did not answer in time.
     #[error(
         "the daemon that was started for {} does not answer after {} s{}",
         .socket.display(), .after.as_secs(), said(.reason.as_deref(), .log)
     )]
     TimedOut {
-        /// The socket that it should serve.
+        /// The socket that the daemon was to serve.
         socket: PathBuf,
-        /// How long it was waited for.
+        /// The time limit.
         after: Duration,
-        /// What it said last in its log.
+        /// The reason from the daemon's log, if the log has one.
         reason: Option<String>,
-        /// Its log.
+        /// The path of the log.
         log: PathBuf,
     },
-    /// The daemon answered once, and could not be connected to.
+    /// The daemon answered once, and then connecting to it failed.
     #[error("the daemon was started and is gone again")]
     Gone {
-        /// Its socket.
+        /// The daemon's socket.
         socket: PathBuf,
-        /// Why there is no connection to it.
+        /// Why connecting failed.
         source: ConnectError,
     },
 }
@@ -337,7 +339,7 @@ fn listed(passed_over: &[Unfit]) -> String {
     reasons.join(", ")
 }
 
-/// What a daemon said before it failed to start, and where to read the rest.
+/// The end of a message about a failed start: the reason, and the log with the rest.
 fn said(reason: Option<&str>, log: &Path) -> String {
     match reason {
         Some(reason) => format!(": {reason}; see {}", log.display()),
@@ -345,15 +347,15 @@ fn said(reason: Option<&str>, log: &Path) -> String {
     }
 }
 
-/// The program that runs here, as messages name it.
+/// The name of the current executable, for messages.
 fn own_name() -> String {
     let own = env::current_exe().ok();
     let name = own.as_deref().and_then(Path::file_name);
     name.map_or_else(|| "this program".into(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The `pfsd` beside our own executable, or one directory up from cargo's examples, else the one on
-/// `PATH`.
+/// The `pfsd` next to the current executable, or one directory up from cargo's `examples`,
+/// otherwise the one on `PATH`.
 fn program() -> PathBuf {
     let own = env::current_exe().ok();
     own.as_deref().and_then(pfsd_near).unwrap_or_else(|| PathBuf::from("pfsd"))
@@ -361,7 +363,8 @@ fn program() -> PathBuf {
 
 fn pfsd_near(own: &Path) -> Option<PathBuf> {
     let directory = own.parent()?;
-    // Not from any directory: what is one up may be open to others, as `/tmp` is.
+    // Look one directory up only from `examples`. In general, the parent directory may be writable
+    // by other users, like `/tmp`.
     let is_example = directory.file_name().is_some_and(|name| name == "examples");
     let up = if is_example { directory.parent() } else { None };
     let candidates = [Some(directory), up].into_iter().flatten();
@@ -377,7 +380,7 @@ mod tests {
 
     use super::*;
 
-    /// A starter of a program with this text, in a directory of the test's own.
+    /// A starter whose program is this script, in the test's own directory.
     fn starter(directory: &Path, script: &str) -> Starter {
         let program = directory.join("pfsd");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -443,14 +446,14 @@ mod tests {
         let starter = Starter { program, ..Starter::prepare(&lookup).unwrap() };
         let first = UnixListener::bind(starter.socket()).unwrap();
         let ends = async {
-            // The look whether a daemon answers, and the client.
+            // The first connection is the check whether a daemon answers, the second is the client.
             for _ in 0..2 {
                 drop(first.accept().await.unwrap());
             }
             drop(first);
         };
         let (connected, ()) = tokio::join!(starter.connect(), ends);
-        // The next one's failure, not the first one's.
+        // The failure of the second daemon, not of the first.
         let error = connected.unwrap_err();
         assert!(matches!(error, StartError::Ended { .. }), "{error:?}");
     }

@@ -1,19 +1,19 @@
-//! The process of a daemon: spawning it with a session and descriptors of its own, and reaping it.
+//! Daemon process: spawns the daemon with its own session and descriptors, and reaps it.
 //!
-//! The daemon outlives the program that starts it. What the program inherited, or opened for its
-//! children, must not stay open in the daemon: a pipe whose reader waits for its end, or the file
-//! of a lock. The descriptors of the program itself stay as they are, because it may mean them for
-//! other children. So descriptors are marked in the child, between fork and exec. They are marked
-//! as close-on-exec and not closed, because the standard library reports a failed exec over one of
-//! them.
+//! Descriptor inheritance: the daemon outlives the program that starts it. Descriptors that the
+//! program inherited, or opened for its children, must not stay open in the daemon: for example a
+//! pipe whose reader waits for the end, or a lock file. The program's own descriptors stay
+//! unchanged, because the program may intend them for other children. So the child process marks
+//! the descriptors, between fork and exec. They are marked close-on-exec rather than closed,
+//! because the standard library reports a failed exec over one of them.
 //!
 //! # Safety
 //!
-//! What the child runs between fork and exec is [`setsid`] and [`Inherited::mark`]: system calls
-//! that take numbers and no pointers. They touch no memory, take no lock and allocate nothing; the
-//! list of numbers was made before the fork, and is read only. The one unsafe system call before
-//! the fork has an empty range of descriptors. After the fork the system calls change descriptors
-//! of the child alone, whose table is a copy.
+//! Between fork and exec, the child runs only [`setsid`] and [`Inherited::mark`]: system calls that
+//! take numbers and no pointers. These calls touch no memory, take no lock and allocate nothing.
+//! The list of numbers was made before the fork and is only read. The one unsafe system call before
+//! the fork has an empty range of descriptors. After the fork, the system calls change only the
+//! child's descriptors, because the child's table is a copy.
 
 use std::{
     fs, io,
@@ -27,10 +27,11 @@ use rustix::process::setsid;
 
 use super::{log::Log, own_name};
 
-/// The first descriptor that is not standard input, output or error.
+/// The first descriptor after standard input, output and error.
 const FIRST: RawFd = 3;
 
-/// What a service manager tells its service. The daemon is no part of that service.
+/// Environment variables of a service manager for its service. The daemon is not part of that
+/// service.
 const OF_SERVICE_MANAGER: [&str; 6] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
@@ -40,10 +41,11 @@ const OF_SERVICE_MANAGER: [&str; 6] = [
     "LISTEN_PID",
 ];
 
-/// The stack of a thread that only waits.
+/// The stack of the reaper thread, which only waits.
 const STACK_BYTES: usize = 64 * 1024;
 
-/// A daemon's process. Dropping it leaves the daemon running, and reaps the process when it exits.
+/// A daemon process. Dropping this value leaves the daemon running, and reaps the process when it
+/// exits.
 #[derive(Debug)]
 pub(super) struct Process(Option<Child>);
 
@@ -57,14 +59,14 @@ impl Process {
         spawn(program, socket, log, inherited).map(|child| Self(Some(child)))
     }
 
-    /// How it exited, if it has.
+    /// The exit status, if the process has exited.
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.0.as_mut().map_or(Ok(None), Child::try_wait)
     }
 
-    /// Has a thread wait for the exit of a process that still runs. Otherwise the process would
-    /// stay in the system's table as a zombie for as long as this program lives. Returns the
-    /// thread, if there is one.
+    /// Starts a thread that waits for the exit of a process that is still running. Without the
+    /// thread, the process would stay in the system's process table as a zombie until this program
+    /// ends. Returns the thread, if one was started.
     fn reap(&mut self) -> Option<JoinHandle<io::Result<ExitStatus>>> {
         let mut child = self.0.take()?;
         match child.try_wait() {
@@ -72,7 +74,7 @@ impl Process {
             Ok(Some(_)) | Err(_) => return None,
         }
         let thread = thread::Builder::new().name("pfsd".to_owned()).stack_size(STACK_BYTES);
-        // Without the thread, it is a zombie at the worst.
+        // If there is no thread, the process becomes a zombie at worst.
         thread.spawn(move || child.wait()).ok()
     }
 }
@@ -86,7 +88,7 @@ impl Drop for Process {
 fn spawn(program: &Path, socket: &Path, log: &Log, inherited: Inherited) -> io::Result<Child> {
     let mut command = Command::new(program);
     command.arg("--autostarted").arg("--socket").arg(socket);
-    // The log is read as a file.
+    // The log is read as a file, so it must have no colour codes.
     command.env_remove("CLICOLOR_FORCE");
     if std::env::var_os("PFSD_LOG").is_none() {
         command.env("PFSD_LOG", "warn");
@@ -95,8 +97,9 @@ fn spawn(program: &Path, socket: &Path, log: &Log, inherited: Inherited) -> io::
         command.env_remove(variable);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.file().try_clone()?);
-    // Neither Ctrl-C at our terminal nor the end of the terminal is for the daemon. The standard
-    // library only offers a process group, which gets the hangup of the terminal.
+    // A session of its own, so that neither Ctrl-C at our terminal nor the closing of the terminal
+    // reaches the daemon. The standard library offers only a process group, which still gets the
+    // terminal's hangup.
     let detach = move || {
         setsid()?;
         inherited.mark()
@@ -106,23 +109,23 @@ fn spawn(program: &Path, socket: &Path, log: &Log, inherited: Inherited) -> io::
     command.spawn()
 }
 
-/// The descriptors that the daemon must not keep.
+/// The descriptors that the daemon must not inherit.
 #[derive(Debug)]
 enum Inherited {
-    /// All but the standard ones, by one system call: `close_range` with its flag `CLOEXEC` (Linux
-    /// 5.11).
+    /// All descriptors but the standard ones, with one system call: `close_range` with the flag
+    /// `CLOEXEC` (Linux 5.11).
     #[cfg(target_os = "linux")]
     Range,
-    /// Each by its number.
+    /// A list of descriptors, marked one by one.
     Listed(Vec<RawFd>),
 }
 
 impl Inherited {
     /// # Errors
     ///
-    /// When the system neither has the call nor lists descriptors in `/dev/fd`.
+    /// The system neither supports `close_range` nor lists descriptors in `/dev/fd`.
     fn find() -> io::Result<Self> {
-        // Asks for no descriptor, only whether the system has the call.
+        // An empty range: only checks that the system call exists.
         #[cfg(target_os = "linux")]
         if mark_from(RawFd::MAX).is_ok() {
             return Ok(Self::Range);
@@ -139,7 +142,7 @@ impl Inherited {
         Ok(Self::Listed(numbers))
     }
 
-    /// Sets the close-on-exec flag of each.
+    /// Sets the close-on-exec flag of each descriptor.
     fn mark(&self) -> io::Result<()> {
         match self {
             #[cfg(target_os = "linux")]
@@ -149,10 +152,10 @@ impl Inherited {
     }
 }
 
-/// Sets the close-on-exec flag of this descriptor and all above it.
+/// Sets the close-on-exec flag of `first` and all descriptors above.
 #[cfg(target_os = "linux")]
 fn mark_from(first: RawFd) -> io::Result<()> {
-    // By its number, because glibc has the function only since 2.34.
+    // By number, because glibc has the function only since 2.34.
     let call = libc::SYS_close_range;
     // SAFETY: see the module's documentation.
     match unsafe { libc::syscall(call, first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC) } {
@@ -165,7 +168,7 @@ fn mark(number: RawFd) -> io::Result<()> {
     // SAFETY: see the module's documentation.
     if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
         let error = io::Error::last_os_error();
-        // Another thread may have closed it before the fork.
+        // Another thread may have closed the descriptor before the fork.
         if error.raw_os_error() != Some(libc::EBADF) {
             return Err(error);
         }
@@ -189,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    /// A program of the test's own, and a log for it.
+    /// A program that runs this script, and a log for it.
     fn program(directory: &Path, script: &str) -> (PathBuf, Log) {
         let program = directory.join("pfsd");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -197,8 +200,8 @@ mod tests {
         (program, Log::open(directory.join("pfsd.log")).unwrap())
     }
 
-    /// A daemon that is started with `find` keeps nothing open that we inherited, and we keep it as
-    /// it was.
+    /// Checks that a daemon started with `find` keeps no inherited descriptor open, and that our
+    /// own descriptors are unchanged.
     fn keeps_nothing(find: impl FnOnce() -> io::Result<Inherited>) {
         let directory = tempfile::tempdir().unwrap();
         let (program, log) = program(directory.path(), "exec sleep 86400");
@@ -207,8 +210,8 @@ mod tests {
             spawn(&program, Path::new("/run/pfsd.sock"), &log, find().unwrap()).unwrap();
         let own = [&reader, &writer].map(|end| fcntl_getfd(end).unwrap());
         drop(writer);
-        // With the child's copy of the writing end open, this would wait for the child, which does
-        // not end by itself.
+        // If the child kept the pipe's write end open, this would wait for the child, which does
+        // not end on its own.
         let mut pipe = [PollFd::new(&reader, PollFlags::IN)];
         let ready = poll(&mut pipe, Some(&Timespec { tv_sec: 120, tv_nsec: 0 })).unwrap();
         child.kill().unwrap();

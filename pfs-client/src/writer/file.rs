@@ -1,4 +1,4 @@
-//! Appending what a file gives.
+//! Appending from a file descriptor.
 
 use std::{future::poll_fn, io, os::fd::AsFd};
 
@@ -7,24 +7,24 @@ use pfs_stream::WriteError;
 use super::{QUEUE_BYTES, Writer};
 use crate::shm::Lease;
 
-/// The most that is read at once from a file without a lease, in bytes.
+/// The most bytes read at once from a file without a lease.
 const READ_BYTES: usize = 128 * 1024;
 
 impl Writer {
-    /// Reads once from a file, as one chunk of at most `most` bytes that is pushed; 0 at the file's
-    /// end. Blocks as the file does.
+    /// Reads once from a file and pushes the bytes as one chunk of at most `most` bytes. Returns 0
+    /// at the end of the file. Blocks if the file blocks.
     ///
-    /// Under a lease the bytes go from the system straight into the stream's ring. Readers lose the
-    /// history that `most` bytes would overwrite before the file has given anything, so wait
-    /// until it is readable.
+    /// Under a lease, the system reads straight into the stream's ring buffer, without a copy. The
+    /// read reserves `most` bytes first, and readers lose the history in that space at once. So
+    /// wait until the file is readable before you call this method.
     ///
     /// # Errors
     ///
-    /// The outer error when the writer cannot go on; the inner one is the file's.
+    /// The outer error if the writer has failed; the inner error if reading the file failed.
     ///
     /// # Cancel safety
     ///
-    /// Given up, it has read nothing, or what it has read is pushed.
+    /// If cancelled, has read nothing, or has pushed the bytes that it read.
     pub async fn append_from(
         &mut self,
         file: impl AsFd,
@@ -46,7 +46,7 @@ impl Writer {
             if self.queue.len() < QUEUE_BYTES {
                 break;
             }
-            // Before it reads, because what is read cannot be left for later.
+            // Send before reading, because the bytes could not be kept for later.
             self.send().await?;
         }
         let mut bytes = vec![0; most.min(READ_BYTES)];

@@ -1,4 +1,4 @@
-//! Large chunks, sent from where they are.
+//! Zero-copy sending of large chunks.
 
 use std::future::poll_fn;
 
@@ -8,7 +8,7 @@ use pfs_stream::WriteError;
 use super::{Progress, Writer};
 
 impl Writer {
-    /// Appends a chunk without a copy, and returns when all of it is sent.
+    /// Appends a chunk without a copy. Returns when all of the chunk is sent.
     pub(super) async fn append_in_place(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
         self.appended = self.appended.saturating_add(1);
         let mut unsent = Unsent { writer: self, piece: &[], rest: chunk };
@@ -18,24 +18,25 @@ impl Writer {
         Ok(())
     }
 
-    /// Queues a chunk of any size, which is counted already.
+    /// Queues a chunk of any size. The chunk is already counted in `appended`.
     pub(super) fn queue_chunk(&mut self, chunk: &[u8]) {
         Unsent { writer: self, piece: &[], rest: chunk }.queue();
     }
 }
 
-/// A large chunk on its way from where it is. If its future is dropped, the frame that was begun
-/// must still be ended: what is left of the chunk goes to the queue then.
+/// A large chunk that is being sent from the caller's memory. If the future is dropped in the
+/// middle, the frame that has begun must still be completed, so dropping this value copies the rest
+/// of the chunk to the queue.
 struct Unsent<'a> {
     writer: &'a mut Writer,
-    /// What is left of the frame whose header is queued or sent.
+    /// The rest of the frame whose header is queued or sent.
     piece: &'a [u8],
-    /// What has no header yet.
+    /// The part without a frame header.
     rest: &'a [u8],
 }
 
 impl Unsent<'_> {
-    /// Begins the next frame; false if there is nothing left.
+    /// Starts the next frame. Returns false if nothing is left.
     fn next_piece(&mut self) -> bool {
         if self.rest.is_empty() {
             return false;
@@ -47,7 +48,7 @@ impl Unsent<'_> {
         true
     }
 
-    /// Queues all that is left.
+    /// Queues everything that is left.
     fn queue(&mut self) {
         self.writer.queue.extend_from_slice(self.piece);
         while self.next_piece() {

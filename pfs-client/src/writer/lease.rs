@@ -1,4 +1,4 @@
-//! Appending under a lease, where the daemon grants one.
+//! Appending under a lease that the daemon granted.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Writer {
-    /// Pushes a chunk under the lease; `None` if there is none, or none any more.
+    /// Pushes a chunk under the lease. `None` if there is no lease or the lease has ended.
     pub(super) fn poll_push_leased(
         &mut self,
         cx: &mut Context<'_>,
@@ -26,8 +26,8 @@ impl Writer {
         self.poll_leased(cx, |held, cx, queue| held.poll_push(cx, chunk, queue))
     }
 
-    /// As [`poll_push_leased`](Self::poll_push_leased), for a chunk that is read from a file.
-    /// Returns its size.
+    /// Like [`poll_push_leased`](Self::poll_push_leased), but reads the chunk from a file and
+    /// returns its size.
     pub(super) fn poll_push_leased_from(
         &mut self,
         cx: &mut Context<'_>,
@@ -64,8 +64,8 @@ impl Writer {
         }
     }
 
-    /// Publishes or sends all that was pushed. If the lease has ended, that is when the daemon has
-    /// said so.
+    /// Publishes or sends all pushed chunks. If the lease was revoked, waits for the daemon's
+    /// message about that first.
     pub(super) fn poll_send_pushed(
         &mut self,
         cx: &mut Context<'_>,
@@ -90,14 +90,14 @@ impl Writer {
         }
     }
 
-    /// Answers an offer of a lease. What was appended before comes before the answer.
+    /// Answers the offer of a lease. Chunks appended before precede the answer.
     pub(super) fn answer_offer(&mut self) {
         if let Some(answer) = self.lease.answer() {
             say(&answer, &mut self.queue);
         }
     }
 
-    /// Takes in what the daemon says of leases; false if it says something else.
+    /// Processes the daemon's messages about leases. Returns false for any other message.
     pub(super) fn hear_of_lease(&mut self, reply: &Reply) -> Result<bool, RequestError> {
         match *reply {
             Reply::LeaseOffer(layout) => match (&self.lease, self.connection.passed()) {
