@@ -1,11 +1,12 @@
-//! The load of this machine, pushed once a second by one process and shown by another.
+//! Live dashboard: one process pushes the load of this machine once a second, another shows the
+//! load.
 //!
 //!     cargo run -p pfs-client --example live_dashboard
 //!     cargo run -p pfs-client --example live_dashboard -- 5 200     # 5 lines, one every 200 ms
 //!
-//! What is shown is a stream of JSON values, so `pfs cat --stream /streamfs/dashboard-…/metrics`
-//! shows it as well, and so do as many dashboards as there are. The other direction is a stream,
-//! too: what a dashboard wishes.
+//! The metrics are a stream of JSON values, so `pfs cat --stream /streamfs/dashboard-…/metrics`
+//! shows them too, and any number of dashboards can. A second stream carries the dashboard's
+//! requests in the other direction.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -18,7 +19,7 @@ use pfs_client::{
 use serde::{Deserialize, Serialize};
 use tokio::time::interval;
 
-/// What is pushed, each in percent.
+/// The metrics, each in percent.
 #[derive(Debug, Deserialize, Serialize)]
 struct Metrics {
     cpu: f64,
@@ -26,12 +27,12 @@ struct Metrics {
     disk: f64,
 }
 
-/// What a dashboard may want of whoever pushes.
+/// A dashboard's requests to the process that pushes.
 #[derive(Debug, Deserialize, Serialize)]
 enum Wish {
-    /// Metrics at this distance, in milliseconds.
+    /// Send metrics at this interval, in milliseconds.
     Every(u64),
-    /// No more metrics.
+    /// Send no more metrics.
     Stop,
 }
 
@@ -39,7 +40,7 @@ enum Wish {
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // The daemon that `pfs` uses. One is started if none answers.
+    // The daemon that `pfs` uses. Starts a daemon if none answers.
     let client = Client::connect_or_start(Endpoint::from_env()?).await?;
     match arguments.as_slice() {
         ["push", base] => push(&client, base).await,
@@ -55,7 +56,7 @@ fn streams(base: &str) -> Result<[StreamPath; 2], Box<dyn Error>> {
     Ok([format!("{base}/metrics").parse()?, format!("{base}/wishes").parse()?])
 }
 
-/// The process that pushes metrics until it is told to stop.
+/// The process that pushes metrics until a dashboard stops it.
 async fn push(client: &Client, base: &str) -> Result<(), Box<dyn Error>> {
     let [metrics, wishes] = streams(base)?;
     let writer = client
@@ -69,7 +70,7 @@ async fn push(client: &Client, base: &str) -> Result<(), Box<dyn Error>> {
     loop {
         tokio::select! {
             _ = ticks.tick() => metrics.append(&machine.measure()?).await?,
-            // Nothing is lost when the clock comes first: waiting for a value is cancel safe.
+            // Waiting for a value is cancel safe, so no value is lost if the clock ticks first.
             wish = wishes.next() => match wish.transpose()? {
                 Some(Wish::Every(millis)) => ticks = interval(Duration::from_millis(millis.max(1))),
                 Some(Wish::Stop) | None => break,
@@ -87,7 +88,7 @@ async fn push(client: &Client, base: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The process that shows metrics, and starts the one that pushes them.
+/// The process that shows metrics. Starts the process that pushes them.
 async fn show(client: &Client, lines: usize, every: u64) -> Result<(), Box<dyn Error>> {
     let base = format!("/streamfs/dashboard-{}", std::process::id());
     let [metrics, wishes] = streams(&base)?;
@@ -95,7 +96,7 @@ async fn show(client: &Client, lines: usize, every: u64) -> Result<(), Box<dyn E
     client
         .create(&metrics, &CreateOptions { content_type: json, ..CreateOptions::default() })
         .await?;
-    // A process that dies in the middle of it is not the end of the metrics, and is told apart.
+    // If the pushing process dies, the reader fails with `WriterDied` instead of ending.
     let options = ReadOptions { until: Until::WritersGone, ..ReadOptions::default() };
     let mut values = TypedReader::<Metrics, _>::json(client.reader(&metrics, options).await?);
     let mut wishing =
@@ -129,7 +130,7 @@ async fn show(client: &Client, lines: usize, every: u64) -> Result<(), Box<dyn E
     Ok(())
 }
 
-/// What is measured.
+/// The source of the metrics.
 struct Machine(sysinfo::System);
 
 impl Machine {
@@ -146,7 +147,7 @@ impl Machine {
         Ok(Metrics {
             cpu: system.global_cpu_usage().into(),
             memory: percent(system.used_memory(), system.total_memory()),
-            // What only the system may take is nobody's, as df has it.
+            // Like df, leave out the blocks that are reserved for root.
             disk: percent(used, used.saturating_add(disk.f_bavail)),
         })
     }

@@ -1,13 +1,12 @@
-//! A reader that survives its own death: each time it is started again, it goes on exactly where it
-//! was.
+//! Exactly-once processing: a reader that is killed and restarted resumes exactly where it stopped.
 //!
 //!     cargo run -p pfs-client --example resume
 //!
-//! A writer fills a stream with numbers. A reader, a process of its own, adds them to a file of
-//! results, and is killed again and again while it does. What it has done is known from the results
-//! alone: each line begins with the offset after its number. A reader that starts cuts off what is
-//! half written, and reads on from the last offset. So every number is in the results once,
-//! whenever the reader was killed.
+//! A writer fills a stream with numbers. A reader, in a process of its own, appends the numbers to
+//! a file of results and is killed again and again. The results alone record the progress: each
+//! line begins with the offset after its number. A new reader cuts off an incomplete last line and
+//! continues at the last offset. So every number is in the results exactly once, no matter when a
+//! reader was killed.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -23,16 +22,16 @@ use std::{
 use pfs_client::{Client, Endpoint, Event, Finish, ReadOptions, Start, StreamPath, WriteOptions};
 use tokio::time::sleep;
 
-/// How many numbers there are.
+/// The number of numbers in the stream.
 const NUMBERS: u64 = 1000;
 
-/// A reader is killed after so many.
+/// The reader is killed after this many numbers.
 const LIFE: usize = 300;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // The daemon that `pfs` uses. One is started if none answers.
+    // The daemon that `pfs` uses. Starts a daemon if none answers.
     let client = Client::connect_or_start(Endpoint::from_env()?).await?;
     match arguments.as_slice() {
         [] => demonstrate(&client).await,
@@ -43,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// The reader: goes on where the results end.
+/// The reader process: resumes after the last complete line of the results.
 async fn read(client: &Client, path: &StreamPath, results: &Path) -> Result<(), Box<dyn Error>> {
     let (mut results, offset) = open(results)?;
     println!("begins at offset {offset}");
@@ -56,7 +55,8 @@ async fn read(client: &Client, path: &StreamPath, results: &Path) -> Result<(), 
                 writeln!(results, "{} {number}", reader.position())?;
                 println!("{number}");
             }
-            // It was away for so long that the stream has moved on. That is known exactly, too.
+            // The reader was away so long that the stream overwrote its next chunk. The event has
+            // the exact range.
             Event::Gap { from, to, .. } => {
                 return Err(format!("lost offsets {from} to {to}").into());
             }
@@ -66,7 +66,8 @@ async fn read(client: &Client, path: &StreamPath, results: &Path) -> Result<(), 
     }
 }
 
-/// The results, without a last line that is half written, and the offset that they go up to.
+/// Opens the results, cuts off an incomplete last line, and returns the offset after the last
+/// complete one.
 fn open(path: &Path) -> io::Result<(File, u64)> {
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -79,7 +80,7 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, last.and_then(|(offset, _)| offset.parse().ok()).unwrap_or(0)))
 }
 
-/// Writes, starts readers and kills them, and looks at the results.
+/// Writes the numbers, starts and kills readers, and checks the results.
 async fn demonstrate(client: &Client) -> Result<(), Box<dyn Error>> {
     let id = std::process::id();
     let path: StreamPath = format!("/streamfs/resume-{id}").parse()?;
@@ -108,7 +109,7 @@ async fn demonstrate(client: &Client) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Runs readers one after the other until one has reached the end; tells how many it were.
+/// Runs one reader after the other until one reaches the end. Returns the number of readers.
 fn supervise(path: &StreamPath, results: &Path) -> Result<usize, Box<dyn Error>> {
     let mut runs = 0;
     loop {
@@ -129,8 +130,8 @@ fn supervise(path: &StreamPath, results: &Path) -> Result<usize, Box<dyn Error>>
     }
 }
 
-/// Kills the reader when it has printed enough; tells what it said first. `None` if it ended by
-/// itself.
+/// Kills the reader once it has printed enough numbers, and returns its first line. Returns `None`
+/// if the reader ended by itself.
 fn watch(reader: &mut Child) -> Result<Option<String>, Box<dyn Error>> {
     let mut lines = BufReader::new(reader.stdout.take().ok_or("it has no output")?).lines();
     let begin = lines.next().transpose()?.unwrap_or_default();
@@ -142,7 +143,7 @@ fn watch(reader: &mut Child) -> Result<Option<String>, Box<dyn Error>> {
     Ok(Some(begin))
 }
 
-/// That each number is there once, and in order.
+/// Checks that each number is there once, in order.
 fn check(results: &str) -> Result<(), Box<dyn Error>> {
     let numbers: Vec<u64> = results
         .lines()

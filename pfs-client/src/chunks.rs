@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_come_out_as_they_went_in_and_what_is_undone_is_gone() {
+    fn chunks_come_out_as_they_went_in_except_undone_ones() {
         let mut chunks = Chunks::new();
         chunks.push(b"one");
         Sink::chunks(&mut chunks, &[3]);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_came_alone_is_handed_on_where_it_is() {
+    fn a_large_chunk_on_its_own_is_not_copied() {
         let mut chunks = Chunks::new();
         let large = Bytes::from(vec![7; LARGE_CHUNK_BYTES]);
         chunks.hold(large.clone());

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_names_a_socket_or_else_the_one_that_is_found() {
+    fn the_environment_selects_a_socket_or_the_lookup() {
         assert_eq!(from(&[("PFS_SOCKET", "/s")]).unwrap(), "/s");
         assert_eq!(from(&[("PFS_TOKEN", "for a URL")]).unwrap(), Endpoint::default().to_string());
         let both = from(&[("PFS_SOCKET", "/s"), ("PFS_URL", "http://h")]).unwrap_err();
@@ -227,7 +227,7 @@ mod tests {
 
     #[cfg(feature = "http")]
     #[test]
-    fn the_environment_names_a_url_and_what_is_shown_there() {
+    fn the_environment_selects_a_url_and_its_credentials() {
         let url = ("PFS_URL", "http://h");
         assert_eq!(from(&[url, ("PFS_TOKEN", "word")]).unwrap(), "http://h:4437");
         assert!(from(&[url, ("PFS_TOKEN", "two words")]).unwrap_err().contains("one word"));
@@ -245,7 +245,7 @@ mod tests {
 
     #[cfg(feature = "http")]
     #[test]
-    fn a_place_is_a_url_by_its_scheme() {
+    fn an_endpoint_with_a_scheme_is_a_url_and_any_other_text_a_socket() {
         let there = Endpoint::Http(HttpEndpoint::new("https://h").unwrap());
         assert_eq!("https://h".parse(), Ok(there));
         assert_eq!("h".parse(), Ok(Endpoint::Unix("h".into())));
@@ -254,7 +254,7 @@ mod tests {
 
     #[cfg(not(feature = "http"))]
     #[test]
-    fn a_url_is_refused_where_there_is_no_http() {
+    fn a_url_is_refused_without_the_http_feature() {
         assert!(matches!("http://h".parse::<Endpoint>(), Err(EndpointError::NoHttp { .. })));
     }
 }

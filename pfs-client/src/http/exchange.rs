@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_daemon_that_should_send_heartbeats_and_sends_nothing_is_given_up_after_45_seconds() {
+    async fn a_daemon_without_the_promised_heartbeats_is_given_up_after_45_seconds() {
         let response = || {
             let body = Body::wrap_stream(stream::pending::<io::Result<Bytes>>());
             Response::from(http::Response::new(body))
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_without_news_has_a_heartbeat_every_15_seconds_but_not_within_a_frame() {
+    async fn an_idle_request_sends_a_heartbeat_every_15_seconds_but_not_inside_a_frame() {
         let heartbeats = Heartbeats::default();
         let hello = Bytes::from_static(b"hello");
         let (mut near, mut outgoing) = Outgoing::new(hello.clone(), heartbeats.clone());
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_breaks_while_it_is_written_to_is_told_as_that() {
+    async fn a_failed_write_is_reported_as_a_failed_write() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let dialer = Dialer::new(&HttpEndpoint::new(&url).unwrap()).unwrap();

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_used_is_named() {
+    fn an_unusable_file_is_named_in_the_error() {
         let endpoint = HttpEndpoint::new("http://h").unwrap();
         let error = endpoint.with_ca_file("/missing/ca").unwrap_err().to_string();
         assert!(

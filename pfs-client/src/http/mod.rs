@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_has_a_host_a_port_and_perhaps_a_path_before_those_of_streams() {
+    fn missing_parts_of_a_url_get_defaults_and_a_path_prefix_is_kept() {
         for (given, url) in [
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("http://localhost", "http://localhost:4437"),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_a_daemon_is_refused_and_its_password_not_repeated() {
+    fn an_invalid_daemon_url_is_refused_without_repeating_its_password() {
         for (url, reason) in [
             ("", "relative URL"),
             ("ftp://localhost", "neither with http://"),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_one_word_and_is_not_shown() {
+    fn a_token_is_one_word_and_hidden_in_debug_output() {
         let endpoint = HttpEndpoint::new("http://localhost").unwrap();
         for token in ["", "two words", "line\n", "späße"] {
             assert_eq!(endpoint.clone().with_token(token), Err(EndpointError::Token), "{token:?}");
@@ -233,14 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_is_refused() {
+    fn invalid_certificates_are_refused() {
         let endpoint = HttpEndpoint::new("https://localhost").unwrap();
         assert!(matches!(endpoint.clone().with_ca(b"no"), Err(EndpointError::Certificates(_))));
         assert!(matches!(endpoint.with_identity(b"no"), Err(EndpointError::Identity(_))));
     }
 
     #[test]
-    fn this_machine_is_known_by_its_names() {
+    fn localhost_and_loopback_addresses_are_local() {
         for (url, local) in [
             ("http://localhost", true),
             ("http://127.1.2.3", true),

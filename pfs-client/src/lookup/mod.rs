@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_places_are_tried_in_one_order_and_each_once() {
+    fn the_places_are_tried_in_a_fixed_order_without_duplicates() {
         let always = ["/run/user/7/pfs", "/tmp/pfs-7", "/run/pfs"].map(PathBuf::from);
         for unset in [None, Some(""), Some("run/user/7")] {
             assert_eq!(directories(unset, 7), always, "{unset:?}");
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_cannot_be_believed_is_passed_over_and_named() {
+    fn an_untrusted_place_is_skipped_and_named() {
         let (root, lookup) = machine();
         let [xdg, user, ..] = lookup.places() else { panic!("there are four") };
         symlink("/", xdg.directory()).unwrap();
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_this_user_may_not_use_is_passed_over() {
+    fn a_socket_without_permission_is_skipped() {
         let (_root, lookup) = machine();
         for place in lookup.places() {
             place.prepare().unwrap();
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_with_too_long_a_path_is_passed_over() {
+    fn a_place_with_too_long_a_path_is_unfit() {
         let long = format!("/tmp/{}", "x".repeat(200));
         let lookup = Lookup::new(Some(OsStr::new(&long)), 7);
         assert!(matches!(lookup.places()[0].check(), Err(Unfit::TooLong { .. })));
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_made_for_its_owner_alone() {
+    fn a_place_is_created_with_access_for_its_owner_only() {
         let (_root, lookup) = machine();
         for place in lookup.places() {
             place.prepare().unwrap();
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_directory_that_does_not_exist_is_not_made() {
+    fn a_missing_runtime_directory_is_not_created() {
         let (root, lookup) = machine();
         fs::remove_dir(root.path().join("xdg")).unwrap();
         let unfit = lookup.places()[0].prepare().unwrap_err();

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_this_daemon_said_is_shown() {
+    fn only_log_lines_of_this_daemon_are_quoted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pfsd.log");
         fs::write(&path, "an older daemon's trouble\n").unwrap();
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_with_the_reason_is_found_whatever_else_is_said() {
+    fn the_line_with_the_reason_is_found_among_other_log_lines() {
         for (said, expected) in [
             (
                 "error: invalid value 'x' for '--http <ADDR>'\n\n  tip: y\n\nFor more information, try '--help'.\n",

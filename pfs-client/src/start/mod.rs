@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn no_daemon_is_started_at_a_socket_that_is_named() {
+    fn no_daemon_is_started_for_an_explicit_socket() {
         let socket = tempfile::tempdir().unwrap().path().join("pfsd.sock");
         let error = blocking::Client::connect_or_start(Endpoint::Unix(socket.clone())).unwrap_err();
         assert!(
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_daemon_that_ends_at_once_is_noticed_and_quoted() {
+    async fn a_daemon_that_exits_at_once_is_detected_and_its_log_quoted() {
         let directory = tempfile::tempdir().unwrap();
         let starter = starter(directory.path(), "echo the configuration is wrong >&2; exit 3");
         let error = starter.run().await.unwrap_err();
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_cannot_be_run_is_named_with_what_to_do() {
+    async fn the_error_for_a_program_that_cannot_be_run_names_it_and_the_remedy() {
         let directory = tempfile::tempdir().unwrap();
         let starter = starter(directory.path(), "");
         fs::remove_file(&starter.program).unwrap();
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_daemon_that_ends_before_it_is_connected_to_is_followed_by_the_next() {
+    async fn a_daemon_that_ends_before_the_client_connects_is_replaced_by_another() {
         let directory = tempfile::tempdir().unwrap();
         let lookup =
             Lookup::below(directory.path(), Some(directory.path().as_os_str()), geteuid().as_raw());
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_beside_the_executable_or_above_cargo_s_examples() {
+    fn pfsd_is_found_next_to_the_executable_or_above_cargos_examples() {
         let target = tempfile::tempdir().unwrap();
         let pfsd = target.path().join("pfsd");
         fs::write(&pfsd, "").unwrap();

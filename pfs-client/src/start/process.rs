@@ -221,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_keeps_nothing_open_that_we_inherited() {
+    fn a_daemon_keeps_no_inherited_descriptor_open() {
         keeps_nothing(Inherited::find);
     }
 
     #[test]
-    fn without_close_range_descriptors_are_kept_from_a_daemon_one_by_one() {
+    fn without_close_range_a_daemon_keeps_no_inherited_descriptor_open() {
         keeps_nothing(Inherited::list);
     }
 
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_dropped_goes_on_and_is_reaped_when_it_exits() {
+    fn a_dropped_process_keeps_running_and_is_reaped_when_it_exits() {
         let directory = tempfile::tempdir().unwrap();
         let (program, log) = program(directory.path(), "exec sleep 86400");
         let mut process = Process::spawn(&program, Path::new("/run/pfsd.sock"), &log).unwrap();

@@ -1,4 +1,4 @@
-//! What a client promises, over a real socket.
+//! Tests of the client, over a real Unix socket.
 
 use std::{
     path::PathBuf,
@@ -19,7 +19,7 @@ use crate::{
     ReadOptions, RequestError, State, StreamSummary, WriteOptions, WriterStat, lookup::Lookup,
 };
 
-/// A socket in a directory of its own.
+/// A Unix socket in its own directory.
 pub(super) struct Socket {
     directory: TempDir,
     listener: UnixListener,
@@ -40,7 +40,7 @@ impl Socket {
         Client::connect(Endpoint::Unix(self.path())).await
     }
 
-    /// The daemon's end of the next connection, before anything was said.
+    /// Accepts the next connection, and returns the daemon's end before any message.
     pub(super) async fn accept(&self) -> Daemon {
         Daemon::new(Box::new(self.listener.accept().await.unwrap().0))
     }
@@ -54,7 +54,7 @@ impl Socket {
         (client.unwrap(), daemon)
     }
 
-    /// What comes of connecting to a daemon that answers this.
+    /// Connects to a daemon that replies with `answer`, and returns the error.
     async fn connect_to(&self, answer: Reply) -> ConnectError {
         let (client, ()) = tokio::join!(self.connect(), async {
             self.accept().await.send(&answer).await;
@@ -63,7 +63,7 @@ impl Socket {
     }
 }
 
-/// Both sides of one request.
+/// Runs a client's request and the daemon's replies to it.
 async fn answered<T>(
     request: impl Future<Output = T>,
     daemon: &mut Daemon,
@@ -108,7 +108,7 @@ fn info() -> DaemonInfo {
 }
 
 #[tokio::test]
-async fn a_socket_where_nobody_listens_is_no_daemon() {
+async fn a_socket_without_a_listener_is_reported_as_no_daemon() {
     let Socket { directory, listener } = Socket::new();
     let dead = directory.path().join("pfsd.sock");
     drop(listener);
@@ -123,7 +123,7 @@ async fn a_socket_where_nobody_listens_is_no_daemon() {
 }
 
 #[tokio::test]
-async fn a_daemon_is_looked_for_when_it_is_connected_to_and_its_socket_is_named_then() {
+async fn a_lookup_runs_on_connect_and_the_endpoint_then_names_the_socket_found() {
     let directory = tempfile::tempdir().unwrap();
     let lookup =
         Lookup::new(Some(directory.path().as_os_str()), rustix::process::geteuid().as_raw());
@@ -131,7 +131,7 @@ async fn a_daemon_is_looked_for_when_it_is_connected_to_and_its_socket_is_named_
     place.prepare().unwrap();
     let listener = UnixListener::bind(place.socket()).unwrap();
     let (client, ()) = tokio::join!(Client::connect(Endpoint::Lookup(lookup.clone())), async {
-        // The look first.
+        // The lookup's check whether a daemon answers.
         drop(listener.accept().await.unwrap());
         Daemon::new(Box::new(listener.accept().await.unwrap().0)).welcome().await;
     });
@@ -139,7 +139,7 @@ async fn a_daemon_is_looked_for_when_it_is_connected_to_and_its_socket_is_named_
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_that_all_come_at_once_are_all_served() {
+async fn many_clients_that_connect_at_once_are_all_accepted() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pfsd.sock");
     let socket = UnixSocket::new_stream().unwrap();
@@ -147,7 +147,7 @@ async fn clients_that_all_come_at_once_are_all_served() {
     let listener = socket.listen(1).unwrap();
     let clients: Vec<_> =
         (0..20).map(|_| tokio::spawn(Client::connect(Endpoint::Unix(path.clone())))).collect();
-    // All of them have tried by now, and the queue is full.
+    // By now every client has tried to connect, and the queue is full.
     tokio::task::yield_now().await;
     promptly(async {
         for _ in &clients {
@@ -162,14 +162,14 @@ async fn clients_that_all_come_at_once_are_all_served() {
 }
 
 #[tokio::test]
-async fn a_path_too_long_for_the_kernel_is_another_error() {
+async fn a_socket_path_too_long_for_the_kernel_is_an_io_error() {
     let path = PathBuf::from(format!("/tmp/{}", "x".repeat(200)));
     let error = Client::connect(Endpoint::Unix(path)).await.unwrap_err();
     assert!(matches!(error, ConnectError::Io { .. }), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_says_nothing_is_not_waited_for_for_ever() {
+async fn connecting_to_a_silent_daemon_times_out_after_5_seconds() {
     let socket = Socket::new();
     let error =
         timeout(Duration::from_secs(60), socket.connect()).await.expect("stuck").unwrap_err();
@@ -180,11 +180,12 @@ async fn a_daemon_that_says_nothing_is_not_waited_for_for_ever() {
 }
 
 #[tokio::test]
-async fn a_daemon_of_another_version_is_refused_or_refuses() {
+async fn a_version_mismatch_fails_on_whichever_side_notices_it() {
     let socket = Socket::new();
     let answered = async |answer: Reply| {
         let (client, ()) = tokio::join!(socket.connect(), async {
-            // It is asked who it is, and answers the same.
+            // After the first refusal, the client asks for the daemon's version. The second answer
+            // is the same.
             for _ in 0..2 {
                 socket.accept().await.send(&answer).await;
             }
@@ -205,7 +206,7 @@ async fn a_daemon_of_another_version_is_refused_or_refuses() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_does_not_want_the_connection_says_why() {
+async fn a_refused_connection_reports_the_reason() {
     let socket = Socket::new();
     let refusal = Reply::Error { code: ErrorCode::Limit, message: "too many".into() };
     let error = socket.connect_to(refusal).await;
@@ -217,7 +218,7 @@ async fn a_daemon_that_does_not_want_the_connection_says_why() {
 }
 
 #[tokio::test]
-async fn every_request_is_answered_on_one_connection() {
+async fn all_requests_share_one_connection() {
     let socket = Socket::new();
     let (client, mut d) = socket.client().await;
     let path = path();
@@ -248,7 +249,7 @@ async fn every_request_is_answered_on_one_connection() {
 }
 
 #[tokio::test]
-async fn the_stats_of_a_stream_come_with_its_writers_and_readers() {
+async fn the_stats_of_a_stream_include_its_writers_and_readers() {
     let socket = Socket::new();
     let (client, mut daemon) = socket.client().await;
     let writer = WriterStat {
@@ -273,7 +274,7 @@ async fn the_stats_of_a_stream_come_with_its_writers_and_readers() {
 }
 
 #[tokio::test]
-async fn an_error_is_told_and_the_connection_can_still_be_used() {
+async fn the_connection_is_still_usable_after_an_error_reply() {
     let socket = Socket::new();
     let (client, mut daemon) = socket.client().await;
     let missing =
@@ -289,7 +290,7 @@ async fn an_error_is_told_and_the_connection_can_still_be_used() {
 }
 
 #[tokio::test]
-async fn a_cancelled_request_leaves_nothing_that_the_next_one_could_misread() {
+async fn a_cancelled_request_leaves_no_reply_for_the_next_request_to_misread() {
     let socket = Socket::new();
     let (client, mut first) = socket.client().await;
     let half = async {
@@ -316,7 +317,7 @@ async fn a_client_survives_the_restart_of_its_daemon() {
     let (client, mut first) = socket.client().await;
     first.send(&Reply::Error { code: ErrorCode::ShuttingDown, message: String::new() }).await;
     drop(first);
-    // Readiness reaches a task through the runtime, which may need a turn for it.
+    // The runtime may need a turn to deliver the socket's readiness to a task.
     tokio::task::yield_now().await;
     let restarted = async {
         let mut second = socket.accept().await;
@@ -330,7 +331,7 @@ async fn a_client_survives_the_restart_of_its_daemon() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_leaves_in_the_middle_of_an_answer_is_lost() {
+async fn a_daemon_that_goes_away_during_a_reply_is_reported_as_lost() {
     let socket = Socket::new();
     let (client, mut daemon) = socket.client().await;
     let (error, ()) = tokio::join!(client.list("/"), async {
@@ -367,7 +368,7 @@ async fn writers_and_readers_have_connections_of_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_nobody_can_be_asked_fails_and_says_why() {
+async fn a_request_without_a_daemon_fails_and_reports_the_reason() {
     let socket = Socket::new();
     let (client, daemon) = socket.client().await;
     drop((socket, daemon));

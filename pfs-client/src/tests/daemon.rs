@@ -1,4 +1,4 @@
-//! A daemon that does what a test tells it to, message by message.
+//! Scripted daemon: each test sends and receives the daemon's messages one by one.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -15,8 +15,8 @@ use crate::{
 /// The daemon's end of one connection.
 pub(super) type Daemon = pfs_peer::Peer<Box<dyn Transport>>;
 
-/// What comes of this, which must not take for ever: being stuck is a failure, too. On a paused
-/// clock nobody waits for that failure, and it does not depend on how fast anything is.
+/// Runs `work` with a time limit, so that a deadlock fails the test. On a paused clock, that
+/// failure takes no real time and does not depend on the machine's speed.
 pub(super) async fn promptly<T>(work: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(120), work).await.expect("stuck")
 }
@@ -25,13 +25,13 @@ pub(super) fn path() -> StreamPath {
     "/streamfs/cam".parse().unwrap()
 }
 
-/// Both ends of a pipe that holds so many bytes in each direction.
+/// Both ends of a pipe with a buffer of `size` bytes in each direction.
 pub(super) fn pipe(size: usize) -> (DuplexStream, Daemon) {
     let (client, daemon) = tokio::io::duplex(size);
     (client, Daemon::new(Box::new(daemon)))
 }
 
-/// An attached writer, and the daemon that it is attached to.
+/// An attached writer, and the daemon's end of its connection.
 pub(super) async fn writer(
     pipe: (impl Transport + 'static, Daemon),
     max_chunk: u64,
@@ -61,7 +61,7 @@ pub(super) async fn writer(
     (tokio::join!(writer, welcome).0, daemon)
 }
 
-/// What comes of asking for a reader, when the daemon's first word is this.
+/// Opens a reader to which the daemon replies with `first`.
 pub(super) async fn reader(size: usize, first: Reply) -> (Result<Reader, RequestError>, Daemon) {
     let (client, mut daemon) = pipe(size);
     let reader = async {
@@ -107,7 +107,7 @@ pub(super) fn stat() -> StreamStat {
     }
 }
 
-/// The stats of a reader at this position.
+/// The stats of a reader at `position`.
 pub(super) fn reader_stat(position: u64) -> ReaderStat {
     ReaderStat {
         peer: Peer { pid: Some(1), uid: None },

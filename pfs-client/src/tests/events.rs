@@ -1,4 +1,4 @@
-//! What a watcher promises.
+//! Tests of stream events.
 
 use std::time::Duration;
 
@@ -25,13 +25,13 @@ async fn watching(socket: &Socket) -> (Events, Daemon) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_come_as_the_daemon_tells_them_until_the_stream_is_removed() {
+async fn events_arrive_in_order_until_the_stream_is_removed() {
     let socket = Socket::new();
     let (mut events, mut daemon) = watching(&socket).await;
     let told =
         [COMES, StreamEvent::FirstReader, StreamEvent::Missed { count: 7 }, StreamEvent::Removed];
     for event in told {
-        // Cancelled while there was nothing: nothing is lost.
+        // Cancelling a wait loses no event.
         assert!(timeout(Duration::ZERO, events.next()).await.is_err());
         daemon.send(&Reply::Happened(event)).await;
         assert_eq!(promptly(events.next()).await.unwrap(), Some(event));
@@ -42,7 +42,7 @@ async fn events_come_as_the_daemon_tells_them_until_the_stream_is_removed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_goes_is_an_error_and_not_the_end_of_the_events() {
+async fn losing_the_daemon_is_an_error_and_not_the_end_of_the_events() {
     let socket = Socket::new();
     let (mut events, daemon) = watching(&socket).await;
     drop(daemon);
@@ -53,7 +53,7 @@ async fn a_daemon_that_goes_is_an_error_and_not_the_end_of_the_events() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_event_is_an_error() {
+async fn a_reply_that_is_not_an_event_is_an_error() {
     let socket = Socket::new();
     let (mut events, mut daemon) = watching(&socket).await;
     daemon.send(&Reply::Done).await;
@@ -65,7 +65,7 @@ async fn what_is_no_event_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_stream_that_does_not_exist_is_not_watched() {
+async fn watching_a_missing_stream_fails() {
     let socket = Socket::new();
     let (client, mut daemon) = socket.client().await;
     let path = path();

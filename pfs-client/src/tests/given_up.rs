@@ -1,4 +1,5 @@
-//! Readers and writers that are given up whenever they have to wait, and wait for every few bytes.
+//! Cancel safety: readers and writers whose future is dropped at every pending poll, with a pending
+//! poll every few bytes.
 
 use std::{cell::Cell, future::poll_fn, pin::pin, task::Poll};
 
@@ -9,7 +10,7 @@ use tokio::task::yield_now;
 use super::daemon::{pipe, promptly, reader, writer};
 use crate::{End, Event};
 
-/// Polls it once, and gives it up if it is not done. Then others come first.
+/// Polls `work` once, and drops it if it is pending. Then lets other tasks run.
 async fn once<T>(given_up: &Cell<usize>, work: impl Future<Output = T>) -> Option<T> {
     let polled = {
         let mut work = pin!(work);
@@ -27,7 +28,7 @@ async fn once<T>(given_up: &Cell<usize>, work: impl Future<Output = T>) -> Optio
 }
 
 #[tokio::test]
-async fn a_reader_that_is_given_up_before_every_byte_is_told_everything_once() {
+async fn a_reader_cancelled_before_every_byte_gets_every_event_once() {
     let data = |bytes: &'static str| Reply::Data(bytes.into());
     let part = |bytes: &'static str| Reply::DataPart(bytes.into());
     let replies = [
@@ -64,7 +65,7 @@ async fn a_reader_that_is_given_up_before_every_byte_is_told_everything_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_that_is_given_up_before_every_few_bytes_sends_each_chunk_whole_and_once() {
+async fn a_writer_cancelled_before_every_few_bytes_sends_each_chunk_whole_and_once() {
     const ROOM: usize = 1000;
     let sizes = [1, 3000, MAX_PAYLOAD + 1, 100_000, 7, MAX_PAYLOAD, 50];
     let chunk = |(n, size): (usize, &usize)| {

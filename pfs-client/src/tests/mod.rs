@@ -1,4 +1,4 @@
-//! The library against a daemon that each test plays itself.
+//! Tests of the library against a daemon that each test scripts.
 
 mod client;
 mod daemon;
@@ -14,7 +14,7 @@ mod writer;
 
 use crate::{Cause, ProtocolError, ReadError, RequestError};
 
-/// How the daemon broke the protocol, if that is why a reader cannot go on.
+/// The protocol error inside a read error, if there is one.
 fn violation(error: &ReadError) -> Option<&ProtocolError> {
     let ReadError::Other(cause) = error else { return None };
     violation_of(cause)

@@ -1,5 +1,6 @@
-//! What becomes of a daemon that speaks version 1 of the protocol. What it says was recorded from
-//! the `pfsd` of commit 44e5b00; `scripts/old-peer` does the same with that program.
+//! Compatibility with a daemon that speaks version 1 of the protocol. The daemon's replies were
+//! recorded from the `pfsd` of commit 44e5b00; `scripts/old-peer` runs the same tests with that
+//! program.
 
 use std::path::PathBuf;
 
@@ -11,24 +12,25 @@ use tokio::{
 use super::daemon::promptly;
 use crate::{Client, ConnectError, Endpoint, ErrorCode, Operator, Peer, RequestError};
 
-/// To a client that does not offer version 1. Then the connection ends.
+/// The reply to a client that does not offer version 1. The daemon then closes the connection.
 const REFUSED: &[u8] =
     b"\x87\0\0\0\x83\x02\0\x83\0the client speaks version 2 to 2 of the protocol, this daemon (pfsd 0.1.0) \
     version 1; use a client and a daemon of the same release";
 
-/// To a client that offers version 1, too.
+/// The reply to a client that also offers version 1.
 const HELLO: &[u8] = b"\x10\0\0\0\x81pfs\0\x01\0\x01\0\0\0\0\0\0\0\0\0";
 
-/// To `Info`.
+/// The reply to `Info`.
 const DAEMON: &[u8] =
     b"P\0\0\0\x89\x05\x000.1.0\xbbo\0\0\x1a\xda\x9duja\x06\0\x01\0\x09\0/streamfs\x01\0\0\0\0\0\0\0\
     \0\x04\0\0\0\0\0\0\0\x10x\0\0\0\0\0\0\0\0@\0\0\0\0\x01\0\0\0\0\0\0\0\0@\0\0\0\0\0\0";
 
-/// To `Stop`. Then the connection ends.
+/// The reply to `Stop`. The daemon then closes the connection.
 const UNKNOWN: &[u8] = b"6\0\0\0\x83\x01\x002\0there is no message of kind 0x0e in this direction";
 
-/// A socket on which a daemon says the same to each client: a line to each message, and then no
-/// more. It says nothing of its own accord, and takes what it is told as it is.
+/// A socket on which a daemon sends the same replies to each client: one of `lines` for each
+/// message, then it closes the connection. The daemon sends nothing unasked, and ignores the
+/// content of the messages after hello.
 fn daemon(
     lines: impl Fn(&[u8]) -> Vec<&'static [u8]> + Send + 'static,
 ) -> (tempfile::TempDir, PathBuf) {
@@ -54,17 +56,17 @@ fn daemon(
     (folder, path)
 }
 
-/// A daemon of version 1.
+/// A daemon that speaks version 1.
 fn old_daemon() -> (tempfile::TempDir, PathBuf) {
     daemon(|hello| match hello {
-        // The lowest version that the client offers.
+        // The lowest version that the client offers is 1.
         [_, _, _, _, _, b'p', b'f', b's', 0, 1, 0, ..] => vec![HELLO, DAEMON, UNKNOWN],
         _ => vec![REFUSED],
     })
 }
 
 #[tokio::test]
-async fn a_client_tells_both_versions_and_the_pid_of_an_older_daemon() {
+async fn a_client_reports_both_versions_and_the_pid_of_an_older_daemon() {
     let (_folder, socket) = old_daemon();
     let error = promptly(Client::connect(Endpoint::Unix(socket))).await.unwrap_err();
     assert!(
@@ -78,7 +80,7 @@ async fn a_client_tells_both_versions_and_the_pid_of_an_older_daemon() {
 }
 
 #[tokio::test]
-async fn an_older_daemon_can_be_asked_about_and_says_that_it_cannot_be_stopped() {
+async fn an_older_daemon_answers_info_and_rejects_stop() {
     let (_folder, socket) = old_daemon();
     let mut operator = promptly(Operator::connect(&Endpoint::Unix(socket))).await.unwrap();
     assert_eq!(operator.peer().pid, Some(std::process::id()));
@@ -93,7 +95,7 @@ async fn an_older_daemon_can_be_asked_about_and_says_that_it_cannot_be_stopped()
 }
 
 #[tokio::test]
-async fn a_daemon_that_refuses_every_version_is_quoted() {
+async fn the_message_of_a_daemon_that_refuses_every_version_is_quoted() {
     let (_folder, socket) = daemon(|_| vec![REFUSED]);
     let error = promptly(Client::connect(Endpoint::Unix(socket))).await.unwrap_err();
     assert!(matches!(&error, ConnectError::Version { .. }), "{error:?}");

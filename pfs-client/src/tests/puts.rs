@@ -1,4 +1,4 @@
-//! What a client promises about chunks that it puts, over a real socket.
+//! Tests of puts, over a real Unix socket.
 
 use bytes::Bytes;
 use pfs_proto::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{Client, ErrorCode, RequestError, StreamPath};
 
-/// A client, and a daemon that takes puts.
+/// A client, and a daemon that supports puts.
 async fn client(socket: &Socket) -> (Client, Daemon) {
     let (client, daemon) = tokio::join!(socket.connect(), async {
         let mut daemon = socket.accept().await;
@@ -32,7 +32,7 @@ fn refusal() -> Reply {
 }
 
 #[tokio::test]
-async fn a_put_is_one_request_and_the_connection_goes_on_whatever_became_of_it() {
+async fn a_put_is_one_request_and_the_connection_survives_success_and_failure() {
     let socket = Socket::new();
     let (client, mut daemon) = client(&socket).await;
     let options = PutOptions::default().close(true);
@@ -54,7 +54,7 @@ async fn a_put_is_one_request_and_the_connection_goes_on_whatever_became_of_it()
 }
 
 #[tokio::test]
-async fn many_puts_are_sent_before_the_first_is_answered_and_each_has_its_own_result() {
+async fn puts_are_pipelined_and_each_has_its_own_result() {
     const PUTS: u64 = 1000;
     let socket = Socket::new();
     let (client, mut daemon) = client(&socket).await;
@@ -63,7 +63,8 @@ async fn many_puts_are_sent_before_the_first_is_answered_and_each_has_its_own_re
     let serving = async {
         let mut served = 0;
         while served < PUTS {
-            // What was sent together is answered together, and only then.
+            // Reply only after the whole batch has arrived. A client that waited for each reply
+            // would be stuck.
             let mut replies = Vec::new();
             let batch = if served == 0 { 100 } else { 1 };
             while replies.len() < batch {
@@ -92,14 +93,14 @@ async fn many_puts_are_sent_before_the_first_is_answered_and_each_has_its_own_re
 }
 
 #[tokio::test]
-async fn puts_whose_answers_fill_the_socket_come_to_their_end() {
+async fn puts_complete_even_if_their_replies_fill_the_socket() {
     const PUTS: usize = 2000;
     let socket = Socket::new();
     let (client, mut daemon) = client(&socket).await;
     let puts = (0..PUTS).map(|_| (path(), "x"));
     let options = PutOptions::default();
     let serving = async {
-        // Together more than sockets hold in either direction.
+        // The replies together exceed the socket buffers of both directions.
         let message = "x".repeat(u16::MAX.into());
         for _ in 0..PUTS {
             assert!(matches!(daemon.request().await, Some(Request::Put(..))));
@@ -112,7 +113,7 @@ async fn puts_whose_answers_fill_the_socket_come_to_their_end() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_goes_away_among_puts_is_told_as_that() {
+async fn a_daemon_that_goes_away_during_puts_is_reported_as_lost() {
     let socket = Socket::new();
     let (client, mut daemon) = client(&socket).await;
     let serving = async move {
@@ -126,8 +127,8 @@ async fn a_daemon_that_goes_away_among_puts_is_told_as_that() {
     assert!(matches!(results, Err(RequestError::Lost(_))), "{results:?}");
 }
 
-/// Answers as a daemon that knows no puts, until the writer has finished; returns what became of
-/// the stream.
+/// Plays a daemon that does not know puts, until the writer has finished. Returns the requests that
+/// the daemon received.
 async fn put_in_steps(
     socket: &Socket,
     daemon: &mut Daemon,
@@ -167,7 +168,7 @@ async fn put_in_steps(
 }
 
 #[tokio::test]
-async fn a_daemon_that_knows_no_puts_gets_a_creation_and_a_writer() {
+async fn a_daemon_without_puts_gets_a_create_request_and_a_writer() {
     let create = |if_exists| Request::Create(path(), CreateOptions::default().if_exists(if_exists));
     let open = Request::OpenWriter(path(), WriteOptions::default());
     let append = Request::Append(Bytes::from_static(b"hello"));
@@ -197,7 +198,7 @@ async fn a_daemon_that_knows_no_puts_gets_a_creation_and_a_writer() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_such_a_daemon_refuses_leaves_no_stream_that_was_created_for_it() {
+async fn a_chunk_refused_by_a_daemon_without_puts_leaves_no_stream_created_for_it() {
     for created in [true, false] {
         let socket = Socket::new();
         let (client, mut daemon) = socket.client().await;
@@ -237,7 +238,7 @@ async fn a_chunk_that_is_too_large_for_one_request_goes_through_a_writer() {
 }
 
 #[tokio::test]
-async fn a_path_that_no_stream_can_have_is_refused_without_a_request() {
+async fn an_invalid_stream_path_fails_without_a_request() {
     let socket = Socket::new();
     let (client, _daemon) = client(&socket).await;
     let put = promptly(client.put("no path", "x", &PutOptions::default())).await;

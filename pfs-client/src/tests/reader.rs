@@ -1,4 +1,4 @@
-//! What a reader promises.
+//! Tests of the reader.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn end(offset: u64) -> Reply {
     Reply::End { reason: End::Closed, offset }
 }
 
-/// An attached reader, whose attachment has been told.
+/// An attached reader whose `Attached` event was already returned.
 async fn attached_reader(size: usize, start: u64) -> (Reader, Daemon) {
     let (reader, daemon) = reader(size, reading(start)).await;
     let mut reader = reader.unwrap();
@@ -41,7 +41,7 @@ async fn attached_reader(size: usize, start: u64) -> (Reader, Daemon) {
     (reader, daemon)
 }
 
-/// What a reader that starts at 10 sees of these replies.
+/// The events of a reader that starts at offset 10 and gets these replies.
 async fn events(replies: Vec<Reply>) -> (Vec<Event>, Result<u64, ReadError>) {
     let (mut reader, mut daemon) = attached_reader(8, 10).await;
     let telling = async {
@@ -78,7 +78,7 @@ async fn an_offset_beyond_64_bits_is_a_protocol_error() {
 }
 
 #[tokio::test]
-async fn heartbeats_are_no_events_and_may_come_between_the_parts_of_a_chunk() {
+async fn heartbeats_are_not_events_and_may_arrive_between_the_parts_of_a_chunk() {
     let replies = vec![
         Reply::Heartbeat,
         part(b"ab"),
@@ -125,7 +125,7 @@ async fn a_reader_waits_is_attached_reads_and_ends() {
 }
 
 #[tokio::test]
-async fn a_gap_that_comes_together_with_chunks_counts_when_it_is_told_itself() {
+async fn a_gap_that_arrives_with_chunks_counts_only_once_it_is_returned() {
     let (mut reader, mut daemon) = attached_reader(1000, 10).await;
     for reply in
         [data(b"ab"), data(b"c"), Reply::Gap { from: 13, to: 20, chunks: 2 }, data(b"d"), end(21)]
@@ -146,7 +146,7 @@ async fn a_gap_that_comes_together_with_chunks_counts_when_it_is_told_itself() {
 }
 
 #[tokio::test]
-async fn what_keeps_a_reader_from_attaching_is_told_at_once() {
+async fn a_failure_to_attach_a_reader_is_returned_at_once() {
     let error = Reply::Error { code: ErrorCode::PastHead, message: "past head".into() };
     let error = reader(100, error).await.0.unwrap_err();
     assert!(matches!(error, RequestError::Daemon { code: ErrorCode::PastHead, .. }), "{error:?}");
@@ -189,7 +189,7 @@ async fn parts_without_end_are_a_protocol_error() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_counts_otherwise_is_not_believed() {
+async fn wrong_offsets_and_unexpected_replies_are_protocol_errors() {
     for (replies, expected) in [
         (vec![data(b"abc"), end(12)], ProtocolError::Offset { said: 12, counted: 13 }),
         (vec![data(b"abc"), end(14)], ProtocolError::Offset { said: 14, counted: 13 }),
@@ -214,7 +214,7 @@ async fn a_daemon_that_counts_otherwise_is_not_believed() {
 }
 
 #[tokio::test]
-async fn nothing_but_the_end_is_the_end() {
+async fn only_an_end_event_ends_a_reader_without_an_error() {
     let told = |code| Reply::Error { code, message: "because".into() };
     let ended = events(vec![data(b"abc")]).await.1;
     assert!(matches!(ended, Err(ReadError::DaemonGone(_))), "{ended:?}");
@@ -248,7 +248,7 @@ async fn an_event_of_an_unknown_kind_or_size_is_an_error() {
 }
 
 #[tokio::test]
-async fn what_came_together_is_there_without_waiting() {
+async fn events_that_arrived_together_are_returned_without_waiting() {
     let (mut reader, mut daemon) = attached_reader(1000, 0).await;
     for reply in [data(b"a"), data(b"b"), part(b"c")] {
         daemon.send(&reply).await;
@@ -262,7 +262,7 @@ async fn what_came_together_is_there_without_waiting() {
 }
 
 #[tokio::test]
-async fn a_reader_that_waits_for_data_holds_no_memory_for_it() {
+async fn a_waiting_reader_holds_no_buffer() {
     let (mut reader, mut daemon) = attached_reader(4 * 1024 * 1024, 0).await;
     daemon.send(&Reply::Data(vec![7; MAX_PAYLOAD + 5].into())).await;
     let chunk = reader.next().await.unwrap();
@@ -275,7 +275,7 @@ async fn a_reader_that_waits_for_data_holds_no_memory_for_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Also when every wait for an event is cancelled as often as it can be.
+    /// Holds even if every wait for an event is cancelled as often as possible.
     #[test]
     fn bytes_and_gaps_are_what_lies_between_the_first_offset_and_the_last(
         start in 0u64..1000,

@@ -1,5 +1,5 @@
-//! Readers that sleep on a shared ring: the events that they wait for wake them, and no timer does.
-//! The sleepers' own timer is off in this crate's tests.
+//! Shm readers that sleep on a ring buffer's notifier: every event that they wait for must wake
+//! them. The periodic wake-up is off in this crate's tests, so it cannot hide a missing wake.
 
 use std::{future::poll_fn, io::IoSlice, mem::MaybeUninit, os::fd::BorrowedFd, task::Poll};
 
@@ -18,7 +18,7 @@ use tokio::{
 use super::daemon::{path, promptly};
 use crate::{End, Event, ReadError, Reader, connection::Connection};
 
-/// So often that the thread has fallen asleep at some of the times.
+/// Enough rounds for the thread to have fallen asleep in some of them.
 const ROUNDS: usize = 30;
 
 fn stream() -> Stream {
@@ -30,7 +30,7 @@ fn handout(stream: &Stream) -> Handout {
     reader.hand_out(true).map_err(|(_, error)| error).unwrap()
 }
 
-/// The daemon's end of a connection over which it has handed a ring out.
+/// The daemon's end of a connection over which it passed a ring buffer.
 struct Host {
     socket: UnixStream,
     decoder: Decoder,
@@ -45,7 +45,7 @@ impl Host {
         self.socket.write_all(&bytes).await.unwrap();
     }
 
-    /// Hands over the ring that the reader asks for.
+    /// Passes the next ring buffer, for which the reader asks.
     async fn moves_the_reader(&mut self) {
         assert_eq!(hears(&mut self.socket, &mut self.decoder).await, Request::Follow);
         let next = self.handout.follow().unwrap();
@@ -55,7 +55,7 @@ impl Host {
     }
 }
 
-/// Sends a message with descriptors.
+/// Sends a message with file descriptors.
 fn send_with(socket: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     let sent = socket.try_io(Interest::WRITABLE, || {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
@@ -75,7 +75,7 @@ async fn hears(socket: &mut UnixStream, decoder: &mut Decoder) -> Request {
     }
 }
 
-/// A reader that has mapped the ring of an empty stream, and the daemon that serves it.
+/// A reader that has mapped the ring buffer of an empty stream, and its daemon.
 async fn shm_reader() -> (Reader, Host) {
     let (ours, mut socket) = UnixStream::pair().unwrap();
     let reader = async {
@@ -106,7 +106,7 @@ async fn shm_reader() -> (Reader, Host) {
     (reader, host)
 }
 
-/// Has the reader fall asleep, then does something, and tells what the reader makes of it.
+/// Lets the reader fall asleep, runs `event`, and returns the reader's next event.
 async fn asleep(mut reader: Reader, event: impl AsyncFnOnce()) -> Result<Event, ReadError> {
     let falls_asleep = poll_fn(|cx| Poll::Ready(reader.poll_next(cx).is_pending())).await;
     assert!(falls_asleep, "there is nothing to read");
@@ -117,7 +117,7 @@ async fn asleep(mut reader: Reader, event: impl AsyncFnOnce()) -> Result<Event, 
 }
 
 #[tokio::test]
-async fn a_reader_that_sleeps_is_woken_by_what_happens_to_its_stream() {
+async fn a_sleeping_reader_is_woken_by_changes_of_its_stream() {
     for _ in 0..ROUNDS {
         let (reader, host) = shm_reader().await;
         let mut writer = host.stream.writer().unwrap();
@@ -138,10 +138,10 @@ async fn a_reader_that_sleeps_is_woken_by_what_happens_to_its_stream() {
 }
 
 #[tokio::test]
-async fn a_reader_that_sleeps_is_woken_when_its_daemon_dies_or_says_that_it_ends() {
+async fn a_sleeping_reader_is_woken_when_its_daemon_dies_or_shuts_down() {
     for _ in 0..ROUNDS {
         let (reader, Host { socket, stream, handout, .. }) = shm_reader().await;
-        // The ring stays as it is, as that of a daemon that was killed does.
+        // The ring buffer stays unchanged, as after a daemon was killed.
         let read = asleep(reader, async || drop(socket)).await;
         assert!(matches!(read, Err(ReadError::DaemonGone(_))), "{read:?}");
         drop((stream, handout));
@@ -155,11 +155,11 @@ async fn a_reader_that_sleeps_is_woken_when_its_daemon_dies_or_says_that_it_ends
 }
 
 #[tokio::test]
-async fn a_reader_that_sleeps_is_woken_when_its_stream_moves_and_goes_on_in_the_next_ring() {
+async fn a_sleeping_reader_is_woken_when_its_stream_moves_and_follows_to_the_next_ring() {
     for _ in 0..ROUNDS {
         let (mut reader, mut host) = shm_reader().await;
         let mut writer = host.stream.writer().unwrap();
-        // Larger than the ring that the reader has, and then than the one after.
+        // Each chunk is larger than the ring buffer that the reader has at that moment.
         for chunk in [vec![b'x'; 10_000], vec![b'y'; 60_000]] {
             let falls_asleep = poll_fn(|cx| Poll::Ready(reader.poll_next(cx).is_pending())).await;
             assert!(falls_asleep, "there is nothing to read");
@@ -181,7 +181,7 @@ async fn a_reader_that_sleeps_is_woken_when_its_stream_moves_and_goes_on_in_the_
 }
 
 #[tokio::test]
-async fn a_reader_whose_next_ring_cannot_be_shared_goes_on_over_its_connection() {
+async fn a_reader_whose_next_ring_cannot_be_shared_continues_over_its_connection() {
     let (reader, mut host) = shm_reader().await;
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
     let waits = tokio::spawn(async move {
@@ -200,8 +200,8 @@ async fn a_reader_whose_next_ring_cannot_be_shared_goes_on_over_its_connection()
 }
 
 #[tokio::test]
-async fn a_reader_that_gets_no_descriptor_with_its_next_ring_says_so_and_goes_on_over_its_connection()
- {
+async fn a_reader_that_gets_no_descriptor_with_its_next_ring_reports_that_and_uses_its_connection()
+{
     let (reader, mut host) = shm_reader().await;
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
     let waits = tokio::spawn(async move {
@@ -221,7 +221,7 @@ async fn a_reader_that_gets_no_descriptor_with_its_next_ring_says_so_and_goes_on
 }
 
 #[tokio::test]
-async fn a_reader_whose_stream_moves_right_before_it_falls_asleep_does_not_fall_asleep() {
+async fn a_reader_does_not_fall_asleep_if_its_stream_has_just_moved() {
     let (mut reader, host) = shm_reader().await;
     let count = reader.notify_count();
     assert!(reader.try_next().unwrap().is_none());
@@ -231,19 +231,19 @@ async fn a_reader_whose_stream_moves_right_before_it_falls_asleep_does_not_fall_
 }
 
 #[tokio::test]
-async fn a_thread_does_not_fall_asleep_in_a_ring_that_it_came_to_after_its_last_look_at_the_notifier()
- {
+async fn a_thread_does_not_fall_asleep_on_a_ring_that_it_reached_after_taking_the_notifiers_count()
+{
     let (mut reader, mut host) = shm_reader().await;
     let count = reader.notify_count().unwrap();
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
     let (read, ()) = promptly(async { tokio::join!(reader.next(), host.moves_the_reader()) }).await;
     assert!(matches!(read, Ok(Event::Chunk(_))));
-    // The next ring's notifier was notified as often as the other one was then.
+    // The next ring buffer's notifier has the same count as the old one had at that time.
     promptly(tokio::task::spawn_blocking(move || reader.sleep(count))).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_daemon_that_sends_a_ring_or_takes_it_away_unasked_breaks_the_protocol() {
+async fn sending_or_withdrawing_a_ring_without_a_request_is_a_protocol_error() {
     for unshared in [false, true] {
         let (mut reader, mut host) = shm_reader().await;
         let layout = host.handout.start().layout;

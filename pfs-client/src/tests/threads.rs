@@ -1,4 +1,4 @@
-//! What may go to other threads, and what errors may become: checked by the compiler.
+//! Compile-time checks of auto traits: handles are `Send`, and errors convert to boxed errors.
 
 use std::error::Error;
 
@@ -22,7 +22,7 @@ fn every_handle_may_go_to_another_thread_and_be_polled_unpinned() {
 }
 
 #[test]
-fn whatever_waits_may_be_spawned() {
+fn every_async_method_may_be_spawned() {
     async fn all(client: Client, path: StreamPath, mut reader: Reader, mut writer: Writer) {
         may_be_spawned(Client::connect(Endpoint::default()));
         may_be_spawned(client.reader(&path, ReadOptions::default()));

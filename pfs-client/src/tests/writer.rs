@@ -1,4 +1,4 @@
-//! What a writer promises.
+//! Tests of the writer.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn ack(chunks: u64, offset: u64) -> Reply {
 }
 
 #[tokio::test]
-async fn an_acknowledgement_tells_how_many_readers_there_are() {
+async fn an_acknowledgement_carries_the_number_of_readers() {
     let (mut writer, mut daemon) = writer(pipe(1024 * 1024), 100).await;
     assert_eq!(writer.readers(), 0);
     for (chunks, readers) in [(1, 3), (2, 1)] {
@@ -36,7 +36,7 @@ fn removed() -> Reply {
     Reply::Error { code: ErrorCode::Removed, message: "it was removed".into() }
 }
 
-/// Reads one whole chunk.
+/// Receives one whole chunk.
 async fn chunk(daemon: &mut Daemon) -> Option<Vec<u8>> {
     let mut chunk = Vec::new();
     loop {
@@ -52,7 +52,7 @@ async fn chunk(daemon: &mut Daemon) -> Option<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn appends_are_sent_at_once_and_not_waited_for() {
+async fn appends_are_sent_at_once_without_waiting_for_acknowledgements() {
     let (mut writer, mut daemon) = writer(pipe(1024 * 1024), 100).await;
     for _ in 0..100 {
         writer.append(b"abc").await.unwrap();
@@ -77,7 +77,7 @@ async fn flush_returns_when_everything_is_acknowledged_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_stuck_when_the_daemon_reads_on_only_after_its_acknowledgement_is_taken() {
+async fn a_daemon_that_reads_on_only_after_its_acknowledgement_was_read_causes_no_deadlock() {
     let (mut writer, mut daemon) = writer(pipe(8), 1024 * 1024).await;
     let large = vec![7; 100_000];
     let writing = async {
@@ -105,7 +105,7 @@ async fn nobody_is_stuck_when_the_daemon_reads_on_only_after_its_acknowledgement
 }
 
 #[tokio::test]
-async fn what_is_pushed_goes_out_with_send_in_order() {
+async fn send_sends_pushed_chunks_in_order() {
     let (mut writer, mut daemon) = writer(pipe(1024 * 1024), 100).await;
     writer.push(b"one").await.unwrap();
     writer.push(b"two").await.unwrap();
@@ -119,7 +119,7 @@ async fn what_is_pushed_goes_out_with_send_in_order() {
 }
 
 #[tokio::test]
-async fn pushing_without_end_sends_and_holds_no_more_than_its_queue() {
+async fn endless_pushes_are_sent_and_buffer_no_more_than_the_queue() {
     let (mut writer, mut daemon) = writer(pipe(1024), 100).await;
     let pushing = async {
         for _ in 0..20_000 {
@@ -135,7 +135,8 @@ async fn pushing_without_end_sends_and_holds_no_more_than_its_queue() {
         count
     };
     let ((), count) = tokio::join!(pushing, counting);
-    // 10 bytes each: what is missing is less than the 64 KiB that are held back.
+    // Each frame takes 10 bytes. The missing chunks are still in the queue, which holds less than
+    // 64 KiB.
     assert!((13_500..20_000).contains(&count), "{count}");
 }
 
@@ -157,7 +158,7 @@ async fn a_chunk_larger_than_a_frame_arrives_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_append_goes_out_whole_with_the_next_call() {
+async fn the_next_call_sends_the_rest_of_a_cancelled_append() {
     let large: Vec<u8> = (0..MAX_PAYLOAD + 9_000).map(|i| (i % 253) as u8).collect();
     for size in [3, 1000, MAX_PAYLOAD + 100] {
         let (mut writer, mut daemon) = writer(pipe(size), 10 * 1024 * 1024).await;
@@ -176,7 +177,7 @@ async fn a_cancelled_append_goes_out_whole_with_the_next_call() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_is_too_large_is_refused_and_the_writer_goes_on() {
+async fn a_chunk_that_is_too_large_is_refused_and_the_writer_stays_usable() {
     let (mut writer, mut daemon) = writer(pipe(100), 4).await;
     let error = writer.append(b"12345").await.unwrap_err();
     assert!(matches!(error, WriteError::TooLarge { size: 5, max: 4 }), "{error:?}");
@@ -187,12 +188,13 @@ async fn a_chunk_that_is_too_large_is_refused_and_the_writer_goes_on() {
 }
 
 #[tokio::test]
-async fn what_the_daemon_said_is_told_and_not_the_pipe_that_broke() {
+async fn the_daemons_error_is_returned_instead_of_the_broken_pipe() {
     let (client, daemon) = UnixStream::pair().unwrap();
     let sockets = (client, Daemon::new(Box::new(daemon)));
     let (mut writer, mut daemon) = writer(sockets, 1024 * 1024).await;
     writer.append(&[1; 10_000]).await.unwrap();
-    // It leaves with the bytes unread, as it does when it says no in the middle of a flood.
+    // The daemon closes the connection with unread bytes, as after it refuses a writer that sends
+    // at full speed.
     daemon.send(&removed()).await;
     drop(daemon);
     let error = loop {
@@ -206,7 +208,7 @@ async fn what_the_daemon_said_is_told_and_not_the_pipe_that_broke() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_reaches_a_writer_that_is_in_the_middle_of_a_chunk() {
+async fn an_error_reaches_a_writer_in_the_middle_of_a_chunk() {
     let (mut writer, mut daemon) = writer(pipe(8), 1024 * 1024).await;
     let (large, removed) = (vec![7; 100_000], removed());
     let both = async { tokio::join!(writer.append(&large), daemon.send(&removed)) };
@@ -215,7 +217,7 @@ async fn an_error_reaches_a_writer_that_is_in_the_middle_of_a_chunk() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_leaves_without_a_word_is_gone() {
+async fn a_connection_closed_without_a_message_is_reported_as_daemon_gone() {
     let (mut writer, daemon) = writer(pipe(100), 1024 * 1024).await;
     drop(daemon);
     let error = writer.append(b"abc").await.unwrap_err();
@@ -225,7 +227,7 @@ async fn a_daemon_that_leaves_without_a_word_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_shuts_down_is_gone() {
+async fn a_daemon_that_shuts_down_is_reported_as_daemon_gone() {
     let (writer, mut daemon) = writer(pipe(100), 1024 * 1024).await;
     daemon.send(&Reply::Error { code: ErrorCode::ShuttingDown, message: String::new() }).await;
     drop(daemon);
@@ -236,7 +238,7 @@ async fn a_daemon_that_shuts_down_is_gone() {
 }
 
 #[tokio::test]
-async fn a_writer_with_nothing_to_append_can_wait_for_bad_news() {
+async fn a_writer_with_nothing_to_append_can_wait_for_a_failure() {
     let (mut writer, mut daemon) = writer(pipe(100), 1024 * 1024).await;
     writer.append(b"abc").await.unwrap();
     assert!(timeout(Duration::ZERO, writer.failure()).await.is_err());
@@ -267,7 +269,7 @@ async fn finish_returns_the_offset_of_the_last_acknowledgement() {
 }
 
 #[tokio::test]
-async fn a_writer_that_fails_says_so_after_all_that_it_appended() {
+async fn a_failing_writer_sends_fail_after_all_of_its_chunks() {
     for (finish, close) in [(Finish::Failed, false), (Finish::CloseFailed, true)] {
         let (mut writer, mut daemon) = writer(pipe(100), 100).await;
         writer.push(b"abc").await.unwrap();
@@ -282,7 +284,7 @@ async fn a_writer_that_fails_says_so_after_all_that_it_appended() {
 }
 
 #[tokio::test]
-async fn a_writer_that_withdraws_says_nothing_else() {
+async fn a_writer_that_withdraws_sends_nothing_else() {
     let (writer, mut daemon) = writer(pipe(100), 100).await;
     let (withdrawn, ()) = tokio::join!(writer.withdraw(), async {
         assert_eq!(daemon.request().await, Some(Request::Withdraw));
@@ -301,7 +303,7 @@ async fn a_writer_that_is_dropped_does_not_look_finished() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_cannot_count_is_not_believed() {
+async fn wrong_acknowledgements_and_unexpected_replies_are_protocol_errors() {
     for replies in [
         &[ack(2, 3)][..],
         &[ack(1, 3), ack(0, 3)],
