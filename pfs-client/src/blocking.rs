@@ -45,14 +45,13 @@ use crate::{
     Chunk, Chunks, ConnectError, Endpoint, Event, Finish, ReadError, RequestError, WriteError,
 };
 
-/// How often a reader yields the processor before it sleeps. Under load, the yield often brings
+/// How many times a reader yields the processor before it sleeps. Under load, the yield often brings
 /// data, which saves the cost of falling asleep and of being woken. Without load, the yields cost
 /// next to nothing.
 #[cfg(target_os = "linux")]
 const YIELDS_BEFORE_SLEEP: u32 = 4;
 
-/// Blocking client of one daemon: an endpoint from which readers, writers and requests connect.
-/// Each of them has a connection of its own.
+/// Blocking client of one daemon. Each reader, writer and request opens its own connection.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,

@@ -259,9 +259,9 @@ impl Client {
         }
     }
 
-    /// Attaches a writer. If the stream does not exist, the daemon creates it with its defaults.
-    /// [`WriteOptions::replace`] replaces an existing stream by a new one with the daemon's
-    /// defaults. With [`WriteOptions::wait_readers`], returns once that many readers are attached.
+    /// Attaches a writer. If the stream does not exist, or if [`WriteOptions::replace`] is set, the
+    /// daemon creates a new stream with its default options. With [`WriteOptions::wait_readers`],
+    /// returns once that many readers are attached.
     ///
     /// # Errors
     ///

@@ -238,8 +238,8 @@ impl Connection {
         let _ = timeout(LAST, poll_fn(|cx| self.poll_fill(cx, 0))).await;
     }
 
-    /// Sends a request over HTTP, in one body with hello. Only a writer's request body stays open
-    /// for more messages.
+    /// Sends a request over HTTP, together with hello. Only a writer's request stays open for more
+    /// messages.
     #[cfg(feature = "http")]
     async fn exchange(
         &mut self,

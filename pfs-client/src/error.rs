@@ -70,7 +70,7 @@ pub enum ConnectError {
         /// A possible remedy.
         remedy: &'static str,
     },
-    /// The daemon accepted the connection but did not answer in time.
+    /// A daemon listens there but did not answer in time.
     #[error("the daemon did not answer within {after:?}")]
     TimedOut {
         /// The time limit.
@@ -289,7 +289,7 @@ impl From<ProtocolError> for ReadError {
     }
 }
 
-/// The cause of a broken connection: a [`ProxyBroke`] if a known proxy broke it.
+/// The cause of a broken connection: a `ProxyBroke` if a known proxy broke it.
 fn lost(error: Arc<io::Error>) -> Cause {
     #[cfg(feature = "http")]
     if let Some(broke) = error.get_ref().and_then(|inner| inner.downcast_ref::<ProxyBroke>()) {

@@ -1,9 +1,9 @@
 //! Client library for pfs: write, follow and manage the streams of a `pfsd` daemon.
 //!
 //! A stream is a path to which any number of writers append chunks. Any number of readers follow
-//! the stream, each at its own pace, starting with the history that the stream still holds. Chunks
-//! are atomic, and all readers see them in the same order. A reader that cannot get some bytes is
-//! told exactly which bytes it lost.
+//! the stream, each at its own pace, starting with the history that the stream still holds. Each
+//! chunk arrives whole or not at all, and all readers see the chunks in the same order. A reader
+//! that falls too far behind learns exactly which bytes it lost.
 //!
 //! # Writing
 //!
@@ -30,8 +30,8 @@
 //!
 //! [`Writer::append`] sends the chunk without waiting for an acknowledgement. [`Writer::flush`] and
 //! [`Writer::finish`] wait until all chunks are in the stream. A writer that is dropped without
-//! `finish` counts as dead, and readers that use [`Until::WritersGone`] are told. [`Finish`] says
-//! whether the stream stays open and whether the writer failed.
+//! `finish` counts as dead, and readers with [`Until::WritersGone`] learn about the death.
+//! [`Finish`] says whether the stream stays open and whether the writer failed.
 //!
 //! # Reading
 //!
@@ -170,8 +170,9 @@
 //! matter. The library prints nothing, and starts a daemon only if the program calls
 //! `Client::connect_or_start`.
 //!
-//! Threads and tasks: one thread for all async readers that share memory with a daemon, one thread
-//! that waits for the exit of a daemon that the library started, and the tasks that HTTP needs.
+//! Threads and tasks: one thread for each reader that waits for data in shared memory, one thread
+//! that waits for the exit of a daemon that the library started, and the tasks that HTTP needs. A
+//! blocking reader or writer over HTTP runs those tasks in a thread of its own.
 //!
 //! # Streams without a daemon
 //!

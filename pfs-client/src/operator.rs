@@ -53,8 +53,8 @@ impl Operator {
         }
     }
 
-    /// The error that says how much older the daemon is. The client has already found that no
-    /// protocol version is shared.
+    /// Asks the daemon for its version, for the error of a client that found no shared protocol
+    /// version.
     async fn older(mut self) -> Result<ConnectError, ConnectError> {
         let Reply::Daemon(DaemonInfo { version, pid, .. }) =
             self.connection.request(&Request::Info).await?

@@ -121,7 +121,7 @@ impl Writer {
     /// ([`Client::with_half_duplex`](crate::Client::with_half_duplex)), the daemon cannot. Then
     /// [`acked`](Self::acked) stays 0 until the end, [`flush`](Self::flush) only sends, and only
     /// the end of the writer reveals that the stream was closed or removed or that the daemon is
-    /// gone. [`finish`](Self::finish) gives the same guarantee as ever.
+    /// gone. [`finish`](Self::finish) still waits until every chunk is in the stream.
     pub fn is_acknowledged(&self) -> bool {
         !self.connection.is_half_duplex()
     }

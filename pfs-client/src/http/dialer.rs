@@ -189,7 +189,7 @@ impl Dialer {
     }
 }
 
-/// Sends a request. Returns the response if it is a daemon's that opens a connection.
+/// Sends a request. Fails unless a daemon answers and opens a connection.
 async fn answer(daemon: &str, request: RequestBuilder) -> Result<Response, ConnectError> {
     let response = request.send().await.map_err(|error| refusal::unsent(daemon, error))?;
     let media_type = response.headers().get(CONTENT_TYPE);

@@ -27,7 +27,7 @@ use crate::ConnectError;
 /// Size of the buffer for written bytes that HTTP has not yet taken.
 const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 
-/// The largest chunk of a request body, in bytes.
+/// The largest piece of a request body that is passed to HTTP at once, in bytes.
 const MAX_BODY_CHUNK_BYTES: usize = 64 * 1024;
 
 /// An HTTP exchange as a transport. Reads come from the response body. Writes go to the request

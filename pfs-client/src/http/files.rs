@@ -7,8 +7,8 @@ use crate::EndpointError;
 
 impl HttpEndpoint {
     /// Authenticates with the token in a file. Like [`with_token`](Self::with_token). The file must
-    /// hold exactly one token. It may have comments, and permissions after the token as in a
-    /// daemon's token file.
+    /// hold exactly one token. Comments are allowed, and so are permissions after the token, as in
+    /// a daemon's token file.
     ///
     /// # Errors
     ///

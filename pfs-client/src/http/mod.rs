@@ -88,7 +88,7 @@ impl HttpEndpoint {
     ///
     /// # Errors
     ///
-    /// [`EndpointError::Certificates`] if the PEM data holds none.
+    /// [`EndpointError::Certificates`] if the PEM data holds no certificate.
     pub fn with_ca(self, pem: &[u8]) -> Result<Self, EndpointError> {
         match Certificate::from_pem_bundle(pem) {
             Ok(found) if found.is_empty() => {

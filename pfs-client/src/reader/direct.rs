@@ -16,7 +16,7 @@ impl Reader {
     /// not a chunk, or if the reader is not an [shm reader](Self::is_shm) with the policy `block`.
     /// Then use [`try_next_batch`](Self::try_next_batch).
     ///
-    /// Blocks if the file blocks. Writers wait for the room of bytes that are not written yet.
+    /// Blocks if the file blocks. Meanwhile, writers wait for the space of the unwritten bytes.
     ///
     /// # Errors
     ///

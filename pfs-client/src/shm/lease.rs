@@ -199,9 +199,9 @@ impl Held {
         self.room.has_heard();
     }
 
-    /// Publishes the pushed chunks and wakes sleeping readers. If the daemon itself has readers,
-    /// queues a message to the daemon. Returns false if the lease has ended and some chunks stay
-    /// [unpublished](Self::unpublished).
+    /// Publishes the pushed chunks and wakes sleeping shm readers. If readers inside the daemon
+    /// sleep, queues a message to the daemon. Returns false if the lease has ended and some chunks
+    /// stay [unpublished](Self::unpublished).
     #[inline]
     pub(crate) fn publish(&mut self, queue: &mut Vec<u8>) -> Result<bool, WriteError> {
         match self.holder.publish() {

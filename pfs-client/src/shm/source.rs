@@ -18,9 +18,9 @@ use crate::{Event, ReadError, chunks::Chunks};
 
 use super::{passing::Passed, sleep::Sleep, sleeper::Sleeper, watch::Watch};
 
-/// The size of one copy from the ring buffer, about, in bytes. Small enough that both source and
-/// destination stay in the processor's own cache until the data is used and the buffer is read into
-/// again.
+/// The approximate size of one copy from the ring buffer, in bytes. Small enough that the copied
+/// bytes stay in the processor's own cache until they are used, and so does the destination buffer
+/// until the next read.
 const READ_BATCH_BYTES: usize = 64 * 1024;
 
 /// A notifier's count, and the ring buffer to which the notifier belongs.
