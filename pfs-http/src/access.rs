@@ -1,4 +1,4 @@
-//! Authentication: the caller of a request, by its token.
+//! Authentication: identifies the caller of a request by its token.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ use super::{
     tokens::{TokenChanges, Tokens},
 };
 
-/// Who may do what.
+/// Access control of the daemon.
 #[derive(Debug)]
 pub(crate) enum Access {
-    /// There is no token file: everybody everything.
+    /// No token file: every client may do everything.
     Open(Grants),
-    /// Only who shows a token.
+    /// Only clients with a token are served.
     Tokens(Tokens),
 }
 
@@ -33,7 +33,8 @@ impl Access {
         tokens.map_or_else(|| Self::Open(Grants::all()), Self::Tokens)
     }
 
-    /// Takes the place of `before`, whose requests go on as far as they are allowed to now.
+    /// Replaces `before`. Requests that were authenticated by `before` continue with their new
+    /// permissions.
     pub(super) fn succeed(self, before: &Self) -> (Self, TokenChanges) {
         match (self, before) {
             (Self::Tokens(tokens), Self::Tokens(before)) => {
@@ -55,12 +56,12 @@ impl Access {
     }
 }
 
-/// What is answered to everybody: that the daemon lives, and a page that asks for a token.
+/// Whether a path is served without a token: the health check, and the page that asks for a token.
 fn is_open(path: &str) -> bool {
     matches!(path, "/" | "/healthz") || path.starts_with("/assets/")
 }
 
-/// Puts the [`Caller`] into the request's extensions, or refuses the request.
+/// Authenticates a request: adds the [`Caller`] to its extensions, or refuses the request.
 pub(crate) async fn identify(
     State(site): State<Arc<Site>>,
     mut request: Request,
@@ -84,7 +85,7 @@ pub(crate) async fn identify(
     next.run(request).await
 }
 
-/// The holder of the token that a request shows, and what that token allows.
+/// Owner and permissions of the token that a request carries.
 fn holder(tokens: &Tokens, headers: &HeaderMap) -> Result<(Owner, Permissions), Refusal> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = given.next() else { return Err(Refusal::NoToken) };
@@ -105,7 +106,7 @@ fn split(value: &[u8]) -> (&[u8], &[u8]) {
     (scheme, token.trim_ascii())
 }
 
-/// Why nobody knows who asks.
+/// Reason why a request cannot be authenticated.
 #[derive(Clone, Copy, Debug)]
 enum Refusal {
     NoToken,

@@ -1,4 +1,4 @@
-//! What happens on a connection, so that one on which nothing does can be given up.
+//! Idle detection: finds connections that are idle, and requests whose headers arrive too slowly.
 
 use std::{
     sync::{
@@ -15,25 +15,26 @@ use super::{
     operations::{More, Protocol},
 };
 
-/// The state of one connection, seen from outside of its HTTP.
+/// Activity of one connection, as seen from outside hyper.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Requests that are not answered to the end, and pieces of answers that HTTP/2 keeps.
+    /// Requests whose responses have not ended, plus the pieces of responses that HTTP/2 keeps.
     requests: AtomicUsize,
-    /// HTTP has bytes that the socket does not take.
+    /// hyper has bytes that the socket does not accept.
     unwritten: AtomicBool,
-    /// Something came since the last request was answered.
+    /// Bytes arrived since the last response ended.
     receiving: AtomicBool,
-    /// There was a request.
+    /// At least one request has arrived.
     greeted: AtomicBool,
-    /// HTTP/2 has messages besides requests, so that not all that comes begins one.
+    /// The connection speaks HTTP/2, which has messages besides requests: not all bytes that arrive
+    /// begin a request.
     multiplexed: AtomicBool,
-    /// The newest request, if its answer is useless once the client has gone.
+    /// The newest request, if its response is useless once the client has gone.
     newest: Mutex<Option<(More, Protocol)>>,
     changed: Notify,
 }
 
-/// A piece that HTTP/2 keeps: its connection is busy until this is dropped.
+/// Piece of a response that HTTP/2 keeps. The connection is busy until the piece is dropped.
 #[derive(Debug)]
 pub(super) struct KeptPiece(Arc<Activity>);
 
@@ -45,21 +46,21 @@ impl Drop for KeptPiece {
     }
 }
 
-/// What a connection is doing.
+/// Phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It has asked for nothing: it has said nothing, or only that it speaks HTTP/2.
+    /// No request yet: the client has sent nothing, or only the HTTP/2 preface.
     Silent,
-    /// A request has begun and not all of its headers have come.
+    /// A request has begun, and some of its headers are missing.
     Receiving,
     /// Requests are being answered.
     Busy,
-    /// All requests were answered.
+    /// All requests have been answered.
     Idle,
 }
 
 impl Activity {
-    /// Bytes came.
+    /// Records that bytes arrived.
     pub(super) fn received(&self) {
         if self.requests.load(Ordering::Relaxed) == 0
             && !self.receiving.swap(true, Ordering::Relaxed)
@@ -68,9 +69,9 @@ impl Activity {
         }
     }
 
-    /// HTTP wrote, and the socket took something or, if `is_pending`, nothing.
+    /// Records a write of hyper. The socket accepted some bytes or, if `is_pending`, none.
     pub(super) fn writes(&self, is_pending: bool) {
-        // Only HTTP/2 says something before there is a request.
+        // Only HTTP/2 writes before the first request.
         if !self.greeted.load(Ordering::Relaxed) {
             self.multiplexed.store(true, Ordering::Relaxed);
         }
@@ -80,7 +81,7 @@ impl Activity {
         }
     }
 
-    /// What came so far was no request but the handshake before it.
+    /// Forgets the bytes so far: they were the TLS handshake, not a request.
     pub(super) fn shook_hands(&self) {
         self.receiving.store(false, Ordering::Relaxed);
         self.multiplexed.store(false, Ordering::Relaxed);
@@ -93,9 +94,9 @@ impl Activity {
         self.changed.notify_one();
     }
 
-    /// A piece of an answer is given to HTTP, which over HTTP/2 may keep it until the client wants
-    /// it, when the request has ended. `None` over HTTP/1.1, where [`writes`](Self::writes)
-    /// tells of it.
+    /// Keeps the connection busy while HTTP/2 keeps a piece of a response. HTTP/2 may keep the
+    /// piece after the request has ended, until the client accepts the bytes. `None` over HTTP/1.1,
+    /// where [`writes`](Self::writes) reports unsent bytes.
     pub(super) fn keeps_piece(self: &Arc<Self>) -> Option<KeptPiece> {
         self.multiplexed.load(Ordering::Relaxed).then(|| {
             self.requests.fetch_add(1, Ordering::Relaxed);
@@ -109,14 +110,14 @@ impl Activity {
         self.changed.notify_one();
     }
 
-    /// A request begins. `Some` if its answer is useless once the client has gone.
+    /// Records the request that begins: `Some` if its response is useless once the client has gone.
     pub(super) fn answers(&self, request: Option<(More, Protocol)>) {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = request;
     }
 
-    /// The protocol of the request that is being answered, if the answer is useless once the client
-    /// has gone and nothing more of the request is read. `None` over HTTP/2, where the
-    /// connection is always read.
+    /// Returns the protocol of the current request, if its response is useless once the client has
+    /// gone and hyper reads no more of the request. `None` over HTTP/2, where hyper always reads
+    /// the connection.
     pub(super) fn is_only_answering(&self) -> Option<Protocol> {
         if self.phase() != Phase::Busy || self.multiplexed.load(Ordering::Relaxed) {
             return None;
@@ -135,8 +136,8 @@ impl Activity {
         }
     }
 
-    /// Waits until the connection has been for too long in a phase that has an end; tells which. A
-    /// phase has the limit that there is when it begins.
+    /// Waits until the connection has exceeded the time limit of its phase, and returns that phase.
+    /// The limit that was configured when the phase began applies.
     pub(super) async fn overdue(&self, site: &Site) -> Phase {
         loop {
             let phase = self.phase();

@@ -1,5 +1,5 @@
-//! Limits on connections: in total, shared with the Unix socket, and from one address. Requests
-//! that run on one HTTP/2 connection at the same time count as a connection each.
+//! Connection limits: for the whole daemon, shared with the Unix socket, and for each address. Each
+//! concurrent request on an HTTP/2 connection counts as a connection.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
 
-/// Counts who is there.
+/// Counts the connections of the daemon and of each address.
 #[derive(Debug)]
 pub(super) struct Admission {
     daemon: Arc<Daemon>,
@@ -28,7 +28,7 @@ pub(super) struct Admission {
     present: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// A place among the connections, given back when dropped.
+/// Place of one connection, returned on drop.
 #[derive(Debug)]
 pub(super) struct Place {
     admission: Arc<Admission>,
@@ -36,16 +36,16 @@ pub(super) struct Place {
     _admitted: Admitted,
 }
 
-/// The places of the requests on one connection.
+/// Places of the requests on one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Requests {
     admission: Arc<Admission>,
     address: IpAddr,
-    /// The place of the connection itself, which serves one request at a time.
+    /// The place of the connection itself, which covers one request at a time.
     own: Arc<Semaphore>,
 }
 
-/// The place of one request, given back when dropped.
+/// Place of one request, returned on drop.
 #[derive(Debug)]
 pub(super) struct RequestPlace {
     _own: Result<OwnedSemaphorePermit, Place>,
@@ -56,7 +56,7 @@ impl Requests {
         Self { admission, address, own: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Admits a request of a connection that was admitted.
+    /// Admits a request on a connection that was admitted.
     pub(super) fn admit(&self) -> Result<RequestPlace, Full> {
         let own = match Arc::clone(&self.own).try_acquire_owned() {
             Ok(permit) => Ok(permit),
@@ -66,15 +66,15 @@ impl Requests {
     }
 }
 
-/// Why there is no place.
+/// Connection limit that has been reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Full {
-    /// The daemon has all the connections that it may have.
+    /// The daemon has its maximum number of connections.
     #[error(
         "the daemon has {0} connections already; raise limits.max_connections, or its limit on open files (ulimit -n)"
     )]
     Daemon(u64),
-    /// This address has.
+    /// The address has its maximum number of connections.
     #[error(
         "there are {0} connections from this address already; raise limits.max_connections_per_address"
     )]
@@ -95,7 +95,7 @@ impl Admission {
         Self { daemon, per_address: AtomicUsize::new(per_address), present: Mutex::default() }
     }
 
-    /// Changes how many connections one address may have. It keeps those that it has.
+    /// Changes the limit for one address. Existing connections stay open.
     pub(super) fn set_per_address(&self, per_address: usize) {
         self.per_address.store(per_address, Relaxed);
     }
@@ -128,7 +128,8 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one address: of IPv6 a /64, since that is what one customer gets at least.
+/// Key by which addresses are counted: an IPv4 address, or an IPv6 /64 network, the least that one
+/// customer gets.
 fn one_client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -1,4 +1,4 @@
-//! What holds for every answer, whoever gives it.
+//! Rules for every response, whatever the protocol.
 
 use std::{any::Any, convert::Infallible};
 
@@ -11,8 +11,8 @@ use futures_util::stream;
 
 use super::{problem::Problem, sandbox};
 
-/// Sees to it that a refusal says why, that HEAD has no body, that no body ends as the connection
-/// does, and that nothing runs as a page of this origin.
+/// Finishes a response: explains an error without a body, removes the body from an answer to HEAD,
+/// refuses a body whose end is the end of the connection, and adds a Content Security Policy.
 pub(super) fn finish(method: &Method, version: Version, response: Response) -> Response {
     let head = *method == Method::HEAD;
     let mut response = explained(response);
@@ -21,19 +21,19 @@ pub(super) fn finish(method: &Method, version: Version, response: Response) -> R
     }
     sandbox::apply(response.headers_mut());
     if head {
-        // Of no body at all, which is what a handler of HEAD has, not of the answer to GET.
+        // This is the length of the handler's empty body, not of the answer to GET.
         if response.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
             response.headers_mut().remove(header::CONTENT_LENGTH);
         }
-        // No body, of a length that nobody tells: that of the answer to GET is in the headers, if
-        // it is known.
+        // The new body has no known length, so that hyper adds no `Content-Length`. If the handler
+        // knows the length of the answer to GET, the headers already have it.
         *response.body_mut() = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
     }
     response
 }
 
-/// An error without a body, as the router gives it for a method that a path does not have, gets
-/// one.
+/// Gives an error without a body a problem body. The router sends such an error for a method that a
+/// path does not support.
 fn explained(response: Response) -> Response {
     let status = response.status();
     let silent = response.body().size_hint().exact() == Some(0)
@@ -65,8 +65,8 @@ fn explained(response: Response) -> Response {
     Response::from_parts(parts, body)
 }
 
-/// In HTTP/1.0 the end of the connection is the end of such a body, so that the death of the daemon
-/// would look like the end of the stream.
+/// Problem for a body of unknown length over HTTP/1.0. There, the end of the connection is the end
+/// of the body: a crash of the daemon would look like the end of the stream.
 fn endless() -> Problem {
     Problem::new(
         StatusCode::HTTP_VERSION_NOT_SUPPORTED,
@@ -75,7 +75,7 @@ fn endless() -> Problem {
     )
 }
 
-/// The answer of a handler that panicked. The others do not notice.
+/// Response of a handler that panicked. Other requests go on.
 pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let reason = panic
         .downcast_ref::<String>()

@@ -1,4 +1,5 @@
-//! The body of a request and the body of its response, as a connection's two directions.
+//! Frames transport over HTTP: a request body and a response body, used as the two directions of a
+//! connection.
 
 use std::{
     convert::Infallible,
@@ -26,15 +27,15 @@ use tokio::{
 
 use super::{body::LastPiece, presence::Presence};
 
-/// What the client says comes in one body, what the daemon says goes out in the other. Neither is
-/// read or made ahead: a client that takes nothing costs one piece that waits here and what its
-/// connection buffers.
+/// Transport of one session. The client's frames arrive in the request body; the daemon's frames
+/// leave in the response body. Neither body is buffered ahead: a client that does not read costs
+/// one piece here, plus the buffers of its connection.
 #[derive(Debug)]
 pub(crate) struct Bodies {
     input: Mutex<Input>,
     output: mpsc::Sender<Bytes>,
-    /// The last piece that was copied. HTTP/1.1 would take several of them before the client takes
-    /// one.
+    /// Last piece that `try_write` copied. The next piece waits until this one is written; over
+    /// HTTP/1.1, hyper would accept several pieces before the client reads one.
     copied: Mutex<LastPiece>,
     heartbeats: Arc<AtomicBool>,
     presence: Presence,
@@ -43,25 +44,25 @@ pub(crate) struct Bodies {
 #[derive(Debug)]
 struct Input {
     body: Body,
-    /// What came of it and was not taken yet.
+    /// Bytes of the body that the session has not taken.
     piece: Bytes,
     end: Option<End>,
     heartbeats: Arc<AtomicBool>,
     silence: Alarm,
 }
 
-/// How the request's body ended.
+/// How the request body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Whole,
     Broken,
-    /// Nothing came, not even a heartbeat.
+    /// No bytes arrived for [`HEARTBEAT_TIMEOUT`], not even a heartbeat.
     Silent,
 }
 
 impl Bodies {
-    /// For the body of a request; with it comes the body of the response, which ends when this is
-    /// dropped.
+    /// Creates the transport for a request body, and the response body. The response body ends when
+    /// the transport is dropped.
     pub(crate) fn new(body: Body, presence: Presence) -> (Self, Body) {
         let (output, mut pieces) = mpsc::channel(1);
         let heartbeats = Arc::<AtomicBool>::default();
@@ -74,7 +75,7 @@ impl Bodies {
             silence,
         };
         let (wanted, mut idle) = (Arc::clone(&heartbeats), Alarm::new(HEARTBEAT_INTERVAL));
-        // A piece is a number of whole frames, so that a heartbeat may come between any two.
+        // A piece consists of whole frames, so a heartbeat may come between any two pieces.
         let pieces = stream::poll_fn(move |cx| {
             if let Poll::Ready(piece) = pieces.poll_recv(cx) {
                 idle.stop();
@@ -116,7 +117,7 @@ fn heartbeat() -> Bytes {
     frame.freeze()
 }
 
-/// Goes off when it was not stopped for a while.
+/// Timer that expires unless it is stopped in time.
 #[derive(Debug)]
 struct Alarm {
     limit: Duration,
@@ -133,8 +134,8 @@ impl Alarm {
         self.is_set = false;
     }
 
-    /// Ready once the limit is over, counted from the first poll since it was stopped or last
-    /// ready.
+    /// Ready when the limit has passed since the first poll after the timer was stopped or last
+    /// expired.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
@@ -156,16 +157,17 @@ impl Transport for Bodies {
         self.heartbeats.store(true, Relaxed);
     }
 
-    /// Waits until there is something to read, or nothing more comes.
+    /// Waits until there are bytes to read, or the body has ended.
     async fn readable(&self) -> io::Result<()> {
         poll_fn(|cx| self.input().poll(cx)).await;
         Ok(())
     }
 
-    /// Reads what is there, as much as fits into `buffer` without growing it. 0 at the end.
+    /// Reads as many of the available bytes as fit into `buffer` without growing it. Returns 0 at
+    /// the end.
     fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
         let mut input = self.input();
-        // No waker is needed: a caller that goes on to wait polls again.
+        // No waker is needed: a caller that waits polls again.
         if input.poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -181,10 +183,10 @@ impl Transport for Bodies {
         Ok(len)
     }
 
-    /// Writes all of it, or nothing where the piece before was not taken yet.
+    /// Writes all bytes, or nothing if the previous piece has not been taken yet.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut copied = self.copied();
-        // Whoever goes on to wait polls once more.
+        // No waker is needed: a caller that waits polls again.
         if copied.poll_sent(&mut Context::from_waker(Waker::noop())).is_pending() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -206,15 +208,15 @@ impl Transport for Bodies {
 
     const KEEPS_BYTES: bool = true;
 
-    /// Waits until the piece before was taken.
+    /// Waits until the previous piece has been taken, then sends these bytes.
     async fn send(&self, bytes: Bytes) -> io::Result<()> {
         let permit = self.output.reserve().await;
         permit.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?.send(bytes);
         Ok(())
     }
 
-    /// Waits until the response was dropped, or the client has disconnected: over HTTP/1.1, hyper
-    /// does not notice a disconnect while the request's body waits to be read.
+    /// Waits until the response is dropped or the client has disconnected. Over HTTP/1.1, hyper
+    /// does not notice a disconnect while the request body is not being read.
     async fn hung_up(&self) {
         tokio::select! {
             () = self.output.closed() => {}
@@ -222,8 +224,8 @@ impl Transport for Bodies {
         }
     }
 
-    /// Waits until the client is gone, whose request may have ended long before; false if it says
-    /// something instead.
+    /// Waits until the client has gone, even if its request ended long before. Returns false if the
+    /// client sends data instead.
     async fn left(&self) -> io::Result<bool> {
         let mut hung_up = pin!(self.output.closed());
         poll_fn(|cx| {
@@ -243,7 +245,7 @@ impl Transport for Bodies {
 }
 
 impl Input {
-    /// Ready when there is a piece, or none comes any more.
+    /// Ready when there is a piece, or the body has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.piece.is_empty() && self.end.is_none() {
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
@@ -255,7 +257,7 @@ impl Input {
             };
             self.silence.stop();
             match frame {
-                // Trailers say nothing here.
+                // Trailers have no meaning here.
                 Some(Ok(frame)) => self.piece = frame.into_data().unwrap_or_default(),
                 Some(Err(_)) => self.end = Some(End::Broken),
                 None => self.end = Some(End::Whole),

@@ -1,4 +1,4 @@
-//! A stream as the body of a response.
+//! Response body that follows a stream.
 
 use std::{
     mem,
@@ -13,35 +13,36 @@ use tokio::sync::oneshot;
 
 use super::trailers;
 
-/// A session that follows a stream, as the body of a response.
+/// Session that follows a stream, as the body of a response.
 pub(crate) struct Following<E> {
     follow: Follow<E>,
     state: State,
     sent: LastPiece,
-    /// Bytes still to come, where that is known.
+    /// Bytes still to come, if known.
     length: Option<u64>,
-    /// Whether trailers tell of the end.
+    /// Whether trailers say how the stream ended.
     trailers: bool,
 }
 
-/// How far a body is.
+/// State of a body.
 #[derive(Debug)]
 enum State {
     Following,
-    /// The error must not overtake the last bytes, which the server drops when a body fails.
+    /// The session failed. The error waits until the last bytes are written, because the server
+    /// drops them when a body fails.
     Breaking(Broken),
     Ended,
 }
 
-/// Whether the last piece of a body has been written to the connection: the server drops the piece
-/// then. A client that reads slowly may take as long as it likes.
+/// Watches the last piece of a body until it has been written to the connection: the server drops
+/// the piece then. A client that reads slowly may take as long as it likes.
 #[derive(Debug, Default)]
 pub(crate) struct LastPiece(Option<oneshot::Receiver<()>>);
 
-/// A piece that is still to be written.
+/// Piece that has not been written yet.
 struct Piece {
     bytes: Bytes,
-    /// Dropped with the piece, which tells the receiver.
+    /// Dropped with the piece, which wakes the receiver.
     _sent: oneshot::Sender<()>,
 }
 
@@ -52,14 +53,14 @@ impl AsRef<[u8]> for Piece {
 }
 
 impl LastPiece {
-    /// Makes this piece the last one.
+    /// Makes `bytes` the last piece.
     pub(crate) fn watch(&mut self, bytes: Bytes) -> Bytes {
         let (sent, is_sent) = oneshot::channel();
         self.0 = Some(is_sent);
         Bytes::from_owner(Piece { bytes, _sent: sent })
     }
 
-    /// Ready once it is written.
+    /// Ready once the last piece is written.
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(sent) = &mut self.0 {
             let _: Result<(), _> = ready!(Pin::new(sent).poll(cx));
@@ -80,13 +81,13 @@ impl<E: Encoder> Following<E> {
         }
     }
 
-    /// The body will have exactly this many bytes, or break.
+    /// Promises that the body has exactly `length` bytes; otherwise it breaks.
     pub(crate) fn with_length(mut self, length: u64) -> Self {
         self.owes(length);
         self
     }
 
-    /// Whether trailers tell behind a proper end how the stream ended.
+    /// Sets whether trailers follow a proper end and say how the stream ended.
     pub(crate) fn with_trailers(self, trailers: bool) -> Self {
         Self { trailers, ..self }
     }
@@ -94,7 +95,7 @@ impl<E: Encoder> Following<E> {
     fn owes(&mut self, length: u64) {
         self.length = Some(length);
         if length == 0 {
-            // The server asks such a body for no more.
+            // The server does not poll a body that owes no more bytes.
             self.follow.is_answered();
         }
     }
@@ -129,7 +130,8 @@ impl<E: Encoder> Body for Following<E> {
             }
             Some(Err(broken)) => {
                 this.state = State::Breaking(broken);
-                // The head of the response is not a piece. The server sends it on its next turn.
+                // The head of the response is not a piece. The server sends the head on its next
+                // turn.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

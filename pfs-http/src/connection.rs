@@ -1,4 +1,5 @@
-//! One connection, from its handshake to an end that the client understands.
+//! HTTP connection: TLS handshake, HTTP/1.1 or HTTP/2, time limits, and an end that the client
+//! understands.
 
 use std::{
     convert::Infallible,
@@ -53,35 +54,36 @@ use super::{
     socket::{Socket, Tracked, linger},
 };
 
-/// What is read from a connection at once, and therefore the largest chunk that the body of a
-/// request makes: as large as those of `pfs write`. As much is kept for a reader that does not
-/// read.
+/// Size of a read from a connection, and therefore of the largest chunk that a request body makes:
+/// as large as the chunks of `pfs write`. Also the number of bytes that hyper buffers for a client
+/// that does not read.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// What is received on one HTTP/2 connection, and on one of its streams, before somebody wants it.
+/// Flow-control windows of HTTP/2: the bytes that one connection, and one of its streams, may send
+/// before a handler reads them.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// What TLS holds of encrypted bytes until the socket takes them: one record. Its default of 64 KiB
-/// would double the memory of a reader that does not read.
+/// Number of encrypted bytes that TLS buffers until the socket accepts them: one record. The
+/// default of rustls, 64 KiB, would double the memory of a client that does not read.
 const TLS_BUFFER_BYTES: usize = 16 * 1024;
 
-/// Requests at a time on one HTTP/2 connection.
+/// Maximum number of concurrent requests on one HTTP/2 connection.
 const MAX_CONCURRENT_STREAMS: u32 = 128;
 
-/// What every client is answered, whether or not there is a place for it.
+/// Path of the health check, which is answered even if the connection limit is reached.
 const HEALTH: &str = "/healthz";
 
-/// How long a client that is turned away, or one that is idle, may take to hear it.
+/// Time that a client that is turned away, or idle, may take to receive its final response.
 const FINAL_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is told, before anything else was, to who did not say what they want.
+/// Response to a client that was too slow to send the headers of its first request.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\
     content-length: 90\r\n\r\n\
     {\"error\":{\"code\":\"too_slow\",\"message\":\"the headers of the request took too long to come\"}}";
 
-/// Both ends of a connection; an extension of every request.
+/// Addresses of a connection; an extension of every request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Connected {
     pub(super) remote: SocketAddr,
@@ -89,21 +91,22 @@ pub(super) struct Connected {
     pub(super) tls: bool,
 }
 
-/// What all connections have in common.
+/// Serves connections, with the state that they share.
 pub(super) struct Connections {
     router: Router,
     site: Arc<Site>,
     admission: Arc<Admission>,
 }
 
-/// The size limit of hyper on the headers of a request, which holds what was read with them as
-/// well.
+/// Converts the header limit into the limit of hyper, which also counts the bytes of the body that
+/// were read together with the headers.
 fn header_bytes(max_header_size: usize) -> usize {
     max_header_size.saturating_add(READ_BUFFER_BYTES)
 }
 
-/// HTTP/1.1 for one connection. `Activity` limits the time that headers take, for both versions. A
-/// client may end its side and still read its answer; `departed` notices one that does not.
+/// HTTP/1.1 settings. For both versions of HTTP, `Activity` limits the time for headers. A client
+/// may half-close the connection and still read its response; `departed` detects a client that has
+/// gone.
 fn http1(max_header_size: usize) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
@@ -114,8 +117,8 @@ fn http1(max_header_size: usize) -> http1::Builder {
     builder
 }
 
-/// HTTP/2 for one connection. Without pings: a `block` reader that pauses does not answer them
-/// either, and would be cut off.
+/// HTTP/2 settings. There are no pings: a `block` reader that pauses does not answer pings either,
+/// and would be cut off.
 fn http2(max_header_size: usize) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -133,7 +136,8 @@ impl Connections {
         Self { router, site, admission }
     }
 
-    /// Serves a connection to its end. One that was not admitted is refused whatever it asks for.
+    /// Serves a connection to its end. If the connection was not admitted, every request is
+    /// refused.
     pub(super) async fn serve<S: Socket>(
         &self,
         socket: S,
@@ -158,7 +162,7 @@ impl Connections {
             Box::pin(async move { socket.hung_up().await })
         });
         let admitted = admitted.map(Arc::new);
-        // Boxed: the futures that it is moved through have room for it each.
+        // Boxed: each future through which the service is moved would have room for it.
         let service = Box::new(Serving {
             router,
             connected,
@@ -192,8 +196,8 @@ impl Connections {
                 match shaken {
                     Ok(Ok(secured)) => {
                         activity.shook_hands();
-                        // Boxed: it is larger than all else here, and a connection without TLS
-                        // needs no room for it.
+                        // Boxed: this future is the largest one here, and a connection without TLS
+                        // must not have room for it.
                         Box::pin(self.drive(secured, service, &*socket, &activity, shutdown)).await
                     }
                     Ok(Err(error)) => {
@@ -287,9 +291,9 @@ impl Connections {
             }
             Ok(ClientVersion::Http2) => {
                 let (io, slot) = (TokioIo::new(opening), Arc::clone(&service.detached));
-                // Boxed: it is twice as large as a connection over HTTP/1.1.
+                // Boxed: an HTTP/2 connection is twice as large as an HTTP/1.1 connection.
                 let mut connection = Box::pin(http2(max_header_size).serve_connection(io, service));
-                // Nothing is detached: all responses share the connection.
+                // The slot stays empty: all responses share the connection, so none is detached.
                 converse(connection.as_mut(), interrupted, &slot, remote)
                     .await
                     .err()
@@ -299,17 +303,17 @@ impl Connections {
     }
 }
 
-/// Why a connection does not go on.
+/// Reason for interrupting a connection.
 enum Interruption {
     Shutdown,
-    /// The client can no longer read its answer.
+    /// The client can no longer read its response.
     Departed,
-    /// The connection has been for too long in a phase that has an end.
+    /// The connection has exceeded the time limit of its phase.
     Overdue(Phase),
 }
 
-/// Serves the requests of a connection to its end, until it is interrupted, or until the body of a
-/// response is detached.
+/// Serves the requests of a connection until the connection ends, is interrupted, or detaches the
+/// body of a response.
 async fn converse(
     mut connection: Pin<&mut impl GracefulConnection<Error = hyper::Error>>,
     interrupted: Pin<&mut impl Future<Output = Interruption>>,
@@ -327,7 +331,7 @@ async fn converse(
                 _ => Ended::Unheard,
             });
         }
-        // Only the connection, which was polled just now, detaches a body.
+        // Only polling the connection, which has just been done, can detach a body.
         body = poll_fn(|_| slot.take().map_or(Poll::Pending, Poll::Ready)) => return Ok(body),
         interruption = interrupted => interruption,
     };
@@ -338,12 +342,12 @@ async fn converse(
         Interruption::Overdue(Phase::Silent | Phase::Idle | Phase::Busy) => {
             connection.as_mut().graceful_shutdown();
             if timeout(FINAL_RESPONSE_TIMEOUT, connection).await.is_err() {
-                // It may still read what the system has of earlier answers.
+                // The client may still be reading earlier responses from the buffers of the system.
                 return Err(Ended::Unheard);
             }
         }
-        // A client that still gets an answer gets it to its end, or to where the daemon cuts all
-        // that is left.
+        // A response that has begun goes on to its end, or until the daemon cuts all remaining
+        // responses.
         Interruption::Shutdown => {
             connection.as_mut().graceful_shutdown();
             if connection.await.is_err_and(|error| error.is_user()) {
@@ -355,7 +359,8 @@ async fn converse(
     Err(Ended::Heard)
 }
 
-/// What a connection is made of, without the buffer that it read into.
+/// Takes a connection apart. The bytes that hyper read ahead return to the `Opening`, and their
+/// buffer is dropped.
 fn taken_apart<I, S>(parts: http1::Parts<TokioIo<Opening<I>>, S>) -> (Opening<I>, S) {
     let http1::Parts { io, read_buf, service, .. } = parts;
     let mut opening = io.into_inner();
@@ -363,7 +368,8 @@ fn taken_apart<I, S>(parts: http1::Parts<TokioIo<Opening<I>>, S>) -> (Opening<I>
     (opening, service)
 }
 
-/// Sends a detached response to its end, or until it is interrupted. The next request may follow.
+/// Sends a detached response to its end, or until it is interrupted. Afterwards, the connection may
+/// serve its next request.
 async fn send(
     io: &mut (impl AsyncWrite + Unpin),
     body: Box<Recorded>,
@@ -376,7 +382,7 @@ async fn send(
             biased;
             sent = &mut sending => (sent, false),
             interruption = interrupted => match interruption {
-                // As above: the body comes to its end, or fails.
+                // Like in `converse`, a body that has begun ends or fails.
                 Interruption::Shutdown => (sending.await, true),
                 Interruption::Departed => return Err(Ended::Heard),
                 Interruption::Overdue(_) => return Err(Ended::Unheard),
@@ -405,22 +411,22 @@ fn too_slow(remote: SocketAddr) -> Ended {
     Ended::TooSlow
 }
 
-/// How HTTP ended, and so what the client may still have to hear.
+/// How HTTP ended on a connection. Says what the client may still have to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
-    /// Both sides know.
+    /// Nothing is left to receive.
     Heard,
-    /// The body of the last answer failed.
+    /// The body of the last response failed.
     Broken,
-    /// The last answer may not have been read.
+    /// The client may not have read the last response.
     Unheard,
-    /// A request did not come to its end.
+    /// The headers of a request did not arrive in time.
     TooSlow,
-    /// HTTP has refused the headers of a request, before they were a request.
+    /// hyper has refused the headers of a request as too large.
     TooLarge,
 }
 
-/// Answers the requests of one connection.
+/// Service that answers the requests of one connection.
 #[derive(Clone)]
 struct Serving {
     router: Router,
@@ -428,8 +434,8 @@ struct Serving {
     activity: Arc<Activity>,
     admitted: Result<Arc<Place>, Full>,
     requests: Requests,
-    /// Limits the appends that run at a time. Over HTTP/2, a client that resets its requests could
-    /// otherwise begin any number of them.
+    /// Limits the number of concurrent appends. Over HTTP/2, a client that resets its requests
+    /// could otherwise start any number of appends.
     appending: Arc<Semaphore>,
     hung_up: HungUp,
     reset_when_killed: Arc<dyn Fn(bool) + Send + Sync>,
@@ -461,13 +467,13 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
                 record.occupies(request);
                 Some(place)
             }
-            // A probe must not take a full daemon for a dead one: it would restart the daemon, and
-            // lose its streams.
+            // A full daemon must still answer a health check: a supervisor that took it for dead
+            // would restart the daemon, and lose its streams.
             Err(_) if request.uri().path() == HEALTH => None,
             Err(full) => {
                 let mut response = full.into_response();
                 if self.admitted.is_err() {
-                    // Its connection has been counted.
+                    // The refusal of the connection has already been counted.
                     record.is_refused();
                     response.extensions_mut().remove::<Refused>();
                 }
@@ -482,8 +488,8 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         let mut router = self.router.clone();
         let (protocol, tally) =
             (Protocol::from_path(request.uri().path()), Arc::clone(&self.tally));
-        // Frames report an end themselves. A reset could make a client of frames lose data that it
-        // has not read.
+        // Frames report the end of a stream themselves. A reset could make a frames client lose
+        // data that it has not read.
         (self.reset_when_killed)(protocol != Protocol::Frames);
         let lingers = version >= Version::HTTP_2;
         let slot = detached::is_possible(&request).then(|| Arc::clone(&self.detached));
@@ -492,15 +498,17 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         let more = request.body().more();
         record.receives(more.clone());
         let appends = more.is_left() && matches!(method, Method::PUT | Method::POST);
-        // An append goes on without its client, and further requests may be waiting behind it.
+        // An append goes on without its client, and further requests may be queued behind it.
         let matters = appends && protocol != Protocol::Frames;
         self.activity.answers((!matters).then(|| (more.clone(), protocol)));
         let answered = async move {
-            // Work that goes on without its client keeps the client's place among the connections.
+            // Work that goes on without its client keeps the client's place in the connection
+            // limit.
             let _place = place;
             let response = router.call(request.map(Body::new)).await;
             let mut response = response.unwrap_or_else(|never| match never {});
-            // A body that nobody wants is not waited for, and then nothing can come after it.
+            // The rest of a body that a handler refused is not read, so no further request can
+            // follow.
             if more.is_left() && !response.status().is_success() && version < Version::HTTP_2 {
                 response
                     .headers_mut()
@@ -511,12 +519,13 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             Ok(record.answer(response).map(|body| Detachable::new(body, slot)))
         };
         if !appends {
-            // Nothing outlives this future, which hyper drops when the client disconnects.
+            // Nothing needs to outlive this future, which hyper drops when the client disconnects.
             leaving.disarm();
             return Box::pin(answered);
         }
-        // What arrived of a body is appended, whatever becomes of the connection, and hyper drops
-        // the future of a request when its client disconnects.
+        // The bytes of a body that have arrived are appended even if the connection breaks. hyper
+        // drops the future of a request when its client disconnects, so an append runs as
+        // [`Outliving`].
         let appending = Arc::clone(&self.appending);
         Box::pin(async move {
             let permit = appending.acquire_owned().await;

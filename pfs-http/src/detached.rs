@@ -1,10 +1,10 @@
-//! Detached responses: the rest of a response over HTTP/1.1, sent without hyper.
+//! Detached responses: the rest of an HTTP/1.1 response, sent without hyper.
 //!
-//! hyper holds 18 KiB for as long as its connection lives: 8 KiB for what is read, 8 KiB for heads,
-//! and the map of the last response's headers. A reader of server-sent events waits for most of its
-//! time. Once its client has been sent all that there is, the body is detached: the hyper
-//! connection is dropped, and [`send`] writes the rest in chunks (RFC 9112, section 7.1). When the
-//! response has ended, a new hyper connection reads the next request.
+//! hyper holds 18 KiB for as long as its connection lives: 8 KiB to read, 8 KiB for heads, and the
+//! map of the last response's headers. A reader of server-sent events is idle for most of its time.
+//! Once the client has been sent all bytes so far, the body is detached: the hyper connection is
+//! dropped, and [`send`] writes the rest in chunks (RFC 9112, section 7.1). When the response has
+//! ended, a new hyper connection reads the next request.
 
 use std::{
     future::poll_fn,
@@ -22,7 +22,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{body::LastPiece, record::Recorded, sse};
 
-/// The place where a connection finds a body that was detached from it.
+/// Slot through which a detached body reaches its connection.
 #[derive(Debug, Default)]
 pub(super) struct Slot(Mutex<State>);
 
@@ -31,7 +31,7 @@ enum State {
     #[default]
     Empty,
     Full(Box<Recorded>),
-    /// Nobody looks for a body any more.
+    /// No further body is accepted.
     Closed,
 }
 
@@ -40,7 +40,7 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the body that was detached, if one was.
+    /// Takes the detached body, if there is one.
     pub(super) fn take(&self) -> Option<Box<Recorded>> {
         let mut state = self.state();
         match mem::take(&mut *state) {
@@ -52,14 +52,14 @@ impl Slot {
         }
     }
 
-    /// From now on, no body is detached.
+    /// Stops the detaching of bodies.
     pub(super) fn close(&self) {
         *self.state() = State::Closed;
     }
 }
 
-/// Whether the answer to a request could be detached: the connection goes on after it, and the
-/// request has no body.
+/// Whether the response to a request may be detached: the request has no body, and the connection
+/// stays open after the response.
 pub(super) fn is_possible<B: Body>(request: &Request<B>) -> bool {
     let goes_on = |headers: &HeaderMap| {
         let mut asked = headers.get_all(header::CONNECTION).iter();
@@ -71,8 +71,9 @@ pub(super) fn is_possible<B: Body>(request: &Request<B>) -> bool {
         && goes_on(request.headers())
 }
 
-/// Whether a response waits for most of its time, and is framed as [`send`] does it: in chunks,
-/// without trailers. A stream of any media type can be read as bytes.
+/// Whether a response is idle for most of its time, and is framed as [`send`] frames it: in chunks,
+/// without trailers. The media type alone does not tell: a stream of any media type can be read as
+/// raw bytes.
 pub(super) fn is_wanted<B: Body>(response: &Response<B>) -> bool {
     let headers = response.headers();
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == sse::MEDIA_TYPE)
@@ -81,18 +82,19 @@ pub(super) fn is_wanted<B: Body>(response: &Response<B>) -> bool {
         && !headers.contains_key(header::TRAILER)
 }
 
-/// The body of a response as hyper gets it.
+/// Response body as hyper gets it.
 #[derive(Debug)]
 pub(super) struct Detachable {
-    /// `None` once it is detached.
+    /// `None` once the body is detached.
     body: Option<Recorded>,
     slot: Option<Arc<Slot>>,
-    /// The last piece that hyper got. Before there is one, the head may still have to be written.
+    /// Last piece that hyper got. Until there is one, the response head may be unwritten.
     last: Option<LastPiece>,
 }
 
 impl Detachable {
-    /// A body that is put into `slot` once it waits; never without a slot.
+    /// Creates a body that moves into `slot` once it waits for its stream. Without a slot, the body
+    /// is never detached.
     pub(super) fn new(body: Recorded, slot: Option<Arc<Slot>>) -> Self {
         Self { body: Some(body), slot, last: None }
     }
@@ -140,7 +142,7 @@ impl Body for Detachable {
     }
 }
 
-/// Why a detached response did not come to its end.
+/// Reason why a detached response did not end properly.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
     #[error("the body failed")]
@@ -153,17 +155,17 @@ pub(super) enum SendError {
 ///
 /// # Errors
 ///
-/// The body failed, or the connection broke. The client must not take what it got for the whole
-/// response.
+/// The body failed, or the connection broke. The client must be able to tell that the response is
+/// incomplete.
 pub(super) async fn send(
     io: &mut (impl AsyncWrite + Unpin),
     mut body: Box<Recorded>,
 ) -> Result<(), SendError> {
-    // hyper has written all, but TLS may hold some of it.
+    // hyper has written all its bytes, but TLS may still hold some.
     io.flush().await?;
     while let Some(frame) = body.frame().await {
         let Ok(piece) = frame.map_err(SendError::Body)?.into_data() else { continue };
-        // An empty chunk would be the last one.
+        // An empty chunk would end the body.
         if piece.is_empty() {
             continue;
         }
@@ -179,15 +181,15 @@ pub(super) async fn send(
     Ok(())
 }
 
-/// Lets the tasks run that are ready, once. Events that come meanwhile are sent together: without
-/// this, a burst of small ones took a third more system calls.
+/// Yields once to the tasks that are ready. Events that arrive meanwhile are sent together: without
+/// this, a burst of small events took a third more system calls.
 async fn give_way() {
     let mut has_given_way = false;
     poll_fn(|cx| {
         if mem::replace(&mut has_given_way, true) {
             return Poll::Ready(());
         }
-        // Not tokio's `yield_now`, which looks for news of the system first.
+        // Not tokio's `yield_now`, which polls the system for I/O events first.
         cx.waker().wake_by_ref();
         Poll::Pending
     })

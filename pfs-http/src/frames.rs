@@ -1,4 +1,4 @@
-//! The frames of pfs-proto as bodies of HTTP: what `pfs --url` speaks.
+//! Frames of `pfs-proto` in HTTP bodies: the protocol of `pfs --url`.
 
 use std::sync::Arc;
 
@@ -21,24 +21,24 @@ use super::{
     problem::Problem,
 };
 
-/// Where connections are opened, one by each request. Below `/v1`, where no mount can be.
+/// Path that opens a frames connection, one for each request. No mount can be below `/v1`.
 const PATH: &str = "/v1/frames";
 
-/// In which a client on the daemon's own machine tells its process id.
+/// Header in which a client on the daemon's machine sends its process id.
 const PID: &str = "pfs-pid";
 
-/// A request of a known length up to this many bytes is read to its end before it is answered.
-/// Larger than hello and any request.
+/// Maximum length of a request that is read to its end before it is answered. Larger than a hello
+/// with any request.
 const MAX_REQUEST_BYTES: u64 = 16 * 1024;
 
-/// The routes of this protocol.
+/// Routes of this protocol.
 pub(crate) fn routes() -> Router<Arc<Site>> {
     Router::new().route(PATH, post(open))
 }
 
-/// Opens a connection: the request's body is what the client says, the response's what the daemon
-/// says. The response to a request of unknown length, which is a writer's, begins at once, unless
-/// the client asks for the contrary.
+/// Opens a frames connection: the client's frames are the request body, the daemon's frames are the
+/// response body. A request of unknown length comes from a writer. Its response begins at once,
+/// unless the client asks for half-duplex.
 async fn open(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
@@ -54,8 +54,8 @@ async fn open(
         return Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_media_type", message)
             .into_response();
     }
-    // The response of a writer's request may end first, and then this end closes the connection.
-    // The client must not take it for one that it can use again, and lose its next request.
+    // The response to a writer may end before the request, and then the server closes the
+    // connection. The client must not reuse the connection and lose its next request.
     let goes_on =
         request.version() < Version::HTTP_2 && request.body().size_hint().exact().is_none();
     let is_half_duplex = request.headers().contains_key(HALF_DUPLEX);
@@ -73,8 +73,8 @@ async fn open(
         false => (body, None),
     };
     let (bodies, mut response) = Bodies::new(body, presence);
-    // A task of its own, so that it comes to its proper end when the client hangs up. It ends with
-    // the response.
+    // The session runs in its own task, so that it ends properly when the client hangs up. It ends
+    // with the response.
     tokio::spawn(serve(bodies, caller, Arc::clone(&site.daemon)));
     if let Some(request) = request {
         response = request.answer(response).await;
@@ -82,7 +82,7 @@ async fn open(
     let headers = [
         (header::CONTENT_TYPE, MEDIA_TYPE),
         (header::CACHE_CONTROL, "no-store"),
-        // Some proxies collect a response before they pass it on, unless told not to.
+        // Some proxies buffer a whole response unless this header forbids it.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     let mut response = (headers, response).into_response();
@@ -97,10 +97,10 @@ async fn open(
     response
 }
 
-/// The body, read to its end if its length is known. A proxy in Go, such as Caddy or Traefik, takes
-/// the beginning of a response over HTTP/1.1 for the end of the request, and breaks off a request
-/// whose rest it has not passed on. Shortly after that rest the same can still happen, so that
-/// newer clients of ours have no body there.
+/// Reads a body of known length to its end. Over HTTP/1.1, a proxy in Go, such as Caddy or Traefik,
+/// takes the beginning of a response for the end of the request, and breaks off a request whose
+/// rest it has not forwarded. Shortly after the rest was forwarded, the proxy may still do so.
+/// Therefore newer `pfs` clients send no body there, but a header.
 async fn read(body: Body) -> Result<Body, Problem> {
     match body.size_hint().exact() {
         Some(length) if length <= MAX_REQUEST_BYTES => {
@@ -111,7 +111,7 @@ async fn read(body: Body) -> Result<Body, Problem> {
     }
 }
 
-/// Frames that come in a header, as a body.
+/// Decodes frames that arrive in a header.
 fn decoded(frames: &HeaderValue) -> Result<Body, Problem> {
     let decoded = BASE64_STANDARD.decode(frames).map_err(|_| {
         let message = format!("the header {FRAMES} is not base64");
@@ -120,13 +120,13 @@ fn decoded(frames: &HeaderValue) -> Result<Body, Problem> {
     Ok(decoded.into())
 }
 
-/// The caller with its process id, which a client on this machine claims. It only appears in the
-/// log and in `stat`.
+/// Adds the process id that a client on this machine claims to have. The id appears only in the log
+/// and in `stat`.
 fn identified(caller: Caller, request: &Request) -> Caller {
     let connected = request.extensions().get::<Connected>();
     let is_local =
         connected.is_some_and(|connected| connected.remote.ip().to_canonical().is_loopback());
-    // A proxy on this machine speaks for clients elsewhere.
+    // A proxy on this machine may forward requests of clients elsewhere.
     let is_forwarded = [HeaderName::from_static("x-forwarded-for"), header::FORWARDED, header::VIA];
     let is_forwarded = is_forwarded.iter().any(|name| request.headers().contains_key(name));
     let claimed = request.headers().get(PID).and_then(|pid| pid.to_str().ok()?.parse().ok());

@@ -1,5 +1,5 @@
-//! Half-duplex connections of frames: the answer begins when the request has ended. Proxies in Go,
-//! such as Caddy and Traefik, need that over HTTP/1.1.
+//! Half-duplex frames connections: the response begins when the request has ended. Proxies in Go,
+//! such as Caddy and Traefik, need this order over HTTP/1.1.
 
 use std::{
     pin::Pin,
@@ -16,22 +16,22 @@ use tokio::time::timeout;
 
 use super::socket::LINGER_TIMEOUT;
 
-/// The most bytes of replies that are kept. A writer gets far fewer.
+/// Maximum size of the replies that are gathered. A writer gets far fewer.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
 
-/// The body of a request, which one task reads and another one waits for.
+/// Request body that one task reads, while another task waits for its end.
 #[derive(Clone, Debug)]
 pub(super) struct Shared(Arc<Mutex<Body>>);
 
 impl Shared {
-    /// The body for the one who reads it, and for the one who waits.
+    /// Returns the body for the task that reads it, and a handle for the task that waits.
     pub(super) fn new(body: Body) -> (Body, Option<Self>) {
         let shared = Self(Arc::new(Mutex::new(body)));
         (Body::new(shared.clone()), Some(shared))
     }
 
-    /// The body of the answer, once these replies and the request have ended. A client that goes on
-    /// with the request is not waited for.
+    /// Returns the response body, once `replies` and the request have ended. The wait for a client
+    /// that continues its request is limited to [`LINGER_TIMEOUT`].
     pub(super) async fn answer(mut self, replies: Body) -> Body {
         let replies = gather(replies).await;
         let _ =
@@ -61,8 +61,8 @@ impl HttpBody for Shared {
     }
 }
 
-/// Gathers the replies to their end. Of acknowledgements, which are totals, only the newest is
-/// kept, and heartbeats are left out.
+/// Gathers the replies to their end. Acknowledgements are totals, so only the newest is kept.
+/// Heartbeats are dropped.
 async fn gather(mut replies: Body) -> Bytes {
     let (mut gathered, mut acknowledged) = (BytesMut::new(), None);
     let mut decoder = Decoder::new();

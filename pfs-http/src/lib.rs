@@ -1,12 +1,12 @@
-//! The protocols of the daemon over HTTP: every stream is a URL.
+//! HTTP server of the daemon: every stream is a URL.
 //!
-//! [`Setup`] checks the [`settings`], [`Server`] serves the connections that a listener accepts,
-//! each on a [`Socket`]: TCP, or what an embedding program has instead. One router has all
-//! protocols, each with a module for its routes. `access` identifies the client before a handler
-//! runs; the handler asks it for the permission to a path. `problem` formats every refusal. Streams
-//! and sessions are those of `pfs-host`.
+//! [`Setup`] validates the [`settings`]. [`Server`] serves the connections that a listener accepts,
+//! each on a [`Socket`]: TCP, or another transport of an embedding program. One router has all
+//! protocols; each protocol has a module for its routes. `access` authenticates the client before a
+//! handler runs; the handler then checks the client's permission for the path. `problem` formats
+//! every refusal. Streams and sessions come from `pfs-host`.
 //!
-//! This crate opens no listening socket and reads no configuration file: see `pfsd`.
+//! This crate opens no listening socket and reads no configuration file; `pfsd` does both.
 
 mod access;
 mod activity;
@@ -57,7 +57,7 @@ pub use self::{
     problem::refusal, server::Server, setup::Setup, socket::Socket, tokens::TokenChanges,
 };
 
-/// All that is served over HTTP. What no protocol claims is a stream's own path.
+/// Routes of all protocols. A path that no protocol claims is the path of a stream.
 fn router(site: Arc<Site>) -> Router {
     Router::new()
         .merge(frames::routes())
@@ -65,7 +65,7 @@ fn router(site: Arc<Site>) -> Router {
         .merge(agfs::routes())
         .merge(operations::routes())
         .fallback(plain::serve)
-        // What was added last is asked first.
+        // The layer that is added last runs first.
         .layer(from_fn_with_state(Arc::clone(&site), access::identify))
         .layer(from_fn_with_state(Arc::clone(&site), limits::check))
         .layer(option_layer(site.origins.cors()))

@@ -40,10 +40,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Site, problem::Problem};
 
-/// Bytes a second that a body that is gathered has to bring on average.
+/// Minimum average rate of a body that is gathered, in bytes per second.
 const MIN_BYTES_PER_SECOND: u64 = 1024;
 
-/// Refuses headers that are too large, and ends bodies that stall.
+/// Middleware that refuses headers that are too large and ends bodies that stall.
 pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let (max_header_size, body_stall_time) = {
         let limits = &site.current().limits;
@@ -59,20 +59,20 @@ pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next:
     let watched = Arc::clone(&stalled);
     let request = request.map(|body| Body::new(Watched::new(&site, body, None, watched)));
     let response = next.run(request).await;
-    // Whatever the handler made of it.
+    // A stalled body is answered with 408, however the handler reported the error.
     if stalled.load(Ordering::Relaxed) && !response.status().is_success() {
         return TooSlow::Stalled(body_stall_time).into_problem().into_response();
     }
     response
 }
 
-/// A body that is gathered: it has to arrive at [`MIN_BYTES_PER_SECOND`], and must not stall even
-/// where its length is not known.
+/// Wraps a body that is gathered: it has to arrive at [`MIN_BYTES_PER_SECOND`], and must not stall
+/// even if its length is unknown.
 pub(crate) fn gathered(site: &Site, body: Body) -> Body {
     Body::new(Watched::new(site, body, Some(Rate::begin()), Arc::default()))
 }
 
-/// An answer that is kept whole until the client has taken it, and the right to keep it.
+/// Response body that is held in memory until the client has taken it, with its memory reservation.
 struct Held {
     bytes: Vec<u8>,
     _memory: Option<Reservation>,
@@ -84,7 +84,8 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// The body of an answer that is kept whole until the client has taken it: a large one is charged.
+/// Creates a response body that is held in memory until the client has taken it. The memory of a
+/// large body is charged.
 pub(crate) fn held_bytes(site: &Site, mut bytes: Vec<u8>) -> Result<Body, Problem> {
     bytes.shrink_to_fit();
     let memory = site.daemon.hold_answer(bytes.capacity()).map_err(|failure| Problem {
@@ -94,7 +95,7 @@ pub(crate) fn held_bytes(site: &Site, mut bytes: Vec<u8>) -> Result<Body, Proble
     Ok(Bytes::from_owner(Held { bytes, _memory: memory }).into())
 }
 
-/// The same of JSON.
+/// Like [`held_bytes`], for a value that is written as JSON.
 pub(crate) fn held(site: &Site, json: &impl Serialize) -> Result<Body, Problem> {
     let bytes = serde_json::to_vec(json).map_err(|error| {
         Problem::new(
@@ -106,12 +107,12 @@ pub(crate) fn held(site: &Site, json: &impl Serialize) -> Result<Body, Problem> 
     held_bytes(site, bytes)
 }
 
-/// What to say of a body that ended in this error.
+/// Problem for a request body that ended with `error`.
 pub(crate) fn broken_off(error: &(dyn Error + 'static)) -> Problem {
     broken(error, 0)
 }
 
-/// Reads a body of at most `max` bytes, for what is asked and not appended as it comes.
+/// Reads a request body of at most `max` bytes as a whole, at the minimum rate of [`gathered`].
 pub(crate) async fn whole(site: &Site, body: Body, max: usize) -> Result<Bytes, Problem> {
     let collected = Limited::new(gathered(site, body), max).collect().await;
     collected.map(http_body_util::Collected::to_bytes).map_err(|error| broken(&*error, max))
@@ -155,13 +156,13 @@ fn headers_fit(request: &Request, max: usize) -> Result<(), Problem> {
     Err(problem.because(Reason::TooLarge))
 }
 
-/// Why a body is not waited for.
+/// Reason for not waiting any longer for a body.
 #[derive(Clone, Copy, Debug, Error)]
 enum TooSlow {
-    /// The body brought nothing for this time.
+    /// The body brought no bytes for this time.
     #[error("the body brought nothing for {} seconds", .0.as_secs_f64())]
     Stalled(Duration),
-    /// The body falls short of [`MIN_BYTES_PER_SECOND`].
+    /// The body arrives more slowly than [`MIN_BYTES_PER_SECOND`].
     #[error("the body arrives at less than {MIN_BYTES_PER_SECOND} bytes a second")]
     Trickles,
 }
@@ -182,7 +183,7 @@ impl TooSlow {
     }
 }
 
-/// The rate at which a body arrives that is gathered.
+/// Rate at which a gathered body arrives.
 struct Rate {
     began: Instant,
     received: u64,
@@ -193,7 +194,7 @@ impl Rate {
         Self { began: Instant::now(), received: 0 }
     }
 
-    /// When the next byte has to arrive: a body has `grace`, and a second more for each
+    /// Deadline of the next byte: a body has `grace`, plus one second for each
     /// [`MIN_BYTES_PER_SECOND`] bytes.
     fn due(&self, grace: Duration) -> Option<Instant> {
         self.began
@@ -202,13 +203,13 @@ impl Rate {
     }
 }
 
-/// The daemon ends, and the rest of a body will not be waited for.
+/// The daemon is shutting down, and does not wait for the rest of a body.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("the daemon is shutting down")]
 struct Ending;
 
-/// A body that ends in an error when nothing of it arrives for too long while it is read, or when
-/// the daemon ends.
+/// Request body that ends with an error if it brings no bytes for too long while it is read, or
+/// when the daemon shuts down.
 struct Watched {
     body: Body,
     limit: Duration,

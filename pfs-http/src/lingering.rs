@@ -1,9 +1,9 @@
-//! Lingering over HTTP/2: the rest of a request's body that was answered before its end is read and
-//! thrown away for a while. [`linger`](super::socket::linger) does so for a whole connection over
-//! HTTP/1.1.
+//! Lingering over HTTP/2: if a request is answered before the end of its body, the rest of the body
+//! is read and discarded for a while. [`linger`](super::socket::linger) does so for a whole
+//! HTTP/1.1 connection.
 //!
-//! Dropping a body resets its stream. A client that is still sending, such as curl, may then lose
-//! the answer that came before the reset.
+//! Dropping a body resets its HTTP/2 stream. A client that is still sending, such as curl, may then
+//! lose the response that arrived before the reset.
 
 use std::{
     future::poll_fn,
@@ -16,7 +16,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::socket::LINGER_TIMEOUT;
 
-/// A body whose rest is read for a while after it was dropped.
+/// Request body whose rest is read for a while after the body was dropped.
 #[derive(Debug)]
 pub(super) struct Lingering<B: Body + Send + Unpin + 'static> {
     body: Option<B>,
@@ -24,7 +24,7 @@ pub(super) struct Lingering<B: Body + Send + Unpin + 'static> {
 }
 
 impl<B: Body + Send + Unpin> Lingering<B> {
-    /// `lingers` is false for a body whose connection lingers.
+    /// Wraps a body. `lingers` is false for a body over HTTP/1.1, where the connection lingers.
     pub(super) fn new(body: B, lingers: bool) -> Self {
         Self { body: Some(body), lingers }
     }
@@ -33,13 +33,13 @@ impl<B: Body + Send + Unpin> Lingering<B> {
 impl<B: Body + Send + Unpin + 'static> Drop for Lingering<B> {
     fn drop(&mut self) {
         let rest = self.body.take().filter(|body| self.lingers && !body.is_end_stream());
-        // Without a runtime there is no connection to answer on.
+        // Without a runtime, there is no connection that could answer.
         let (Some(mut rest), Ok(runtime)) = (rest, Handle::try_current()) else { return };
         runtime.spawn(async move {
             let drained = async {
                 while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {}
             };
-            // A client that goes on sending gets the reset.
+            // A client that goes on sending after the timeout gets the reset.
             let _ = timeout(LINGER_TIMEOUT, drained).await;
         });
     }

@@ -1,19 +1,19 @@
-//! Media types, as far as this crate interprets them: kind and subtype.
+//! Media types: parses type and subtype, and ignores parameters.
 //!
-//! The crate `mediatype` refuses a type with a sloppy parameter, such as `image/jpeg;x`. Writers
-//! send such types and browsers accept them, so parameters are ignored here.
+//! The crate `mediatype` refuses a type with a malformed parameter, such as `image/jpeg;x`. Writers
+//! send such types and browsers accept them.
 
 use axum::http::{HeaderMap, StatusCode, header};
 
 use super::problem::Problem;
 
 /// Refuses the body of an HTML form, which `curl -F` sends too: its boundaries and headers would
-/// become data of the stream. Other multipart types are contents like any other: cameras stream
+/// become part of the stream. Other multipart types are accepted: cameras stream
 /// `multipart/x-mixed-replace`.
 ///
 /// # Errors
 ///
-/// The request's `Content-Type` is `multipart/form-data`.
+/// The `Content-Type` of the request is `multipart/form-data`.
 pub(crate) fn refuse_form(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     match given.and_then(MediaType::parse) {
@@ -29,7 +29,7 @@ pub(crate) fn refuse_form(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// A media type without its parameters, in lower case.
+/// Media type without its parameters, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {
     /// Before the slash: `video` in `video/mp2t`.

@@ -1,13 +1,14 @@
-//! Stand-in on systems without sock_diag(7), where the kernel cannot be asked about a socket.
+//! Stub of `sock_diag` for systems without sock_diag(7), where the kernel cannot be asked about a
+//! socket.
 
 use std::{io, net::SocketAddr};
 
-/// Always an error.
+/// Always returns an error.
 pub(super) fn is_orphan(_: SocketAddr, _: SocketAddr) -> io::Result<bool> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Always an error.
+/// Always returns an error.
 pub(super) fn is_acknowledged(_: SocketAddr, _: SocketAddr) -> io::Result<bool> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -1,9 +1,9 @@
 //! Protocol sniffing: the first bytes of a connection say whether the client speaks HTTP/2.
 //!
 //! hyper reserves 8 KiB before each read, and keeps its buffer for as long as the connection lives.
-//! With the first 24 bytes as a read of their own, as `auto::Connection` of hyper-util replays
-//! them, the second read doubles the buffer, and an idle reader of a stream holds 16 KiB for a
-//! request of 150 bytes. [`Opening`] reads more at once, so that hyper gets the whole request in
+//! If it got the first 24 bytes in a read of their own, as `auto::Connection` of hyper-util replays
+//! them, the second read would double the buffer: an idle reader of a stream would hold 16 KiB for
+//! a request of 150 bytes. [`Opening`] reads more at once, so that hyper gets the whole request in
 //! one read.
 
 use std::{
@@ -16,24 +16,24 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What every client of HTTP/2 sends first (RFC 9113, section 3.4).
+/// Preface that every HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The size of the first read, in bytes. The headers of most requests are smaller.
+/// Size of the first read, in bytes. The headers of most requests are smaller.
 const FIRST_READ_BYTES: usize = 4 * 1024;
 
-/// The version of HTTP that a client speaks.
+/// HTTP version that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     Http1,
     Http2,
 }
 
-/// A connection whose first bytes may have been read already.
+/// Connection whose first bytes may have been read already.
 #[derive(Debug)]
 pub(super) struct Opening<I> {
     io: I,
-    /// Bytes that were read and that HTTP has not got.
+    /// Bytes that were read but not yet passed to hyper.
     first: Vec<u8>,
 }
 
@@ -42,15 +42,15 @@ impl<I> Opening<I> {
         Self { io, first: Vec::new() }
     }
 
-    /// Puts bytes back that HTTP got and did not use.
+    /// Puts back bytes that hyper got and did not use.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
         self.first.splice(..0, bytes.iter().copied());
     }
 }
 
 impl<I: AsyncRead + Unpin> Opening<I> {
-    /// Reads until the version is certain: the bytes differ from [`PREFACE`], or are the whole of
-    /// it.
+    /// Reads until the version is certain: the bytes differ from [`PREFACE`], or begin with the
+    /// whole preface.
     ///
     /// # Cancel safety
     ///
@@ -142,7 +142,7 @@ mod tests {
     const REQUEST: &[u8] =
         b"PUT / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-    /// A connection that records the most room that a read had.
+    /// Connection that records the largest room of any read.
     struct Recorder {
         opening: Opening<DuplexStream>,
         most: Arc<AtomicUsize>,

@@ -1,8 +1,10 @@
-//! Which names a request may ask for, and the pages of which sites may send any.
+//! Host and origin checks (DNS rebinding, CSRF): the host names that a request may use, and the web
+//! pages that may send requests.
 //!
-//! A page from elsewhere can make a browser send requests to a daemon on this machine: through a
-//! name that it makes point here, which `Host` gives away, or openly, which `Origin` and
-//! `Sec-Fetch-Site` tell. Programs send neither of the latter, and are not held up.
+//! A web page from elsewhere can make a browser send requests to a daemon on this machine. Either
+//! the page resolves its own host name to this machine; then `Host` is a foreign name. Or the page
+//! sends requests openly; then `Origin` and `Sec-Fetch-Site` name its site. Programs other than
+//! browsers send neither `Origin` nor `Sec-Fetch-Site`, and pass.
 
 use std::sync::Arc;
 
@@ -22,14 +24,14 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Names and sites that are known.
+/// Allowed host names and origins.
 #[derive(Debug)]
 pub(crate) struct Origins {
     hosts: Vec<Host>,
     origins: Vec<Origin>,
 }
 
-/// Lets a request through that asks for a name of this daemon, from a page that may.
+/// Middleware that refuses a request for a foreign host name, or from a page that is not allowed.
 pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     match site.origins.validate(&request) {
         Ok(()) => next.run(request).await,
@@ -42,7 +44,8 @@ impl Origins {
         Self { hosts: config.allowed_hosts.clone(), origins: config.allowed_origins.clone() }
     }
 
-    /// The answers that let a browser show pages of the known sites what they asked for.
+    /// CORS layer that lets pages of the allowed origins read responses. `None` if no origin is
+    /// configured.
     pub(super) fn cors(&self) -> Option<CorsLayer> {
         let origins = self.origins.iter().map(|origin| HeaderValue::from_str(&origin.to_string()));
         let origins: Vec<HeaderValue> = origins.filter_map(Result::ok).collect();
@@ -67,7 +70,7 @@ impl Origins {
         }
     }
 
-    /// The name that the request asks for. Only HTTP/1.0 can do without.
+    /// Host name that the request asks for. Only HTTP/1.0 may omit it.
     fn host(&self, request: &Request) -> Result<Option<Host>, Problem> {
         let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
         let named = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
@@ -122,7 +125,8 @@ impl Origins {
     fn origin(&self, origin: &HeaderValue, host: Option<&Host>) -> Result<(), Problem> {
         let parsed = origin.to_str().ok().and_then(|text| text.parse::<Origin>().ok());
         let known = parsed.is_some_and(|origin| {
-            // The scheme may differ: a proxy may speak TLS for us, and does not change the name.
+            // The scheme may differ: a proxy may speak TLS for this daemon, and keeps the host
+            // name.
             let usual = usual_port(&origin.scheme);
             let same = host.is_some_and(|host| {
                 host.name == origin.host.name && host.port.or(usual) == origin.host.port.or(usual)
@@ -139,8 +143,8 @@ impl Origins {
     }
 }
 
-/// Refuses a page of another site that sends fetch metadata but no origin. Following a link is
-/// harmless: [unasked](is_unasked) requests have no effect on others.
+/// Refuses a page of another site that sends fetch metadata but no origin. A followed link is
+/// allowed: [unasked](is_unasked) requests have no effect on other clients.
 fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     let says = |name, value| says(headers, name, value);
     let elsewhere = says(SEC_FETCH_SITE, "cross-site") || says(SEC_FETCH_SITE, "same-site");
@@ -155,8 +159,8 @@ fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether a browser says that its user may not know this daemon: the request follows a link, or
-/// loads what a page of another site shows without CORS, such as an `<img>`.
+/// Whether the request may be sent without the user's knowledge: the browser follows a link, or
+/// loads a resource for a page of another site without CORS, such as an `<img>`.
 pub(crate) fn is_unasked(headers: &HeaderMap) -> bool {
     let says = |name, value| says(headers, name, value);
     let own = says(SEC_FETCH_SITE, "same-origin") || says(SEC_FETCH_SITE, "none");

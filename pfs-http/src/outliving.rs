@@ -1,4 +1,4 @@
-//! Work that goes on when nobody polls it any more.
+//! Background continuation of a future that is dropped before it is ready.
 
 use std::{
     future::Future,
@@ -9,16 +9,17 @@ use std::{
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
-/// A future that becomes a task when it is dropped before it is ready. To make each a task from its
-/// beginning would wake another thread of the runtime for each, and the first one when it is ready.
+/// Future that becomes a task if it is dropped before it is ready. Spawning each future from the
+/// start would cost two wake-ups: another thread of the runtime would wake to run the task, and the
+/// first thread when the task is ready.
 pub(super) struct Outliving<T: Send + 'static> {
-    /// None once it is ready, or has panicked.
+    /// `None` once the future is ready or has panicked.
     work: Option<BoxFuture<'static, T>>,
     runtime: Handle,
 }
 
 impl<T: Send + 'static> Outliving<T> {
-    /// Goes on in the runtime where this is called.
+    /// Wraps `work`, which continues in the current runtime if the wrapper is dropped.
     pub(super) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
         Self { work: Some(Box::pin(work)), runtime: Handle::current() }
     }
@@ -28,7 +29,7 @@ impl<T: Send + 'static> Future for Outliving<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        // Put back only if it is to be polled again.
+        // Put back only if the future is to be polled again.
         let Some(mut work) = self.work.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(cx);
         if polled.is_pending() {

@@ -1,5 +1,5 @@
-//! Presence of a client while its request waits: an append that waits for `block` readers reads
-//! nothing from the connection, and would not notice that the client has disconnected.
+//! Disconnect detection for a request that waits: an append that waits for `block` readers reads
+//! nothing from its connection, and would not notice that the client has disconnected.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -9,31 +9,31 @@ use pfs_proto::ErrorCode;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How long a chunk of a client that has disconnected may wait for `block` readers. Bytes that
-/// arrived are appended, but meanwhile the writer counts as present, and its connection and its
-/// bytes take a place.
+/// How long a chunk of a disconnected client may wait for `block` readers. Bytes that have arrived
+/// are appended; but while they wait, the writer counts as present, and its connection and its
+/// bytes count against the limits.
 pub(crate) const ORPHAN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits until the client of a connection can read nothing more.
 pub(super) type HungUp = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// The client of one request; an extension of the request.
+/// Client of one request; an extension of the request.
 #[derive(Clone)]
 pub(crate) struct Presence {
-    /// Cancelled when HTTP has given the request up: its connection broke, or the client reset its
+    /// Cancelled when hyper has dropped the request: its connection broke, or the client reset its
     /// HTTP/2 stream.
     dropped: CancellationToken,
     hung_up: HungUp,
 }
 
 impl Presence {
-    /// The client that can read until `hung_up`, or until the guard is dropped.
+    /// Creates the presence of a client, which ends with `hung_up`, or when the guard is dropped.
     pub(super) fn new(hung_up: HungUp) -> (Self, DropGuard) {
         let dropped = CancellationToken::new();
         (Self { dropped: dropped.clone(), hung_up }, dropped.drop_guard())
     }
 
-    /// Waits until the client has disconnected. Bytes that it sent may be unread.
+    /// Waits until the client has disconnected. Bytes that the client sent before may be unread.
     ///
     /// # Cancel safety
     ///
@@ -45,8 +45,8 @@ impl Presence {
         }
     }
 
-    /// Appends, and gives up when the client has disconnected and `block` readers make no room for
-    /// [`ORPHAN_TIMEOUT`]. `append` is dropped then.
+    /// Appends. Gives up, and drops `append`, if the client has disconnected and `block` readers
+    /// make no room for [`ORPHAN_TIMEOUT`].
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! How a refusal looks over HTTP.
+//! Error responses: a refusal as an HTTP status and a JSON body.
 
 use axum::{
     Extension, Json,
@@ -8,18 +8,18 @@ use axum::{
 use pfs_host::{Failure, refusals::Reason};
 use pfs_proto::{ErrorCode, StreamPath};
 
-/// A refusal: a status, and a JSON body with a stable code and a message for people.
+/// Error response: a status, and a JSON body with a stable code and a message for people.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) message: String,
-    /// Why it is counted as a refusal; `None` for other errors.
+    /// Reason that is counted as a refusal; `None` for other errors.
     pub(crate) reason: Option<Reason>,
 }
 
-/// Extension of a response that refuses a request: [`Record`](super::record::Record) counts and
-/// logs it.
+/// Extension of a response that refuses a request. [`Record`](super::record::Record) counts and
+/// logs the refusal.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
     pub(crate) reason: Reason,
@@ -31,13 +31,13 @@ impl Problem {
         Self { status, code, message: message.into(), reason: None }
     }
 
-    /// The same, counted as a refusal for this reason.
+    /// Counts the problem as a refusal for `reason`.
     pub(crate) fn because(self, reason: Reason) -> Self {
         Self { reason: Some(reason), ..self }
     }
 
-    /// A read at the end of a stream that was closed as failed: nothing more comes, and it is not
-    /// the end that there should be.
+    /// Problem of a read at the end of a stream that was closed as failed: no more bytes come, and
+    /// the end is not the intended one.
     pub(crate) fn failed(path: &StreamPath) -> Self {
         let message = format!("there is no more of {path}: the stream was closed as failed");
         Self::new(StatusCode::CONFLICT, "failed", message)
@@ -52,7 +52,7 @@ impl From<Failure> for Problem {
             ErrorCode::Closed => (StatusCode::CONFLICT, "closed"),
             ErrorCode::Removed => (StatusCode::GONE, "removed"),
             ErrorCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            // The client can do something about it: it is no failure of the daemon.
+            // The client can remedy the limit, so this is not a failure of the daemon.
             ErrorCode::Limit => (StatusCode::TOO_MANY_REQUESTS, "limit"),
             ErrorCode::BadPath => (StatusCode::NOT_FOUND, "bad_path"),
             ErrorCode::BadOption => (StatusCode::BAD_REQUEST, "bad_option"),
@@ -75,7 +75,7 @@ impl Problem {
         serde_json::json!({ "error": { "code": self.code, "message": self.message } })
     }
 
-    /// The response, with a body that a protocol has of its own.
+    /// Builds the response with the error body of a protocol.
     pub(crate) fn respond(self, body: Json<serde_json::Value>) -> Response {
         let Self { status, message, reason, .. } = self;
         (status, reason.map(|reason| Extension(Refused { reason, message })), body).into_response()
@@ -89,8 +89,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// An HTTP/1.1 response that says why the connection of a client is not served. It is the same for
-/// every request.
+/// Formats an HTTP/1.1 response that tells a client why its connection is not served, whatever its
+/// request.
 pub fn refusal(message: &str) -> String {
     let body = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message)
         .json()

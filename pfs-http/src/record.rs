@@ -1,5 +1,6 @@
-//! The log line of a request, written when its answer has ended: whole, broken, or given up by the
-//! client. A request that appends has no other line, unless it fails or goes on for long.
+//! Access log: one line for each request, written when its response has ended whole, was broken
+//! off, or was given up by the client. A request that appends has no other line, unless it fails or
+//! takes long.
 
 use std::{
     net::SocketAddr,
@@ -26,24 +27,24 @@ use super::{
     problem::Refused,
 };
 
-/// What operators filter by: `PFSD_LOG=info,requests=off`.
+/// Log target by which operators filter: `PFSD_LOG=info,requests=off`.
 const TARGET: &str = "requests";
 
-/// As much of a path as is logged.
+/// Maximum number of characters of a path that are logged.
 const SHOWN: usize = 256;
 
-/// What a request did to a stream: an extension of its answer.
+/// Effect of a request on a stream; an extension of its response.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
-    /// The stream, where the path of the request does not name it.
+    /// The stream, if the path of the request does not name it.
     pub(crate) stream: Option<StreamPath>,
-    /// It was created.
+    /// The stream was created.
     pub(crate) created: bool,
-    /// It was closed, as failed or not.
+    /// The stream was closed, normally or as failed.
     pub(crate) closed: bool,
 }
 
-/// A request that is being answered. The log line is written when this is dropped.
+/// Log record of a request that is being answered. The line is written on drop.
 #[derive(Debug)]
 pub(super) struct Record {
     activity: Arc<Activity>,
@@ -59,7 +60,7 @@ pub(super) struct Record {
     protocol: Protocol,
     tally: Arc<Tally>,
     refusals: Arc<Refusals>,
-    /// The refusal has a line of its own, at a bounded rate.
+    /// The refusal has its own, rate-limited line.
     refused: bool,
     place: Option<RequestPlace>,
 }
@@ -80,9 +81,10 @@ impl Record {
         refusals: Arc<Refusals>,
     ) -> Self {
         activity.request_begins(request.version() == Version::HTTP_2);
-        // Never what is behind the path: it is nobody's but the client's.
+        // The query is never logged: it is private to the client.
         let path: String = request.uri().path().chars().take(SHOWN).collect();
-        // Clients need not encode characters beyond ASCII, and a terminal may obey some of them.
+        // Clients need not percent-encode characters beyond ASCII, and some of them control a
+        // terminal.
         let path = utf8_percent_encode(&path, CONTROLS).to_string();
         Self {
             activity,
@@ -108,17 +110,17 @@ impl Record {
         self.place = Some(place);
     }
 
-    /// The request is refused, and that was counted and logged.
+    /// Marks the request as refused: the refusal has already been counted and logged.
     pub(super) fn is_refused(&mut self) {
         self.refused = true;
     }
 
-    /// The body of the request comes with this.
+    /// Attaches the counter of the request body.
     pub(super) fn receives(&mut self, body: More) {
         self.received = Some(body);
     }
 
-    /// The answer, whose end is the request's.
+    /// Wraps the response. The request ends when the response ends.
     pub(super) fn answer(mut self, mut response: Response<Body>) -> Response<Recorded> {
         self.status = Some(response.status());
         self.outcome = response.extensions_mut().remove().unwrap_or_default();
@@ -165,7 +167,7 @@ impl Drop for Record {
             // A client that is refused must not fill the log.
             _ if self.refused => line!(debug),
             500.. => line!(warn),
-            // What is asked every few seconds.
+            // Health checks and scrapes, repeated every few seconds.
             200..300 if matches!(path.as_str(), "/healthz" | "/metrics") => line!(debug),
             _ => line!(info),
         }
@@ -175,14 +177,14 @@ impl Drop for Record {
     }
 }
 
-/// A body that knows how it ended.
+/// Response body that records how it ended.
 #[derive(Debug)]
 pub(super) struct Recorded {
     body: Body,
     record: Record,
 }
 
-/// Bytes of an answer over HTTP/2.
+/// Bytes of an HTTP/2 response, which keep their connection busy.
 struct ChargedBytes {
     bytes: Bytes,
     _piece: KeptPiece,
@@ -212,7 +214,7 @@ impl http_body::Body for Recorded {
             })
         });
         match &frame {
-            // The last frame, after which the server asks for no other.
+            // Trailers are the last frame: the server polls no further.
             Some(Ok(frame)) if frame.is_trailers() => self.record.end = End::Whole,
             Some(Ok(frame)) => {
                 let len = frame.data_ref().map_or(0, Buf::remaining);
@@ -237,7 +239,7 @@ impl http_body::Body for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        // A body whose length is known is not asked whether there is more.
+        // The server does not poll a body of known length for its end.
         if matches!(self.record.end, End::GivenUp) && self.body.is_end_stream() {
             self.record.end = End::Whole;
         }

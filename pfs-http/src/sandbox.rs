@@ -1,24 +1,24 @@
 //! Content Security Policy: stored contents never run as a page of this origin.
 //!
 //! A writer chooses the media type and the bytes of its stream. Without a policy, a browser that
-//! opens the stream's URL could show a page whose scripts act for this site. Every response without
-//! a policy of its own gets one here, whatever its protocol, so that a new protocol cannot forget
-//! it.
+//! opens the stream's URL could show a page whose scripts act for this site. Every response that
+//! has no policy of its own gets one here, whatever its protocol, so that no new protocol can
+//! forget the policy.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use crate::media_type::MediaType;
 
-/// Loads nothing, runs nothing, and belongs to no origin.
+/// Policy that loads nothing, runs nothing, and belongs to no origin.
 const SANDBOX: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
 
-/// Runs nothing. A tab that shows a film or a picture loads it once more, and as its own origin:
-/// without `allow-same-origin` `'self'` matches nothing.
+/// Policy for media, which runs nothing. A tab that shows a film or a picture loads the URL a
+/// second time, from its own origin: without `allow-same-origin`, `'self'` matches nothing.
 const MEDIA: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin",
 );
 
-/// Adds the policy that the media type calls for, unless there is one.
+/// Adds the policy for the media type, unless the response has a policy.
 pub(super) fn apply(headers: &mut HeaderMap) {
     let is_media = headers.get(header::CONTENT_TYPE).is_some_and(is_media);
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(if is_media {
@@ -29,12 +29,12 @@ pub(super) fn apply(headers: &mut HeaderMap) {
     headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
 }
 
-/// Whether a browser plays or shows it, and never parses it as a document: SVG and other XML may
-/// hold scripts.
+/// Whether a browser plays or shows the media type, and never parses it as a document. SVG and
+/// other XML may contain scripts.
 fn is_media(content_type: &HeaderValue) -> bool {
     let content_type = content_type.to_str().unwrap_or_default();
-    // A browser that finds several types, separated by commas, takes the last one, parameters or
-    // not.
+    // If a browser finds several types, separated by commas, it uses the last one, with or without
+    // parameters.
     !content_type.contains(',')
         && MediaType::parse(content_type).is_some_and(|MediaType { kind, subtype }| {
             matches!(kind.as_str(), "video" | "audio" | "image")

@@ -1,4 +1,4 @@
-//! Serves HTTP on the connections that a listener accepts.
+//! HTTP server: serves the connections that a listener accepts.
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
@@ -11,11 +11,11 @@ use super::{
     tokens::TokenChanges,
 };
 
-/// Clients at a time that are told why they are turned away; the connections of more are just
-/// closed.
+/// Number of clients that may be told at the same time why they are turned away. Further
+/// connections are closed without an answer.
 const TURNED_AWAY: usize = 64;
 
-/// All protocols of a daemon over HTTP.
+/// HTTP server of a daemon, with all protocols.
 pub struct Server {
     admission: Arc<Admission>,
     turned_away: Arc<Semaphore>,
@@ -25,7 +25,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves the streams of `daemon` until its shutdown.
+    /// Creates a server for the streams of `daemon`. The server stops when the daemon shuts down.
     pub fn new(setup: Setup, daemon: Arc<Daemon>) -> Self {
         let per_address = setup.settings.limits.max_connections_per_address;
         let admission = Arc::new(Admission::new(Arc::clone(&daemon), per_address));
@@ -42,20 +42,21 @@ impl Server {
         }
     }
 
-    /// Serves from now on with the tokens, the certificate and the limits of `setup`; nothing else
-    /// of it has an effect. Connections stay as they are, and requests end only where their
-    /// token does not allow them any more.
+    /// Reloads the tokens, the certificate and the limits from `setup`; the rest of `setup` is
+    /// ignored. Connections stay open. A running request ends only if its token no longer permits
+    /// the request.
     pub fn reload(&self, setup: Setup) -> TokenChanges {
         self.admission.set_per_address(setup.settings.limits.max_connections_per_address);
         self.site.reload(setup)
     }
 
-    /// Serves one connection to its end, or closes it at once (`None`): too many are being turned
-    /// away just now. Logs and limits know the client by `remote`.
+    /// Serves one connection to its end. Returns `None`, so that the caller closes the connection
+    /// at once, if too many other clients are being turned away. `remote` identifies the client in
+    /// logs and limits.
     ///
     /// # Cancel safety
     ///
-    /// A future that is dropped cuts the connection. What arrived of the bodies of appends is still
+    /// Dropping the future cuts the connection. The bytes of appends that have arrived are still
     /// appended.
     pub fn serve<S: Socket>(
         self: &Arc<Self>,

@@ -1,4 +1,4 @@
-//! Where, for whom, with which keys and within which limits HTTP is served.
+//! HTTP settings: listen address, allowed hosts and origins, TLS files, tokens and limits.
 
 use std::{
     fmt,
@@ -8,48 +8,49 @@ use std::{
     time::Duration,
 };
 
-/// Where and how HTTP is served.
+/// HTTP settings of a daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Where; `None` is nowhere.
+    /// Listen address; `None` turns HTTP off.
     pub address: Option<SocketAddr>,
-    /// Names that a request may ask for besides localhost and the address that it came to.
+    /// Host names that a request may use, besides `localhost` and the address that the client
+    /// connected to.
     pub allowed_hosts: Vec<Host>,
-    /// Sites whose pages may use this daemon from a browser.
+    /// Origins whose pages may use this daemon from a browser.
     pub allowed_origins: Vec<Origin>,
-    /// What makes it HTTPS.
+    /// TLS files; `None` serves plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// Who may do what; `None` is everybody everything.
+    /// File of tokens and their permissions; `None` lets every client do everything.
     pub token_file: Option<PathBuf>,
-    /// What one client may take.
+    /// Limits for one client.
     pub limits: Limits,
 }
 
-/// The files of HTTPS, all PEM.
+/// TLS files, all in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate and those that lead from it to its root.
+    /// Certificate, followed by the intermediate certificates up to its root.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// Private key of the certificate.
     pub key: PathBuf,
-    /// Who signs the certificates that clients must show; `None` asks for none.
+    /// Authority that signs client certificates; `None` asks clients for no certificate.
     pub client_ca: Option<PathBuf>,
 }
 
-/// What one client may take.
+/// Limits for one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections from one address.
+    /// Maximum number of connections from one address.
     pub max_connections_per_address: usize,
-    /// Bytes of all headers of a request.
+    /// Maximum size of all headers of a request, in bytes.
     pub max_header_size: usize,
-    /// How long a request's headers may take, and before them the handshake of TLS.
+    /// Time limit for the headers of a request, and for the TLS handshake before them.
     pub header_time: Duration,
-    /// How long a connection may be without a request.
+    /// Time limit for a connection without a request.
     pub idle_time: Duration,
-    /// How long a body of known length may bring nothing.
+    /// Time limit for a body of known length that brings no bytes.
     pub body_stall_time: Duration,
-    /// How long a long-poll waits for something to read.
+    /// Time that a long-poll waits for something to read.
     pub long_poll_time: Duration,
 }
 
@@ -66,13 +67,13 @@ impl Default for Limits {
     }
 }
 
-/// Parses where to listen: an address and a port. A port alone, and one after `:` or `localhost:`,
-/// is on the IPv4 loopback address: what is reachable from other machines has to be asked for by an
-/// address, such as `0.0.0.0:4437`.
+/// Parses a listen address: an IP address and a port. A port alone, `:PORT` and `localhost:PORT`
+/// mean the IPv4 loopback address. To be reachable from other machines, the daemon needs an
+/// explicit address, such as `0.0.0.0:4437`.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// Returns a message that says what is wrong with the address.
 pub fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix("localhost").unwrap_or(text);
     let port = port.strip_prefix(':').or((port == text).then_some(text));
@@ -85,12 +86,12 @@ pub fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// What a request may call the daemon: a name or an address, and the port if only one will do.
+/// Host name or address that a request may use for the daemon, with an optional port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// In lower case; an IPv6 address without its brackets.
+    /// Name in lower case; an IPv6 address without its brackets.
     pub name: String,
-    /// `None` is any.
+    /// Port; `None` matches every port.
     pub port: Option<u16>,
 }
 
@@ -111,7 +112,7 @@ impl FromStr for Host {
             Some(_) => return Err("in its brackets is no IPv6 address".to_owned()),
             None => host.trim_end_matches('.'),
         };
-        // The parser of authorities lets brackets through anywhere.
+        // `Authority` accepts brackets anywhere.
         if name.is_empty() || name.contains(['*', '[', ']']) {
             return Err("it is no name of a host".to_owned());
         }
@@ -119,12 +120,12 @@ impl FromStr for Host {
     }
 }
 
-/// A site, as browsers name it: scheme, name and port.
+/// Origin of a web page, as browsers send it: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// In lower case.
+    /// Scheme in lower case.
     pub scheme: String,
-    /// With the port, unless it is the usual one of the scheme.
+    /// Host; the port is `None` if it is the default port of the scheme.
     pub host: Host,
 }
 
@@ -158,7 +159,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The port that is meant where none is named.
+/// Default port of a scheme.
 pub(crate) fn usual_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),

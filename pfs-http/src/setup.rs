@@ -1,5 +1,5 @@
-//! All that HTTP needs before it can listen, checked: so that a mistake is told at the start, at a
-//! reload, and by `--check-config`.
+//! Validation of the HTTP settings: finds mistakes at the start, at a reload, and with
+//! `--check-config`.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -11,26 +11,27 @@ use super::{tls, tokens::Tokens};
 
 use crate::settings::Settings;
 
-/// The first segments of what is served besides streams.
+/// Paths that no mount may have, because HTTP serves something else there.
 const RESERVED: [&str; 7] =
     ["/v1", "/api", "/metrics", "/healthz", "/openapi.json", "/assets", "/favicon.ico"];
 
-/// What was configured, ready to be served.
+/// Validated HTTP settings, with the files that they name.
 pub struct Setup {
     address: SocketAddr,
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) tokens: Option<Tokens>,
     pub(super) settings: Settings,
-    /// What is allowed, but should be known.
+    /// Warnings about settings that are allowed, but risky.
     pub notes: Vec<String>,
 }
 
 impl Setup {
-    /// Reads the files that the settings name; `None` if HTTP is off.
+    /// Validates the settings and reads the files that they name. Returns `None` if HTTP is off.
     ///
     /// # Errors
     ///
-    /// A file cannot be used, a mount's path is taken, or everybody could reach the daemon.
+    /// A file cannot be used, the path of a mount is reserved, or the daemon would be open to
+    /// everybody.
     pub fn prepare(mounts: &[MountSettings], http: &Settings) -> Result<Option<Self>> {
         let Some(address) = http.address else { return Ok(None) };
         let mut notes = Vec::new();
@@ -63,17 +64,17 @@ impl Setup {
         Ok(Some(Self { address, tls, tokens, settings: http.clone(), notes }))
     }
 
-    /// Where to listen.
+    /// Listen address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many tokens there are; `None` without a token file.
+    /// Number of tokens; `None` without a token file.
     pub fn tokens(&self) -> Option<usize> {
         self.tokens.as_ref().map(Tokens::len)
     }
 
-    /// Whether it is HTTPS.
+    /// Whether the daemon serves HTTPS.
     pub fn is_secure(&self) -> bool {
         self.tls.is_some()
     }

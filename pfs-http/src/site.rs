@@ -1,4 +1,4 @@
-//! What all requests share.
+//! State that all HTTP requests share.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::settings::{Limits, Settings};
 
-/// The daemon as HTTP sees it.
+/// The daemon and its HTTP state.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) daemon: Arc<Daemon>,
@@ -19,8 +19,8 @@ pub(crate) struct Site {
     current: RwLock<Arc<Current>>,
 }
 
-/// What a reload replaces. Who needs it takes it when they begin, and keeps it no longer than they
-/// have to.
+/// Settings that a reload replaces. A request or connection takes them when it begins, and does not
+/// keep them for longer than necessary.
 #[derive(Debug)]
 pub(crate) struct Current {
     pub(super) access: Access,
@@ -36,12 +36,12 @@ impl Site {
         Self { daemon, origins, tally: Arc::default(), current: RwLock::new(Arc::new(current)) }
     }
 
-    /// Who may do what, with which certificate and within which limits, as of now.
+    /// Current access control, certificate and limits.
     pub(crate) fn current(&self) -> Arc<Current> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces tokens, certificates and limits by those of `setup`.
+    /// Reloads tokens, certificates and limits from `setup`.
     pub(super) fn reload(&self, setup: Setup) -> TokenChanges {
         let Setup { tokens, tls, settings: Settings { limits, .. }, .. } = setup;
         let (access, changes) = Access::new(tokens).succeed(&self.current().access);

@@ -1,4 +1,5 @@
-//! The kernel's own knowledge of a TCP socket, by the protocol of `ss(8)`: sock_diag(7).
+//! State of a TCP socket as the kernel sees it, queried through sock_diag(7), the protocol of
+//! `ss(8)`.
 
 use std::{
     io,
@@ -19,25 +20,32 @@ const REQUEST_LEN: usize = 72;
 
 const LISTENS: u8 = 10;
 
-/// Positions in the kernel's answer: its type, the state of the socket, the bytes that the peer has
-/// not acknowledged, and the inode of the socket (0 if no process holds it).
+/// Byte positions in the kernel's answer: message type, socket state, number of bytes that the peer
+/// has not acknowledged, and inode of the socket (0 if no process holds it).
 const TYPE: std::ops::Range<usize> = 4..6;
 const STATE: usize = 17;
 const WRITE_QUEUE: std::ops::Range<usize> = 76..80;
 const INODE: std::ops::Range<usize> = 84..88;
 
-/// Whether no process holds the socket at `address` that is connected to `peer`. An error if that
-/// is not known, as of a socket that does not exist (any more, or under another address).
+/// Whether no process holds the socket at `address` that is connected to `peer`.
+///
+/// # Errors
+///
+/// The kernel does not know the socket: it is gone, or it is on another machine.
 pub(super) fn is_orphan(address: SocketAddr, peer: SocketAddr) -> io::Result<bool> {
     Ok(field(address, peer, INODE)? == [0; 4])
 }
 
-/// Whether the peer has acknowledged all that was written to the socket at `address`.
+/// Whether the peer has acknowledged all bytes written to the socket at `address`.
+///
+/// # Errors
+///
+/// The kernel does not know the socket.
 pub(super) fn is_acknowledged(address: SocketAddr, peer: SocketAddr) -> io::Result<bool> {
     Ok(field(address, peer, WRITE_QUEUE)? == [0; 4])
 }
 
-/// A field of the kernel's answer about a socket.
+/// Reads a field of the kernel's answer about a socket.
 fn field(
     address: SocketAddr,
     peer: SocketAddr,
@@ -51,7 +59,7 @@ fn field(
     )?;
     let kernel = netlink::SocketAddrNetlink::new(0, 0);
     sendto(&socket, &request(address, peer), SendFlags::empty(), &kernel)?;
-    // The kernel has answered before the call above returned.
+    // The kernel has queued its answer before `sendto` returned.
     let mut answer = [0; 256];
     let (len, _) = recv(&socket, &mut answer, RecvFlags::empty())?;
     let answer = answer.get(..len).unwrap_or_default();
@@ -59,15 +67,14 @@ fn field(
     if answer.get(TYPE) != Some(&SOCK_DIAG_BY_FAMILY.to_ne_bytes()) {
         return Err(unknown());
     }
-    // In place of a connection that does not exist any more, the kernel finds the listener that has
-    // accepted it.
+    // Instead of a connection that is gone, the kernel finds the listener that accepted it.
     if answer.get(STATE) == Some(&LISTENS) {
         return Err(unknown());
     }
     answer.get(place).and_then(|field| field.try_into().ok()).ok_or_else(unknown)
 }
 
-/// A `nlmsghdr` and an `inet_diag_req_v2` (linux/netlink.h, linux/inet_diag.h).
+/// Encodes a `nlmsghdr` and an `inet_diag_req_v2` (linux/netlink.h, linux/inet_diag.h).
 fn request(address: SocketAddr, peer: SocketAddr) -> Vec<u8> {
     let (source, destination) = (address.ip().to_canonical(), peer.ip().to_canonical());
     let family = if source.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };

@@ -1,5 +1,4 @@
-//! The socket beneath a connection: what HTTP needs of it, and its end in a way that the client
-//! understands.
+//! Transport of an HTTP connection, and graceful close: the client receives the last response.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,35 +17,36 @@ use tokio::{
 
 use super::activity::Activity;
 
-/// How long a client may take to read the last answer while it is still sending.
+/// Time that a client may take to read the last response while it is still sending.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connected socket, both directions. [`Server::serve`](crate::Server::serve) serves HTTP on it.
+/// Connected socket with two directions. [`Server::serve`](crate::Server::serve) serves HTTP on it.
 ///
 /// `TcpStream` implements this trait. Programs that embed the server implement it for other
 /// sockets, or for a pipe in memory.
 ///
-/// Methods take `&self`, because HTTP reads and writes while the server watches whether the client
-/// is still there. One task reads and writes; several may wait for the client's end.
+/// Methods take `&self`, because HTTP reads and writes while the server watches for a disconnect.
+/// One task reads and writes; several may wait for a disconnect.
 pub trait Socket: Send + Sync + 'static {
-    /// The address that the client connected to. A request may name it as its `Host`.
+    /// Returns the address that the client connected to. A request may use this address as its
+    /// `Host`.
     ///
     /// # Errors
     ///
-    /// The system does not know it, because the connection is gone.
+    /// The system does not know the address, because the connection is gone.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
-    /// Sets options. Called once, before the first byte.
+    /// Sets socket options. Called once, before the first byte.
     fn prepare(&self) {}
 
-    /// Reads what is here. No bytes at the end of what the client sends.
+    /// Reads the available bytes. Reads no bytes at the end of the client's direction.
     ///
     /// # Errors
     ///
     /// The connection broke.
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>>;
 
-    /// Writes as much of these bytes as fits now, at least one, and returns how many.
+    /// Writes as many of the bytes as fit now, at least one, and returns their number.
     ///
     /// # Errors
     ///
@@ -54,22 +54,23 @@ pub trait Socket: Send + Sync + 'static {
     /// [`ConnectionReset`](io::ErrorKind::ConnectionReset)), or the connection broke.
     fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 
-    /// Ends this side: the client reads what was written, and then the end. Reading goes on.
+    /// Closes the sending direction: the client reads the bytes that were written, and then the
+    /// end. Reading goes on.
     ///
     /// # Errors
     ///
     /// The connection broke.
     fn shutdown(&self) -> io::Result<()>;
 
-    /// Sets whether the system resets the connection when this process is killed, if it can: a
-    /// client then reads an error after the bytes that it has received, not the end.
+    /// Sets whether the system, if it can, resets the connection when this process is killed. A
+    /// client then reads an error after the bytes that it has received, instead of the end.
     fn reset_when_killed(&self, resets: bool) {
         let _ = resets;
     }
 
-    /// Ends the connection as broken, for a response that did not come to its end: the client reads
-    /// the bytes that were written, and then an error if the system can give one. The
-    /// connection is dropped afterwards.
+    /// Ends the connection as broken, for a response that did not end properly: the client reads
+    /// the bytes that were written, and then an error if the system can deliver one. The connection
+    /// is dropped afterwards.
     ///
     /// # Cancel safety
     ///
@@ -81,14 +82,15 @@ pub trait Socket: Send + Sync + 'static {
         }
     }
 
-    /// Waits until the client has ended its side, or is gone. What it sent before may be unread.
+    /// Waits until the client has closed its sending direction, or is gone. Bytes that it sent
+    /// before may be unread.
     ///
     /// # Cancel safety
     ///
     /// May be dropped while it is pending.
     fn half_closed(&self) -> impl Future<Output = ()> + Send;
 
-    /// Waits until the client can read nothing more. What it sent before may be unread.
+    /// Waits until the client can read nothing more. Bytes that it sent before may be unread.
     ///
     /// # Cancel safety
     ///
@@ -96,8 +98,8 @@ pub trait Socket: Send + Sync + 'static {
     fn hung_up(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// A socket that tells [`Activity`] when bytes arrive. The connection holds the socket too, and
-/// ends it.
+/// Socket that reports reads and writes to [`Activity`]. The connection holds the socket too, and
+/// closes it.
 #[derive(Debug)]
 pub(super) struct Tracked<S> {
     socket: Arc<S>,
@@ -111,11 +113,12 @@ impl<S: Socket> Tracked<S> {
     }
 }
 
-/// Ends a connection so that the client hears what it was told last, and these final bytes: if it
-/// is still sending when the socket is closed, its system throws away what it has not read.
+/// Closes a connection gracefully: sends `final_bytes`, and gives the client time to read the last
+/// response. If the client were still sending when the socket is closed, its system would discard
+/// the response that it has not read.
 pub(super) async fn linger<S: Socket>(socket: &S, final_bytes: &[u8]) {
     if !final_bytes.is_empty() {
-        // There is room for them when nothing else was said, and only then have they a meaning.
+        // There is room if nothing else was sent, and only then do the final bytes mean anything.
         let words = [IoSlice::new(final_bytes)];
         let _ = poll_fn(|cx| Poll::Ready(socket.poll_write(cx, &words))).await;
     }
@@ -156,9 +159,9 @@ impl<S: Socket> AsyncWrite for Tracked<S> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
-    /// Writes as soon as the socket takes something. A client that takes nothing any more is told
-    /// the rest in vain: an error would make the server drop what the client said before, which
-    /// still counts. Its end is seen by reading, or by `half_close`.
+    /// Writes as soon as the socket accepts bytes. If the client has stopped reading, the bytes are
+    /// discarded without an error: an error would make hyper drop the bytes that the client sent
+    /// before, which still count. The disconnect is detected by reading, or by `half_close`.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -183,7 +186,7 @@ impl<S: Socket> AsyncWrite for Tracked<S> {
         true
     }
 
-    /// Does nothing: a socket holds nothing back.
+    /// Does nothing: a socket buffers nothing in this process.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

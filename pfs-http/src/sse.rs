@@ -1,19 +1,18 @@
-//! Server-sent events: how an event is written, and text that comes in pieces.
+//! Server-sent events: encodes events, and splits text that arrives in pieces.
 
 use std::{fmt::Display, io::Write, time::Duration};
 
-/// The media type of these responses.
+/// Media type of server-sent events.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
 
-/// After so long without an event there is one that says nothing, so that no proxy takes the
-/// connection for dead.
+/// Interval of keep-alive events, so that no proxy takes an idle connection for dead.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// A comment, which is no event.
+/// Keep-alive comment, which clients ignore.
 pub(crate) const PING: &[u8] = b":\n\n";
 
-/// The text that these bytes begin with, up to where a character and a line end are [`complete`];
-/// `None` if they are not text.
+/// Text at the beginning of `bytes`, up to the last whole character and whole line end, like
+/// [`complete`]. `None` if the bytes are not text.
 pub(crate) fn complete_text(bytes: &[u8]) -> Option<&str> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -23,12 +22,13 @@ pub(crate) fn complete_text(bytes: &[u8]) -> Option<&str> {
     Some(text.strip_suffix('\r').unwrap_or(text))
 }
 
-/// How many of these bytes end where a character ends, and a line end too: a carriage return may be
-/// half of one.
+/// Number of bytes up to the last whole character and whole line end. A carriage return at the end
+/// may be half of a line end.
 pub(crate) fn complete(bytes: &[u8]) -> usize {
     let whole = match std::str::from_utf8(bytes) {
         Ok(_) => bytes.len(),
-        // Cut off in a character. What is wrong otherwise does not become right with more of it.
+        // The bytes end inside a character. Other invalid bytes do not become valid with more
+        // bytes.
         Err(error) => {
             let rest = bytes.get(error.valid_up_to()..).unwrap_or_default();
             bytes.len().saturating_sub(unfinished(rest))
@@ -38,23 +38,23 @@ pub(crate) fn complete(bytes: &[u8]) -> usize {
     whole.saturating_sub(usize::from(shown.ends_with(b"\r")))
 }
 
-/// How many bytes at the end are the beginning of a character.
+/// Number of bytes at the end that are the beginning of a character.
 fn unfinished(bytes: &[u8]) -> usize {
     let tail = bytes.utf8_chunks().last().map(|chunk| chunk.invalid()).unwrap_or_default();
     let cut_off = std::str::from_utf8(tail).is_err_and(|error| error.error_len().is_none());
     if cut_off { tail.len() } else { 0 }
 }
 
-/// How a field is written. A client takes one space off a value that begins with one.
+/// Spacing of a field. A client removes one space from the beginning of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spacing {
-    /// `data: text`, as people and their scripts expect it.
+    /// `data: text`, as people and their scripts expect.
     Spaced,
-    /// `data:text`, as the tests of the Durable Streams protocol expect it.
+    /// `data:text`, as the tests of the Durable Streams protocol expect.
     Compact,
 }
 
-/// Adds an event; without a name it is a `message`.
+/// Appends an event. Without a name, clients see a `message` event.
 pub(crate) fn put_event(
     out: &mut Vec<u8>,
     spacing: Spacing,
@@ -67,12 +67,12 @@ pub(crate) fn put_event(
     out.extend_from_slice(END);
 }
 
-/// The end of an event whose last line is not ended.
+/// End of an event whose last line has no line end.
 pub(crate) const END: &[u8] = b"\n\n";
 
-/// Adds the name and the id of an event, which come before its lines.
+/// Appends the name and the id of an event, which precede its data.
 pub(crate) fn put_head(out: &mut Vec<u8>, name: Option<&str>, id: Option<&dyn Display>) {
-    // Writing to a vector does not fail.
+    // Writing to a vector cannot fail.
     if let Some(name) = name {
         let _ = writeln!(out, "event: {name}");
     }
@@ -81,13 +81,13 @@ pub(crate) fn put_head(out: &mut Vec<u8>, name: Option<&str>, id: Option<&dyn Di
     }
 }
 
-/// Adds the lines of a text. If a line is `begun`, the first line continues it. The last line is
-/// not ended.
+/// Appends text as `data` lines. If a line has `begun`, the text continues that line. The last line
+/// gets no line end.
 pub(crate) fn put_lines(out: &mut Vec<u8>, spacing: Spacing, text: &str, mut begun: bool) {
     let mut rest = text;
     loop {
-        // Any of the three line ends would end the field, so that each line is a field of its own.
-        // A client puts them together again, with a line feed between them.
+        // Each of the three line ends would end the field, so each line becomes its own field. A
+        // client joins the lines with line feeds.
         let end = rest.find(['\r', '\n']).unwrap_or(rest.len());
         let (line, after) = rest.split_at(end);
         if !std::mem::take(&mut begun) {

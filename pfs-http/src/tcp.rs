@@ -1,11 +1,11 @@
-//! TCP as the socket of HTTP: its options, and whether a client that ended its side is gone.
+//! TCP socket for HTTP: its options, and the detection of clients that are gone.
 //!
-//! A FIN looks the same in both cases. `nc -N` sends one behind its request and reads on; a `curl`
-//! that was interrupted leaves one. The next bytes that are sent show the difference, because a
-//! socket that no process holds answers them with a reset. A quiet stream sends none, so this
-//! module asks instead: the kernel, if the client is on this machine, and otherwise the client's
-//! own system, by keepalive probes. Linux forgets such a socket after a minute (`tcp_fin_timeout`),
-//! and resets the connection at the next probe.
+//! A FIN does not say whether the client is gone. `nc -N` sends a FIN after its request and still
+//! reads; an interrupted `curl` leaves a FIN too. The next bytes that are sent show the difference,
+//! because a socket that no process holds answers with a reset. An idle stream sends no bytes, so
+//! this module checks actively. If the client is on this machine, it asks the kernel. Otherwise, it
+//! asks the client's system with keepalive probes: Linux forgets a socket that no process holds
+//! after a minute (`tcp_fin_timeout`), and resets the connection at the next probe.
 
 use std::{
     io::{self, IoSlice},
@@ -23,32 +23,33 @@ use tokio::{
 
 use super::{sock_diag, socket::Socket};
 
-/// A peer that vanished without a word is noticed after two minutes: nothing else ends a connection
-/// on which nothing has to happen. While something is on its way to it, the system's own patience
-/// counts (15 to 30 minutes on Linux). Neither ends one whose process only pauses: its system still
-/// answers.
+/// TCP keepalive that detects a vanished peer after two minutes. Nothing else ends an idle
+/// connection. While data is in flight, the retransmission timeout of the system applies (15 to 30
+/// minutes on Linux). Neither ends the connection of a process that is only paused: its system
+/// still answers.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-/// Keepalive of a connection whose client has ended its side.
+/// TCP keepalive of a connection whose client has closed its sending direction.
 const HALF_CLOSED_KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(5))
     .with_interval(Duration::from_secs(5))
     .with_retries(4);
 
-/// What the kernel takes for a reader that does not read, besides what is on its way already.
+/// Number of unsent bytes that the kernel buffers for a client that does not read
+/// (`TCP_NOTSENT_LOWAT`).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT: u32 = 256 * 1024;
 
-/// How long a client may take to acknowledge the last bytes of a response that broke.
+/// Time that a client may take to acknowledge the last bytes of a broken response.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time between two looks at whether the client has acknowledged them.
+/// Interval between checks whether the client has acknowledged the last bytes.
 const ABORT_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Time between two looks at whether a client is gone.
+/// Interval between checks whether a client is gone.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Socket for TcpStream {
@@ -58,7 +59,7 @@ impl Socket for TcpStream {
 
     fn prepare(&self) {
         let socket = SockRef::from(self);
-        // None of these is needed for what is right, only for what is good.
+        // The options improve performance and cleanup; the connection also works without them.
         let _ = socket.set_tcp_nodelay(true);
         let _ = socket.set_tcp_keepalive(&KEEPALIVE);
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -85,21 +86,23 @@ impl Socket for TcpStream {
         }
     }
 
-    /// See [`abort`](Self::abort).
+    /// Sets `SO_LINGER` to zero, so that the kernel resets the connection when it closes the socket
+    /// of a killed process. See [`abort`](Self::abort) for why a reset.
     fn reset_when_killed(&self, resets: bool) {
         let _ = SockRef::from(self).set_linger(resets.then_some(Duration::ZERO));
     }
 
     fn shutdown(&self) -> io::Result<()> {
-        // The kernel goes on sending what the client has not got.
+        // Without `SO_LINGER`, the kernel goes on sending the bytes that the client has not
+        // received.
         let _ = SockRef::from(self).set_linger(None);
         SockRef::from(self).shutdown(Shutdown::Write)
     }
 
-    /// Resets the connection. ffmpeg takes a FIN for the end of the stream, also if the last chunk
-    /// of a chunked body is missing; so does wget inside of a chunk. A reset makes the kernel
-    /// drop the bytes that it has not sent, so this waits until the client has acknowledged all
-    /// bytes. If the client does not, the connection ends with a FIN.
+    /// Resets the connection. ffmpeg takes a FIN for the end of the stream, even if the last chunk
+    /// of a chunked body is missing; wget does so inside a chunk. A reset makes the kernel drop its
+    /// unsent bytes, so this method first waits until the client has acknowledged all bytes. If the
+    /// client does not, the connection ends with a FIN.
     async fn abort(&self) {
         let _ = SockRef::from(self).set_linger(None);
         let Ok((remote, local)) =
@@ -122,17 +125,17 @@ impl Socket for TcpStream {
 
     /// Waits for the client's FIN, or for the end of the whole connection.
     async fn half_closed(&self) {
-        // Interest in readable data would return at once for a second request that is not read yet.
-        // Interest in priority data reports the same end, and nothing else unless the client sends
-        // urgent data.
+        // Interest in readable data would return at once for a pipelined request that has not been
+        // read yet. Interest in priority data reports the same end, and nothing else unless the
+        // client sends urgent data.
         while let Ok(ready) = self.ready(Interest::PRIORITY).await {
             if ready.is_read_closed() {
-                // Without it a client that vanishes is noticed later, and that is all.
+                // If this fails, a client that vanishes is only noticed later.
                 let _ = SockRef::from(self).set_tcp_keepalive(&HALF_CLOSED_KEEPALIVE);
                 return;
             }
-            // Urgent data, which has no meaning here. A client that sends it all the time must not
-            // keep this busy.
+            // Urgent data has no meaning here. A client that sends it continuously must not keep
+            // this loop busy.
             sleep(POLL_INTERVAL).await;
         }
     }
@@ -150,7 +153,7 @@ impl Socket for TcpStream {
     }
 }
 
-/// Whether the client is on this machine, and its socket belongs to no process any more.
+/// Whether the client is on this machine and no process holds its socket.
 fn is_orphan(remote: SocketAddr, local: SocketAddr) -> bool {
     (remote.ip().to_canonical().is_loopback() || remote.ip() == local.ip())
         && sock_diag::is_orphan(remote, local).unwrap_or(false)
@@ -165,10 +168,10 @@ mod tests {
 
     use super::*;
 
-    /// Longer than anything here takes.
+    /// Longer than any operation in these tests.
     const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// Both ends of a connection, of which the server's can be written to.
+    /// Creates a connection whose server side is ready to write.
     async fn connection() -> (std::net::TcpStream, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -177,7 +180,7 @@ mod tests {
         (client, server)
     }
 
-    /// Resets the connection, and consumes the error by a write before the runtime polls epoll.
+    /// Resets the connection, and consumes the error with a write before the runtime polls epoll.
     fn reset(client: std::net::TcpStream, server: &TcpStream) {
         SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
         drop(client);

@@ -1,4 +1,5 @@
-//! HTTPS: the certificate, its key and, if clients must show certificates too, who signs those.
+//! TLS configuration: the certificate, its private key, and optionally the authority of client
+//! certificates.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,7 +12,8 @@ use rustls::{
 
 use crate::settings::TlsFiles;
 
-/// Reads the files. A handshake uses what was read last; connections of before keep what they have.
+/// Reads the TLS files. A new handshake uses the files that were read last; existing connections
+/// keep their configuration.
 pub(super) fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>> {
     let TlsFiles { certificate, key, client_ca } = files;
     let chain = certificates(certificate, "http.certificate")?;

@@ -1,8 +1,8 @@
-//! The file of tokens: who may do what.
+//! Token file: the tokens of clients and their permissions.
 //!
-//! A line is `TOKEN [SCOPES [PREFIX…]]`: scopes are `read`, `write` and `block`, separated by
-//! commas (default: all three), prefixes are paths (default `/`). Several lines of one token add
-//! up. `#` begins a comment. The file is read at the start and at each reload.
+//! A line is `TOKEN [SCOPES [PREFIX…]]`. Scopes are `read`, `write` and `block`, separated by
+//! commas (default: all three). Prefixes are paths (default: `/`). The grants of several lines with
+//! the same token add up. `#` begins a comment. The file is read at the start and at each reload.
 
 use std::{collections::HashMap, os::unix::fs::PermissionsExt, path::Path};
 
@@ -12,32 +12,34 @@ use pfs_proto::PathPrefix;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// A shorter one can be guessed.
+/// Minimum length of a token, in characters. A shorter token could be guessed.
 const MIN_TOKEN: usize = 16;
 
-/// Others may neither read the file nor change it; a group that may read it is somebody's decision.
+/// Permission bits that cause a warning: others may read or write the file, or the group may write
+/// it. A group that may read the file is the operator's decision.
 const TOO_OPEN: u32 = 0o026;
 
-/// The tokens that the daemon knows. Only their digests are kept, so that none can leak from here.
+/// Tokens that the daemon knows. Only digests are kept in memory, so that no token can leak from
+/// here.
 pub(crate) struct Tokens {
     known: Vec<(TokenDigest, Grants)>,
 }
 
 type TokenDigest = [u8; 32];
 
-/// What became of the tokens at a reload, in numbers.
+/// Number of tokens that a reload added, changed and removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TokenChanges {
     /// Tokens that are new.
     pub added: usize,
-    /// Tokens that are granted something else than before.
+    /// Tokens whose grants differ from before.
     pub changed: usize,
     /// Tokens that are gone.
     pub removed: usize,
 }
 
 impl Tokens {
-    /// Reads the file; what is questionable about it is added to the notes.
+    /// Reads the token file, and adds warnings about it to `notes`.
     pub(crate) fn read(path: &Path, notes: &mut Vec<String>) -> Result<Self> {
         let shown = path.display();
         let text = std::fs::read_to_string(path)
@@ -58,7 +60,8 @@ impl Tokens {
         Ok(tokens)
     }
 
-    /// The line that is wrong, and what is wrong with it. No message repeats a token.
+    /// Parses a token file. An error has the line number and the problem, and never repeats a
+    /// token.
     fn parse(text: &str) -> Result<Self, (usize, String)> {
         let mut order = Vec::new();
         let mut granted: HashMap<TokenDigest, Vec<Grant>> = HashMap::new();
@@ -80,8 +83,8 @@ impl Tokens {
         Ok(Self { known: known.collect() })
     }
 
-    /// Which token this is, and what its holder may do; `None` if nobody gave it out. Takes the
-    /// same time for every token.
+    /// Looks up a token. Returns its id and permissions, or `None` if it is unknown. Takes the same
+    /// time for every token.
     pub(crate) fn find(&self, token: &[u8]) -> Option<(TokenId, Permissions)> {
         let asked = digest(token);
         let mut found = None;
@@ -93,13 +96,13 @@ impl Tokens {
         found.map(|(id, grants)| (id, grants.permissions()))
     }
 
-    /// How many there are.
+    /// Number of tokens.
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }
 
-    /// Takes the place of `before`: requests that showed one of those tokens are allowed from now
-    /// on what it allows here.
+    /// Replaces `before`. Requests with a token of `before` have from now on the permissions that
+    /// the token has here.
     pub(crate) fn succeed(mut self, before: &Self) -> (Self, TokenChanges) {
         let mut changes = TokenChanges { added: self.len(), ..TokenChanges::default() };
         for (digest, grants) in &before.known {
@@ -129,7 +132,7 @@ fn digest(token: &[u8]) -> TokenDigest {
     Sha256::digest(token).into()
 }
 
-/// The token, if it can be sent as one (RFC 6750) and is hard enough to guess.
+/// Validates a token: its characters (RFC 6750) and its minimum length.
 fn checked(token: &str) -> Result<&[u8], String> {
     if token.len() < MIN_TOKEN {
         return Err(format!(
@@ -160,7 +163,8 @@ fn grants<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Vec<Grant>, St
     let mut words = words.peekable();
     let everywhere = words.peek().is_none().then_some("/");
     for (number, word) in (1..).zip(words.chain(everywhere)) {
-        // Not repeated: it may be the token of a line whose line end is missing.
+        // The word is not repeated in the message: it may be the token of the next line, if a line
+        // end is missing.
         let prefix: PathPrefix = word.parse().map_err(|error| {
             format!("word {number} after the scopes is no path: {error}; write one such as /streamfs/cam")
         })?;

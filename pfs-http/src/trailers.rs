@@ -1,5 +1,6 @@
-//! Trailers: how a stream ended, behind the raw bytes of a response. A response that breaks has
-//! none. A client behind a proxy that ends a broken response as a whole one can tell the two apart.
+//! HTTP trailers: say after the raw bytes of a response how the stream ended. A response that
+//! breaks has none. Trailers help clients behind a proxy that forwards a broken response as if it
+//! were complete.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use pfs_proto::End;
@@ -9,8 +10,8 @@ use super::plain::OFFSET;
 /// How the stream ended.
 const END: HeaderName = HeaderName::from_static("pfs-end");
 
-/// Whether the client takes trailers (RFC 9110, section 10.1.4). hyper sends none over HTTP/1.1
-/// otherwise.
+/// Whether the client accepts trailers (RFC 9110, section 10.1.4). Otherwise, hyper sends none over
+/// HTTP/1.1.
 pub(super) fn are_accepted(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).into_iter().filter_map(|value| value.to_str().ok());
     values
@@ -18,13 +19,13 @@ pub(super) fn are_accepted(headers: &HeaderMap) -> bool {
         .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// Announces the trailers in the head of a response. Over HTTP/1.1 only trailers that were
-/// announced are sent.
+/// Announces the trailers in the head of a response. Over HTTP/1.1, only announced trailers are
+/// sent.
 pub(super) fn announce(headers: &mut HeaderMap) {
     headers.insert(header::TRAILER, HeaderValue::from_static("pfs-end, pfs-offset"));
 }
 
-/// The trailers of a response that ended in this way at this offset.
+/// Creates the trailers of a response that ended at `offset`.
 pub(super) fn at(end: End, offset: u64) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if let Ok(end) = HeaderValue::from_str(&end.to_string()) {
