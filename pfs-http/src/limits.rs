@@ -1,12 +1,12 @@
-//! What one request may take: the size of its headers, the time of its body.
+//! Request limits: the size of the headers, and the time that a body takes.
 //!
-//! A body without a length is a live one, such as that of `cmd | curl -T - URL`: its writer may be
-//! silent for hours, and only the limits on connections hold for it. A body that says how long it
-//! is has no reason to wait. A body that is gathered before it is used occupies memory meanwhile,
-//! and has to arrive at a minimum rate.
+//! A body without a length is a live body, such as that of `cmd | curl -T - URL`. Its writer may be
+//! silent for hours, so only the connection limits apply. A body of known length has no reason to
+//! pause. A body that is gathered before it is used occupies memory while it arrives, so it has to
+//! arrive at a minimum rate.
 //!
-//! `RequestBodyTimeoutLayer` of `tower-http` knows neither that the daemon ends, nor how to answer
-//! 408 whatever the handler made of its error.
+//! `RequestBodyTimeoutLayer` of `tower-http` does not notice the shutdown of the daemon, and cannot
+//! answer 408 regardless of how the handler reports the error.
 
 use std::{
     error::Error,

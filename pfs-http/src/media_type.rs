@@ -32,14 +32,14 @@ pub(crate) fn refuse_form(headers: &HeaderMap) -> Result<(), Problem> {
 /// Media type without its parameters, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {
-    /// Before the slash: `video` in `video/mp2t`.
+    /// Type before the slash: `video` in `video/mp2t`.
     pub(crate) kind: String,
-    /// After the slash.
+    /// Subtype after the slash: `mp2t` in `video/mp2t`.
     pub(crate) subtype: String,
 }
 
 impl MediaType {
-    /// The media type of a `Content-Type`; `None` if that is none.
+    /// Parses a `Content-Type`. Returns `None` if `text` is not a media type.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let essence = text.split(';').next()?.trim().to_ascii_lowercase();
         let (kind, subtype) = essence.split_once('/')?;
@@ -48,7 +48,7 @@ impl MediaType {
     }
 }
 
-/// A token of RFC 9110, section 5.6.2.
+/// Whether `text` is a token (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(is_letter)

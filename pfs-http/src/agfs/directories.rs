@@ -1,4 +1,4 @@
-//! GET of a directory: what is in it.
+//! Directory listing: GET of a directory.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Files: a stream is one that is written and followed, the README one that is read.
+//! Files of AGFS: a stream is a file that is appended to and followed, the README a file that is
+//! read.
 
 use std::sync::Arc;
 
@@ -22,8 +23,8 @@ use super::{
 };
 use crate::{Site, limits, media_type::refuse_form, plain, presence::Presence, record::Outcome};
 
-/// A body of a known length up to this is one chunk, as every write is in StreamFS. A longer one is
-/// appended as it comes.
+/// Maximum length of a body that is appended as one chunk, like every write in StreamFS. A longer
+/// body, or a body of unknown length, is appended as it arrives.
 const ONE_CHUNK: u64 = 64 * 1024;
 
 type Done = Result<(StatusCode, Json<Value>), Refusal>;
@@ -33,12 +34,13 @@ fn done(status: StatusCode, message: impl Into<String>) -> Done {
     Ok((status, Json(json!({ "message": message.into() }))))
 }
 
-/// What was done to a stream, whose name is in the query, which is not logged.
+/// Adds the stream to the outcome of a request: the stream's name is in the query, which is not
+/// logged.
 fn wrote(stream: StreamPath, created: bool, (status, answer): (StatusCode, Json<Value>)) -> Wrote {
     Ok((status, Extension(Outcome { stream: Some(stream), created, closed: false }), answer))
 }
 
-/// GET: a document or a part of it, or a stream as it goes on.
+/// GET: reads a document or a part of it, or follows a stream.
 pub(super) async fn read(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
@@ -62,7 +64,8 @@ pub(super) async fn read(
     }
 }
 
-/// As AGFS has it: what is out of range is cut off, and a negative size is all.
+/// Part of a document. Like in AGFS, a range beyond the document is cut off, and a negative size
+/// means the whole rest.
 fn part(text: &[u8], offset: i64, size: i64) -> &[u8] {
     let rest = text.get(usize::try_from(offset.max(0)).unwrap_or(usize::MAX)..).unwrap_or_default();
     let size = usize::try_from(size).unwrap_or(usize::MAX);
@@ -75,7 +78,7 @@ pub(super) fn octets(body: impl Into<Body>) -> Response {
     (headers, body.into()).into_response()
 }
 
-/// PUT: appends. Where AGFS would truncate a file, a stream goes on.
+/// PUT: appends to a stream. AGFS would truncate a file; a stream continues.
 pub(super) async fn write(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
@@ -99,7 +102,7 @@ pub(super) async fn write(
     wrote(path, created, done(StatusCode::OK, format!("Written {} bytes", written.bytes))?)
 }
 
-/// POST: makes a stream.
+/// POST: creates a stream.
 pub(super) async fn create(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
@@ -126,7 +129,8 @@ pub(super) async fn remove(
             return done(StatusCode::OK, "deleted");
         }
     }
-    // Why not: a directory, a document, outside the mounts, not there.
+    // Find out the reason: the path is a directory or a document, is outside the mounts, or does
+    // not exist.
     let path = stream_path(&site, prefix.as_str())?;
     let place = site.daemon.writable(&caller, &path)?;
     if let Some(stream) = place.find().await? {
@@ -141,7 +145,7 @@ pub(super) async fn remove(
     Err(Failure::no_such_stream(path.as_str()).into())
 }
 
-/// GET of what a file or directory is.
+/// GET: describes a file or directory.
 pub(super) async fn stat(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,

@@ -1,4 +1,4 @@
-//! GET with `stream=true`: follows a stream, and waits for one that does not exist yet.
+//! Follow: GET with `stream=true` follows a stream, and waits for a stream that does not exist yet.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use pfs_stream::Reader;
 use super::{files::octets, refusal::Refusal};
 use crate::{Site, body::Following, plain::Raw, trailers};
 
-/// The response begins at once, as in AGFS: its SDK hands it to a program that may be the writer,
-/// too.
+/// Answers GET with `stream=true`. The response begins at once, as in AGFS: the SDK hands the
+/// response to a program that may itself be the writer.
 pub(super) async fn answer(
     site: Arc<Site>,
     caller: Caller,
@@ -33,7 +33,7 @@ pub(super) async fn answer(
         return Ok(octets(Body::empty()));
     }
     let until = if until_caught_up { Until::CaughtUp } else { Until::Closed };
-    // What is to end where the head is now has nothing to wait for.
+    // A read up to the current head does not wait for a stream that does not exist.
     let options = ReadOptions { until, wait: !until_caught_up, ..ReadOptions::default() };
     let place = site.daemon.readable(&caller, &path)?;
     let has_trailers = trailers::are_accepted(headers);
@@ -47,7 +47,7 @@ pub(super) async fn answer(
     if until_caught_up {
         return Ok(octets(follow(&place, options, has_trailers).await?));
     }
-    // A stream that was removed since it was found is waited for like any other that is not there.
+    // A stream that was removed since `find` is waited for, like any other missing stream.
     if let Some(stream) = place.find().await?
         && let Ok(reader) = place.reader(&stream, options)
     {

@@ -1,7 +1,7 @@
-//! The part of the AGFS API that its SDK needs for streams, at /api/v1.
+//! AGFS API: the part that its SDK needs for streams, at `/api/v1`.
 //!
-//! Paths, query, JSON and semantics are those of AGFS with its StreamFS; the status codes say what
-//! went wrong, where AGFS says 500 for much of it. What else AGFS has is answered with 404.
+//! Paths, query, JSON and semantics are those of AGFS with its StreamFS. The status codes are more
+//! precise: AGFS answers many errors with 500. The rest of the AGFS API is answered with 404.
 
 mod directories;
 mod files;
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use self::refusal::Refusal;
 use crate::Site;
 
-/// The routes of this protocol.
+/// Routes of this protocol.
 pub(crate) fn routes() -> Router<Arc<Site>> {
     let api = Router::new()
         .route("/health", get(health))
@@ -37,7 +37,7 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
     Router::new().nest("/api/v1", api)
 }
 
-/// That the daemon lives. A release has no commit and no build time to tell.
+/// Health check. A release has no commit and no build time, so both are `unknown`.
 async fn health() -> Json<Value> {
     Json(json!({
         "status": "healthy",

@@ -1,4 +1,4 @@
-//! What a path stands for, and how AGFS describes it.
+//! Path lookup: resolves a path to a directory, document or stream, and describes it as AGFS does.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,19 +14,19 @@ use serde::Serialize;
 use super::refusal::Refusal;
 use crate::Site;
 
-/// What plays the part of the plugin, whatever the name of the mount.
+/// Plugin name in descriptions, whatever the name of the mount.
 const PLUGIN: &str = "streamfs";
 
-/// Something with a path.
+/// Directory, document or stream at a path.
 #[derive(Debug)]
 pub(super) enum Node {
-    /// The root, a mount, or what streams have before the last slash of their names.
+    /// The root, a mount, or a path that is followed by a slash in the names of streams.
     Directory(PathPrefix),
     Document(StreamPath, &'static str),
     Stream(StreamPath, Entry),
 }
 
-/// A file or directory, in the names of AGFS.
+/// Description of a file or directory, with the field names of AGFS.
 #[derive(Debug, Serialize)]
 pub(super) struct Info {
     name: String,
@@ -50,7 +50,7 @@ struct Meta {
 }
 
 impl Node {
-    /// What is at a path.
+    /// Looks up the node at a path.
     pub(super) async fn at(site: &Site, caller: &Caller, path: &str) -> Result<Self, Refusal> {
         let prefix = parse(path)?;
         let namespace = &site.daemon.namespace;
@@ -65,7 +65,7 @@ impl Node {
             let content_type = stream.config().content_type.clone();
             return Ok(Self::Stream(path, Entry { summary: stream.summary(), content_type }));
         }
-        // Fails where nothing is below.
+        // Fails if there is no stream below the path.
         site.daemon.list(caller, prefix.as_str()).await?;
         Ok(Self::Directory(prefix))
     }
@@ -115,8 +115,8 @@ impl Info {
     }
 }
 
-/// What is directly below a directory: documents, streams, and directories that streams have in
-/// their names.
+/// Lists the direct children of a directory: documents, streams, and directories in the names of
+/// streams.
 pub(super) async fn children(
     site: &Site,
     caller: &Caller,
@@ -153,20 +153,20 @@ pub(super) async fn children(
         }
     }
     for (name, modified) in directories {
-        // A stream may have the name that is also before the slash of others: it is what that path
-        // stands for.
+        // A stream may have the same name as a directory. Then the entry is the stream, because a
+        // path means the stream first.
         found.entry(name).or_insert_with_key(|name| Info::directory(name, modified));
     }
     Ok(found.into_values().collect())
 }
 
-/// A path in which slashes at the end mean nothing.
+/// Parses a path. Trailing slashes are ignored.
 pub(super) fn parse(path: &str) -> Result<PathPrefix, Refusal> {
     let trimmed = path.trim_end_matches('/');
     (if trimmed.is_empty() && !path.is_empty() { "/" } else { trimmed }).parse().map_err(bad_path)
 }
 
-/// The path of a stream or document.
+/// Parses the path of a stream or document.
 pub(super) fn stream_path(site: &Site, path: &str) -> Result<StreamPath, Refusal> {
     let prefix = parse(path)?;
     if prefix.as_str() == "/"

@@ -1,5 +1,4 @@
-//! The query of a request. As in AGFS, keys that mean nothing are ignored, and a flag is set by
-//! `true` alone.
+//! Query string parsing. Like in AGFS, unknown keys are ignored, and only `true` sets a flag.
 
 use std::str::FromStr;
 
@@ -8,7 +7,7 @@ use serde::Deserialize;
 
 use super::refusal::Refusal;
 
-/// What a client may say of a file or directory.
+/// Query parameters of a request for a file or directory.
 #[derive(Debug, Deserialize)]
 pub(super) struct Query {
     path: Option<String>,
@@ -25,7 +24,7 @@ impl Query {
         Ok(pairs.map_err(|error| Refusal::bad(error.to_string()))?.0)
     }
 
-    /// What it is about; there is nothing without it.
+    /// Path of the file or directory, which is required.
     pub(super) fn path(&self) -> Result<&str, Refusal> {
         self.path_or_nothing().ok_or_else(|| Refusal::bad("path parameter is required"))
     }
@@ -34,12 +33,12 @@ impl Query {
         self.path.as_deref().filter(|path| !path.is_empty())
     }
 
-    /// The first byte to be read of a document.
+    /// Offset of the first byte to read from a document.
     pub(super) fn offset(&self) -> Result<i64, Refusal> {
         Ok(number("offset", self.offset.as_deref())?.unwrap_or(0))
     }
 
-    /// How many bytes to read of a document; all of them if it is negative.
+    /// Number of bytes to read from a document; a negative number means all bytes.
     pub(super) fn size(&self) -> Result<i64, Refusal> {
         Ok(number("size", self.size.as_deref())?.unwrap_or(-1))
     }
@@ -49,7 +48,8 @@ impl Query {
         self.stream.as_deref() == Some("true")
     }
 
-    /// Whether to end where a stream's head was when the request came. Not in AGFS.
+    /// Whether to end at the head that the stream has when the request arrives. An extension of
+    /// AGFS.
     pub(super) fn until_caught_up(&self) -> Result<bool, Refusal> {
         match self.until.as_deref() {
             None | Some("" | "closed") => Ok(false),

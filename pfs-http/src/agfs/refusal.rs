@@ -1,4 +1,4 @@
-//! How a refusal looks to a client of AGFS.
+//! Error responses in the form of AGFS.
 
 use axum::{
     Json,
@@ -10,13 +10,13 @@ use serde_json::json;
 
 use crate::problem::Problem;
 
-/// A status, and a JSON body whose `error` is the message.
+/// Error response: a status, and a JSON body whose `error` is the message.
 #[derive(Debug)]
 pub(super) struct Refusal(Problem);
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        // This protocol has no codes.
+        // This protocol has no error codes.
         Self(Problem::new(status, "refused", message))
     }
 
@@ -44,7 +44,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// What exists, but not with this method.
+/// Answers a method that the path does not support.
 pub(super) async fn no_such_method(method: Method) -> Refusal {
     let mut message = format!("{method} does nothing here");
     if method == Method::POST {

@@ -1,4 +1,4 @@
-//! POST: appends, closes, or both at once.
+//! POST: appends to a stream, closes it, or both at once.
 
 use std::sync::Arc;
 
@@ -26,10 +26,10 @@ use super::{
 };
 use crate::{Site, presence::Presence, record::Outcome};
 
-/// The longest `Stream-Seq`, in bytes.
+/// Maximum length of `Stream-Seq`, in bytes.
 const MAX_SEQ: usize = 256;
 
-/// What a request wants done.
+/// Append request: the parsed headers.
 #[derive(Debug)]
 struct Wanted {
     path: StreamPath,
@@ -40,13 +40,13 @@ struct Wanted {
     has_body: bool,
 }
 
-/// What was done.
+/// Result of an append request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Done {
-    /// What the request wanted.
+    /// The request was carried out now.
     Now,
-    /// Nothing, because it was done before. This is the last request of the producer, if it was
-    /// one's.
+    /// The request was carried out before, so nothing was done. If the request is a producer's,
+    /// this is the last sequence number of the producer.
     Before(Option<u64>),
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn serve(
     Ok(wanted.answer(done, &stream))
 }
 
-/// The chunks that a body is appended as.
+/// Splits a body into the chunks that are appended.
 pub(super) fn contents(body: Vec<u8>, kind: Kind) -> Result<Chunks, Refusal> {
     match kind {
         Kind::Json if !body.is_empty() => json::messages(&body).map_err(|error| match error {
@@ -110,7 +110,7 @@ impl Wanted {
         })
     }
 
-    /// Refuses what no stream could do.
+    /// Refuses a request that no stream could carry out.
     fn validate(&self) -> Result<(), Refusal> {
         if !self.has_body {
             if !self.closes {
@@ -124,7 +124,8 @@ impl Wanted {
         Ok(())
     }
 
-    /// The batch to append, unless the state says that it was appended before.
+    /// Validates the request against the state of the stream. Returns the batch to append, or the
+    /// result of an earlier request that this one repeats.
     fn check(
         &self,
         state: &ProducerState,
@@ -170,7 +171,7 @@ impl Wanted {
         Ok(Checked::Append(contents.into_batch(self.closes)))
     }
 
-    /// Remembers what was appended.
+    /// Records the request in the state of the stream, after the append.
     fn commit(&self, state: &mut ProducerState) -> Done {
         if let Some(producer) = &self.producer {
             state.accept(producer);
@@ -184,7 +185,7 @@ impl Wanted {
         Done::Now
     }
 
-    /// Answers for a stream that takes no more.
+    /// Answers a request for a stream that is already closed.
     fn find_closed(&self, state: &ProducerState, stream: &Stream) -> Result<Done, Refusal> {
         match &self.producer {
             None if !self.has_body && !stream.extent().failed => Ok(Done::Before(None)),
@@ -201,7 +202,8 @@ impl Wanted {
 
     fn answer(&self, done: Done, stream: &Stream) -> Response {
         let status = match done {
-            // Close-only requests have no contents whose duplicates this could tell apart.
+            // 200 and 204 tell a new append from a duplicate. A request that only closes has no
+            // contents that could be duplicates.
             Done::Now if self.producer.is_some() && self.has_body => StatusCode::OK,
             Done::Now | Done::Before(_) => StatusCode::NO_CONTENT,
         };

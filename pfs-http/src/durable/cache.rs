@@ -1,4 +1,4 @@
-//! What lets caches work: entity tags, how long an answer keeps, and cursors.
+//! HTTP caching: entity tags, `Cache-Control`, and cursors.
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
@@ -8,33 +8,33 @@ use std::{
 use axum::http::{HeaderMap, HeaderValue, header};
 use pfs_proto::Identity;
 
-/// Of an answer that stays right: the bytes from one offset to another never change.
+/// `Cache-Control` of a response that stays valid: the bytes between two offsets never change.
 pub(super) const IMMUTABLE: HeaderValue =
     HeaderValue::from_static("private, max-age=60, stale-while-revalidate=300");
 
-/// Of an answer that is right until something is appended: it may be kept, but not used without
-/// asking.
+/// `Cache-Control` of a response that is valid until the next append. Caches may store it, but have
+/// to revalidate it.
 pub(super) const PASSING: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-/// When the protocol begins to count, 2024-10-09: seconds from the Unix epoch.
+/// Epoch of cursors in the protocol, 2024-10-09, in seconds since the Unix epoch.
 const COUNTED_FROM: u64 = 1_728_432_000;
 
-/// Seconds that a cursor stands for.
+/// Seconds that one step of a cursor stands for.
 const CURSOR_INTERVAL_SECONDS: u64 = 20;
 
-/// The most seconds by which a cursor is moved on at random.
+/// Maximum random advance of a cursor, in seconds.
 const MAX_JITTER_SECONDS: u64 = 3600;
 
-/// Larger numbers are no cursors of ours.
+/// Upper bound of cursors. Larger numbers do not come from this server.
 const LARGEST: u64 = 1 << 53;
 
-/// Names what a read gives: which stream, from where, to where, and whether that is its end.
+/// Entity tag of a read: the stream, the first and last offset, and whether the stream ends there.
 pub(super) fn etag(identity: Identity, start: u64, end: u64, closed: bool) -> String {
     let closed = if closed { ":c" } else { "" };
     format!("\"{identity}:{start}:{end}{closed}\"")
 }
 
-/// Whether the client has what this tag names.
+/// Whether the client already has the response with this tag.
 pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     let lists =
         headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
@@ -42,7 +42,8 @@ pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
-/// A cursor for an answer to a client that has this one: later than it, and not earlier than now.
+/// Cursor for a response: greater than the client's cursor, and not less than the cursor of the
+/// current time.
 pub(super) fn cursor(theirs: Option<&str>) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let current =
@@ -51,7 +52,7 @@ pub(super) fn cursor(theirs: Option<&str>) -> u64 {
         theirs.and_then(|cursor| cursor.parse::<u64>().ok()).filter(|cursor| *cursor < LARGEST);
     match theirs {
         Some(theirs) if theirs >= current => {
-            // The only thing that a standard library has that is random.
+            // The standard library has no other source of randomness.
             let random = RandomState::new().build_hasher().finish();
             theirs
                 .saturating_add((1 + random % MAX_JITTER_SECONDS).div_ceil(CURSOR_INTERVAL_SECONDS))

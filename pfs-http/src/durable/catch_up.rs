@@ -1,4 +1,4 @@
-//! Reads of what is there: one page, and whether there is more.
+//! Catch-up reads: one page of the available bytes, without waiting.
 
 use axum::{
     body::Body,
@@ -35,7 +35,7 @@ pub(super) fn answer(
         return Err(reading.failed());
     }
     let (span, body) = page::finish(page, edge, stream, reading.kind());
-    // What reaches head is another one as soon as something is appended.
+    // A page that reaches head changes with the next append, so it must not be cached as immutable.
     let lasting = reading.is_fixed() && !span.up_to_date;
     let mut response = self::page(site, stream, span, body, request)?;
     let keeps = if lasting { cache::IMMUTABLE } else { cache::PASSING };
@@ -43,7 +43,8 @@ pub(super) fn answer(
     Ok(response)
 }
 
-/// A page as a response; without it, where the client has it.
+/// Creates the response for a page. The response is 304 without the page if the client already has
+/// it.
 pub(super) fn page(
     site: &Site,
     stream: &Stream,
@@ -69,7 +70,7 @@ pub(super) fn page(
     Ok(response)
 }
 
-/// Says where the reader is, and where it could begin at the earliest.
+/// Adds the reader's position, and the earliest offset that can be read.
 pub(super) fn put_place(
     headers: &mut HeaderMap,
     stream: &Stream,
@@ -86,7 +87,7 @@ pub(super) fn put_place(
     headers::put_closed(headers, closed);
 }
 
-/// Nothing but where head is.
+/// Answers `offset=now`: the position of head, and no contents.
 fn now(stream: &Stream) -> Response {
     let extent = stream.extent();
     let media_type = media_type::content_type(stream);

@@ -1,4 +1,5 @@
-//! PUT: makes a stream, with its first contents; or finds one that is as it should be.
+//! PUT: creates a stream with its first contents, or finds an existing stream with the same
+//! properties.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{Site, connection::Connected, record::Outcome};
 
-/// What a stream is to be.
+/// Properties of the stream that a request creates.
 #[derive(Debug)]
 struct Wanted {
     media_type: String,
@@ -71,7 +72,7 @@ pub(super) async fn serve(
                 }
                 return Ok(response);
             }
-            // Somebody else made it meanwhile.
+            // Another client has created the stream meanwhile.
             Err(failure) if failure.code == ErrorCode::AlreadyExists => {
                 if let Some(stream) = place.find().await? {
                     return wanted.found(&path, &stream);
@@ -83,7 +84,7 @@ pub(super) async fn serve(
 }
 
 impl Wanted {
-    /// Answers for a stream that there is.
+    /// Answers for an existing stream, which must have the same properties.
     fn found(&self, path: &StreamPath, stream: &Stream) -> Result<Response, Refusal> {
         let config = stream.config();
         let other = if !media_type::same(&self.media_type, media_type::content_type(stream)) {
@@ -122,7 +123,7 @@ impl Wanted {
     }
 }
 
-/// The whole URL of a request, as far as it tells.
+/// URL of the request, if its host is known.
 fn url(secure: bool, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = uri.authority().map(|authority| authority.as_str()).or(host)?;

@@ -1,4 +1,4 @@
-//! The body of a request, which is appended as a whole.
+//! Request body gathering, for a body that is appended as a whole.
 
 use axum::body::Body;
 use http_body::Body as _;
@@ -10,17 +10,17 @@ use pfs_stream::Reservation;
 use super::refusal::Refusal;
 use crate::{Site, limits};
 
-/// Larger bodies are not taken, however large the stream: what is appended as it flows in does not
-/// need so much memory.
+/// Maximum size of a body, however large the stream. A client with a larger body can append it as
+/// it flows in, which does not need so much memory.
 const MAX_BODY_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How much of a body that is too large is read nevertheless: a client that is cut off in the
-/// middle of it does not see why.
+/// Number of bytes of an oversized body that are still read: a client that is cut off in the middle
+/// of its body does not see the reason.
 const MAX_DRAINED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Reads a body to its end, if it is not larger than a chunk of the stream may be. With it comes
-/// the right to hold it in memory, which is taken as the bytes arrive: an announced length costs
-/// other clients nothing.
+/// Reads a body to its end, if it is not larger than the maximum chunk of the stream. Returns the
+/// bytes with their memory reservation. The reservation grows as the bytes arrive, so an announced
+/// length takes no memory from other clients.
 pub(super) async fn gather(
     site: &Site,
     path: &StreamPath,

@@ -1,4 +1,4 @@
-//! The names that the protocol gives to its headers, and what is in most of them.
+//! Header names of the protocol, and their values.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -20,7 +20,8 @@ pub(super) const PRODUCER_EXPECTED_SEQ: HeaderName =
 pub(super) const PRODUCER_RECEIVED_SEQ: HeaderName =
     HeaderName::from_static("producer-received-seq");
 
-/// Ours: where the ring begins. The protocol has no name for what retention leaves.
+/// Offset at which the ring begins; an extension of the protocol, which has no header for
+/// retention.
 pub(super) const EARLIEST_OFFSET: HeaderName = HeaderName::from_static("stream-earliest-offset");
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
@@ -29,18 +30,18 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
 pub(super) const TRUE: HeaderValue = HeaderValue::from_static("true");
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Tells browsers not to embed the contents in pages of other origins.
+/// Forbids browsers to embed the contents in pages of other origins.
 pub(super) fn secure(headers: &mut HeaderMap) {
     let policy = headers.entry(CROSS_ORIGIN_RESOURCE_POLICY);
     policy.or_insert(HeaderValue::from_static("same-origin"));
 }
 
-/// Whether the client wants the stream closed. Any other value than true is as good as none.
+/// Whether the client asks to close the stream. Any value except `true` is ignored.
 pub(super) fn closes(headers: &HeaderMap) -> bool {
     headers.get(CLOSED).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
-/// The value of a header that may be missing but not repeated, and is text.
+/// Value of an optional header, which must be text and must not be repeated.
 pub(super) fn text<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -55,7 +56,7 @@ pub(super) fn text<'a>(
     Ok(Some(text.trim()))
 }
 
-/// A value that was put together from ASCII.
+/// Header value of ASCII text.
 pub(super) fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }

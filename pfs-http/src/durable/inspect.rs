@@ -1,4 +1,4 @@
-//! HEAD and DELETE.
+//! HEAD and DELETE of a stream.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use pfs_host::Caller;
 use super::{cache, catch_up, headers, lifetime, media_type, refusal::Refusal, target};
 use crate::Site;
 
-/// Tells what a stream is and where its head is. Does not count as a use of it.
+/// HEAD: describes a stream and the position of its head. Does not renew the TTL of the stream.
 pub(super) async fn head(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
@@ -41,7 +41,7 @@ pub(super) async fn head(
     Ok(response)
 }
 
-/// Removes a stream.
+/// DELETE: removes a stream.
 pub(super) async fn delete(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,

@@ -1,5 +1,5 @@
-//! Streams of JSON: a message is a chunk, on one line with its line end, so that other protocols
-//! see lines of JSON.
+//! JSON streams: a message is a chunk, on one line with its line end, so that other protocols see
+//! JSON lines.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 use super::page::Chunks;
 
-/// Messages that one body may have.
+/// Maximum number of messages in one body.
 const MAX_MESSAGES: usize = 1 << 16;
 
-/// Why a body is not messages.
+/// Reason why a body cannot be split into messages.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoMessages {
     #[error("the body is not valid JSON: {0}")]
@@ -20,8 +20,8 @@ pub(super) enum NoMessages {
     TooMany,
 }
 
-/// The messages of a body: the elements of an array, or whatever else it is. Nothing of a message
-/// is changed but the white space around its parts.
+/// Splits a body into messages: the elements of an array, or any other value as one message. Only
+/// the white space between the tokens of a message is changed.
 pub(super) fn messages(body: &[u8]) -> Result<Chunks, NoMessages> {
     let mut messages = Messages { chunks: Chunks::marked(), too_many: false };
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -37,7 +37,8 @@ pub(super) fn messages(body: &[u8]) -> Result<Chunks, NoMessages> {
     }
 }
 
-/// Messages as they are found: never all of them at once in another form.
+/// Messages that have been parsed so far. They are stored as chunks at once, so that no second copy
+/// of them exists.
 struct Messages {
     chunks: Chunks,
     too_many: bool,
@@ -69,7 +70,7 @@ impl<'de> Visitor<'de> for &mut Messages {
     }
 }
 
-/// Adds valid JSON without the white space that means nothing, and the end of its line.
+/// Appends valid JSON without insignificant white space, and a line end.
 fn put_line(line: &mut Vec<u8>, json: &str) {
     let (mut in_string, mut escaped) = (false, false);
     for byte in json.bytes() {
@@ -86,9 +87,9 @@ fn put_line(line: &mut Vec<u8>, json: &str) {
     line.push(b'\n');
 }
 
-/// An array of all messages in these chunks; `None` if there is none. Another protocol may have
-/// appended anything: of several values in a chunk each is a message, and a chunk that is no JSON
-/// is one message, a string with its text.
+/// Joins the messages in these chunks to an array. Returns `None` if there is no message. Another
+/// protocol may have appended any bytes. If a chunk has several values, each value is a message. A
+/// chunk that is not JSON is one message: a string with its text.
 pub(super) fn array<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
     let mut array = Vec::new();
     for chunk in chunks {

@@ -1,7 +1,7 @@
-//! How long a stream is to live: `Stream-TTL` and `Stream-Expires-At`.
+//! Lifetime of a stream: `Stream-TTL` and `Stream-Expires-At`.
 //!
-//! `humantime` parses times of RFC 3339 in UTC; zones are added here. `jiff` accepts more than RFC
-//! 3339 allows: `+24:00`, no seconds, and names of zones in brackets.
+//! `humantime` parses RFC 3339 times in UTC; this module adds time zones. `jiff` accepts more than
+//! RFC 3339 allows: `+24:00`, times without seconds, and names of zones in brackets.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,10 +9,10 @@ use axum::http::HeaderMap;
 
 use super::{headers, refusal::Refusal};
 
-/// What its creator said about a stream's lifetime.
+/// Lifetime that the creator of a stream asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lifetime {
-    /// Seconds without reads and writes.
+    /// Seconds without reads and writes after which the stream expires.
     pub(super) ttl: Option<u64>,
     pub(super) deadline: Option<SystemTime>,
 }
@@ -41,13 +41,14 @@ impl Lifetime {
         Ok(Self { ttl: ttl.transpose()?, deadline: deadline.transpose()? })
     }
 
-    /// As the engine has it. Zero seconds are over at once, but are a time.
+    /// TTL for the engine. Zero seconds become one nanosecond, because they expire at once but are
+    /// a TTL.
     pub(super) fn ttl(&self) -> Option<Duration> {
         self.ttl.map(|seconds| Duration::from_secs(seconds).max(Duration::from_nanos(1)))
     }
 }
 
-/// A number as the protocol wants it: nothing but digits, and no leading zero.
+/// Parses a number as the protocol defines it: only digits, without a leading zero.
 fn seconds(text: &str) -> Option<u64> {
     let canonical = text == "0" || !text.starts_with('0');
     (canonical && text.bytes().all(|digit| digit.is_ascii_digit()))
@@ -55,7 +56,7 @@ fn seconds(text: &str) -> Option<u64> {
         .flatten()
 }
 
-/// A time in RFC 3339, of any time zone.
+/// Parses an RFC 3339 time with any time zone.
 fn time(text: &str) -> Option<SystemTime> {
     if let Some(text) = text.strip_suffix(['Z', 'z']) {
         return utc(text);
@@ -79,7 +80,7 @@ fn utc(text: &str) -> Option<SystemTime> {
     humantime::parse_rfc3339(&format!("{}Z", text.to_ascii_uppercase())).ok()
 }
 
-/// A time as it is shown.
+/// Formats a time.
 pub(super) fn shown(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }

@@ -1,4 +1,4 @@
-//! Reads that wait a while for something to read.
+//! Long-poll: reads that wait for a while until there are bytes.
 
 use axum::{
     http::{HeaderMap, StatusCode, header},

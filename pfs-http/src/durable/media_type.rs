@@ -1,4 +1,4 @@
-//! What the media type of a stream means for this protocol.
+//! Media type of a stream, and how this protocol encodes its contents.
 
 use axum::http::{HeaderMap, header};
 use pfs_stream::Stream;
@@ -6,17 +6,17 @@ use pfs_stream::Stream;
 use super::{headers, refusal::Refusal};
 use crate::media_type::{MediaType, refuse_form};
 
-/// What a stream is whose creator did not say.
+/// Media type of a stream whose creator gave none.
 pub(super) const DEFAULT: &str = "application/octet-stream";
 
-/// How the contents of a stream appear.
+/// Encoding of the contents of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Messages, one a chunk.
+    /// JSON messages, one for each chunk.
     Json,
-    /// Text, which events carry as it is.
+    /// Text, which events carry unchanged.
     Text,
-    /// Anything else.
+    /// Any other contents.
     Binary,
 }
 
@@ -32,12 +32,12 @@ impl Kind {
     }
 }
 
-/// The media type of a stream.
+/// Media type of a stream.
 pub(super) fn content_type(stream: &Stream) -> &str {
     stream.config().content_type.as_deref().unwrap_or(DEFAULT)
 }
 
-/// The media type of a request's body, if it says one.
+/// Media type of a request body, if the request has one.
 pub(super) fn from_request(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let Some(text) = headers::text(headers, &header::CONTENT_TYPE)?.filter(|text| !text.is_empty())
     else {
@@ -50,7 +50,7 @@ pub(super) fn from_request(headers: &HeaderMap) -> Result<Option<&str>, Refusal>
     Ok(Some(text))
 }
 
-/// Whether two media types are the same but for their parameters.
+/// Whether two media types are equal, parameters ignored.
 pub(super) fn same(one: &str, other: &str) -> bool {
     MediaType::parse(one) == MediaType::parse(other)
 }

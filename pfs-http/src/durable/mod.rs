@@ -1,8 +1,8 @@
-//! The Durable Streams protocol 1.0 at /v1/stream.
+//! Durable Streams protocol 1.0 at `/v1/stream`.
 //!
-//! `/v1/stream/cam` is the stream `cam` of the first mount, the same that other protocols see. An
-//! append is a chunk; in a stream of JSON each message is one, so that a batch is several. What the
-//! ring has dropped is answered with 410.
+//! `/v1/stream/cam` is the stream `cam` of the first mount, the same stream that other protocols
+//! see. An append is a chunk. In a stream of JSON, each message is a chunk, so a batch makes
+//! several chunks. A read of bytes that the ring has dropped is answered with 410.
 
 mod append;
 mod cache;
@@ -31,7 +31,7 @@ use axum::{Router, middleware::map_response, response::Response, routing};
 
 use crate::Site;
 
-/// The routes of this protocol.
+/// Routes of this protocol.
 pub(crate) fn routes() -> Router<Arc<Site>> {
     let methods = routing::get(read::serve)
         .head(inspect::head)
@@ -42,7 +42,7 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
     Router::new().route("/v1/stream/{*name}", methods)
 }
 
-/// Adds what every response of the protocol has, refusals too.
+/// Adds the headers that every response of the protocol has, including refusals.
 async fn secure(mut response: Response) -> Response {
     headers::secure(response.headers_mut());
     response

@@ -1,23 +1,23 @@
-//! Offsets as this protocol shows them: opaque, and in the order of their bytes.
+//! Offset tokens of this protocol: opaque text, in the order of its bytes.
 //!
-//! One carries the identity of the stream it belongs to, so that a client that comes back with the
-//! offset of an earlier stream of the same name (all streams end with the daemon) is told, and does
-//! not read on in another one.
+//! A token contains the identity of its stream. A client may return with the offset of an earlier
+//! stream of the same name, for instance after a restart of the daemon, which ends all streams. The
+//! identity lets the server refuse such an offset instead of continuing in the wrong stream.
 
 use std::{fmt, str::FromStr};
 
 use pfs_proto::Identity;
 use pfs_stream::Stream;
 
-/// A position in one particular stream.
+/// Position in one particular stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) identity: Identity,
-    /// The offset in bytes.
+    /// Offset in bytes.
     pub(super) offset: u64,
 }
 
-/// Digits of the offset, which are decimal.
+/// Number of decimal digits of the offset.
 const OFFSET: usize = 20;
 
 impl Token {
@@ -32,7 +32,7 @@ impl fmt::Display for Token {
     }
 }
 
-/// A text that is no offset.
+/// Error of a text that is not an offset token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoOffset;
 

@@ -1,24 +1,25 @@
-//! A part of a stream, of bounded size, as one response.
+//! Pages: bounded parts of a stream, each sent as one response.
 
 use pfs_host::{Batch, Edge, Page, wide};
 use pfs_stream::{Sink, Stream};
 
 use super::{json, media_type::Kind};
 
-/// About how many bytes one response has; only a message is never cut. A page is kept until its
-/// client has taken it, so it is not larger than what is kept for any other reader.
+/// Approximate maximum size of a page, in bytes. Only a JSON message may exceed it, because
+/// messages are never cut. A page is held until its client has taken it, so it is as large as the
+/// buffer of any other reader.
 pub(super) const PAGE: usize = 64 * 1024;
 
-/// Chunks, one after the other.
+/// Buffer of consecutive chunks.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     pub(super) bytes: Vec<u8>,
-    /// Where each of them ends, if that is wanted.
+    /// End of each chunk, if chunk boundaries are needed.
     ends: Option<Vec<usize>>,
 }
 
 impl Chunks {
-    /// With a mark at the end of each.
+    /// Creates an empty buffer that records the end of each chunk.
     pub(super) fn marked() -> Self {
         Self { bytes: Vec::new(), ends: Some(Vec::new()) }
     }
@@ -29,28 +30,28 @@ impl Chunks {
         Self { bytes, ends: Some(ends) }
     }
 
-    /// As this kind of stream needs them.
+    /// Creates an empty buffer for a kind of stream.
     pub(super) fn new(kind: Kind) -> Self {
         if kind == Kind::Json { Self::marked() } else { Self::default() }
     }
 
-    /// Ends a chunk.
+    /// Marks the end of a chunk.
     pub(super) fn mark(&mut self) {
         let end = self.bytes.len();
         self.ends.iter_mut().for_each(|ends| ends.push(end));
     }
 
-    /// How many are marked.
+    /// Number of marked chunks.
     pub(super) fn count(&self) -> usize {
         self.ends.as_ref().map_or(0, Vec::len)
     }
 
-    /// As a batch to append.
+    /// Converts the chunks into a batch to append.
     pub(super) fn into_batch(self, close: bool) -> Batch {
         Batch { bytes: self.bytes, ends: self.ends.unwrap_or_default(), close }
     }
 
-    /// Those that are marked.
+    /// Iterates over the marked chunks.
     pub(super) fn each(&self) -> impl Iterator<Item = &[u8]> {
         let ends = self.ends.as_deref().unwrap_or_default();
         let begins = std::iter::once(0).chain(ends.iter().copied());
@@ -63,7 +64,7 @@ impl Sink for Chunks {
         &mut self.bytes
     }
 
-    /// Only messages must be whole.
+    /// Only JSON messages must be whole.
     fn takes_parts(&self) -> bool {
         self.ends.is_none()
     }
@@ -79,20 +80,20 @@ impl Sink for Chunks {
     }
 }
 
-/// The part of a stream that a page is.
+/// Range of a stream that a page covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
-    /// Its first offset.
+    /// Offset of the first byte.
     pub(super) start: u64,
-    /// The offset after its last.
+    /// Offset after the last byte.
     pub(super) next: u64,
-    /// Whether there was no more when it was made.
+    /// Whether the page reached head when it was made.
     pub(super) up_to_date: bool,
-    /// Whether there will never be more.
+    /// Whether the stream has ended at `next`.
     pub(super) closed: bool,
 }
 
-/// Ends a page: the part that it is, and its contents as they are shown.
+/// Finishes a page: returns its range, and its contents as the protocol encodes them.
 pub(super) fn finish(
     page: Page<Chunks>,
     edge: Edge,
@@ -102,7 +103,7 @@ pub(super) fn finish(
     let (start, chunks) = page.finish();
     let next = start.saturating_add(wide(chunks.bytes.len()));
     let (up_to_date, closed) = match edge {
-        // The next read is told that the stream failed.
+        // The stream was closed as failed; the next read reports the failure.
         Edge::Head | Edge::Failed => (true, false),
         Edge::Closed => (true, true),
         Edge::Full => {

@@ -1,42 +1,42 @@
-//! Producers that may repeat a request without repeating its effect.
+//! Idempotent producers: a producer may repeat a request without repeating its effect.
 
 use axum::http::{HeaderMap, StatusCode};
 
 use super::{headers, refusal::Refusal};
 
-/// The largest number that all clients can represent.
+/// Largest number that all clients can represent exactly (2^53 - 1, as in JavaScript).
 const MAX_NUMBER: u64 = (1 << 53) - 1;
 
-/// The longest name of a producer, in bytes.
+/// Maximum length of a producer id, in bytes.
 const MAX_ID: usize = 256;
 
-/// Who a request comes from, and which one of its requests it is.
+/// Producer of a request, with the number of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Producer {
     pub(super) id: String,
-    /// Counts the lives of the producer; only its newest one may write.
+    /// Number of the producer's run; only the newest run may write.
     pub(super) epoch: u64,
-    /// Counts its requests in this life.
+    /// Number of the request in this run.
     pub(super) seq: u64,
 }
 
-/// What is to be done with a request of a producer.
+/// Verdict on a request of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is the next one.
+    /// The request is the next one.
     Next,
-    /// It was done before; this is the last one that was.
+    /// The request was carried out before. `last` is the producer's last accepted number.
     Duplicate { last: u64 },
-    /// A newer life of the producer, this one, has written.
+    /// A newer run of the producer, `epoch`, has written.
     Stale { epoch: u64 },
-    /// A new life does not begin at its beginning.
+    /// The first request of a new run does not have number 0.
     NotAtZero,
-    /// This one should have come first.
+    /// A request is missing: `expected` should have come first.
     Gap { expected: u64 },
 }
 
 impl Producer {
-    /// The producer that the headers name, if they do.
+    /// Parses the producer headers; `None` if the request has none.
     pub(super) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Refusal> {
         let id = headers::text(headers, &headers::PRODUCER_ID)?;
         let epoch = headers::text(headers, &headers::PRODUCER_EPOCH)?;
@@ -65,8 +65,8 @@ impl Producer {
         Ok(Some(Self { id: id.to_owned(), epoch, seq }))
     }
 
-    /// Validates this request by the last one of the producer that was accepted, its epoch and
-    /// number.
+    /// Validates the request against the epoch and the number of the producer's last accepted
+    /// request.
     pub(super) fn validate(&self, last: Option<(u64, u64)>) -> Verdict {
         let Some((epoch, last)) = last else {
             return if self.seq == 0 { Verdict::Next } else { Verdict::Gap { expected: 0 } };
@@ -82,7 +82,7 @@ impl Producer {
         }
     }
 
-    /// The answer that this producer is too old.
+    /// Refusal of a producer whose run is over.
     pub(super) fn stale(&self, epoch: u64) -> Refusal {
         let message = format!(
             "a producer {} of epoch {epoch} has written since; epoch {} is over",

@@ -1,10 +1,11 @@
-//! What a read asks for.
+//! Query parameters of a read.
 
 use axum::{extract::Query as Parameters, http::Uri};
 
 use super::{offset::Token, refusal::Refusal};
 
-/// The parameters of a read. Those of other names are left to the future of the protocol.
+/// Query parameters of a read. Unknown names are ignored: the protocol reserves them for future
+/// use.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Query {
     pub(super) from: From,
@@ -12,10 +13,10 @@ pub(super) struct Query {
     pub(super) cursor: Option<String>,
 }
 
-/// Where a read begins.
+/// Start of a read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum From {
-    /// At the oldest that there is.
+    /// At the oldest byte that the ring holds.
     #[default]
     Beginning,
     /// At head.
@@ -23,7 +24,7 @@ pub(super) enum From {
     At(Token),
 }
 
-/// How a read goes on that has come to head.
+/// Mode of a read that waits at head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Live {
     LongPoll,

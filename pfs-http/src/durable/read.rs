@@ -1,4 +1,4 @@
-//! GET: where a read begins, and which of the three kinds it is.
+//! GET: the start of a read, and its mode: catch-up, long-poll or server-sent events.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::Site;
 
-/// A read of a stream.
+/// Read request of a stream.
 #[derive(Debug)]
 pub(super) struct Reading<'a> {
     pub(super) place: Readable<'a>,
@@ -35,7 +35,7 @@ pub(super) async fn serve(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    // The body, which GET has no use for, could not be kept while this waits.
+    // Drop the unused body of the GET, which would otherwise be kept while the read waits.
     let (head, _) = request.into_parts();
     let path = target::path(&site, &head.uri)?;
     let place = site.daemon.readable(&caller, &path)?;
@@ -53,13 +53,13 @@ pub(super) async fn serve(
 }
 
 impl Reading<'_> {
-    /// Attaches a reader, if the ring still holds its start.
+    /// Attaches a reader. Refuses a start that the ring no longer holds.
     pub(super) fn attach(&self) -> Result<Reader, Refusal> {
         let attached = self.place.reader(&self.stream, self.options()?);
         attached.map_err(not_attached)
     }
 
-    /// Begins a page, if the ring still holds its start.
+    /// Begins a page. Refuses a start that the ring no longer holds.
     pub(super) fn page(&self) -> Result<Page<Chunks>, Refusal> {
         let chunks = Chunks::new(self.kind());
         let page = self.place.page(&self.stream, self.options()?, chunks, PAGE);
@@ -67,7 +67,7 @@ impl Reading<'_> {
         Ok(if self.is_exact() { page } else { page.or_later() })
     }
 
-    /// Refuses to begin at the end of a stream that was closed as failed.
+    /// Refuses a read that begins at the end of a stream that was closed as failed.
     fn refuse_failed(&self) -> Result<(), Refusal> {
         let extent = self.stream.extent();
         let at_head = match self.query.from {
@@ -80,16 +80,16 @@ impl Reading<'_> {
         if extent.failed && at_head { Err(self.failed()) } else { Ok(()) }
     }
 
-    /// The answer at the end of a stream that was closed as failed.
+    /// Refusal at the end of a stream that was closed as failed.
     pub(super) fn failed(&self) -> Refusal {
         Refusal::failed(self.place.path(), &self.stream)
     }
 
-    /// The answer for a page that failed.
+    /// Refusal of a page that failed.
     pub(super) fn refusal(&self, error: PageError) -> Refusal {
         match error {
             PageError::Failed(failure) => failure.into(),
-            // The ring moved on since the page began.
+            // The ring has moved past the start of the page.
             _ => Refusal::dropped(self.place.path(), &self.stream),
         }
     }
@@ -115,12 +115,13 @@ impl Reading<'_> {
         Ok(ReadOptions { start, ..ReadOptions::default() })
     }
 
-    /// Whether the client must get what follows where it begins, or be told that it does not.
+    /// Whether the client gave a start: it must get the bytes from there, or an error if they are
+    /// gone.
     fn is_exact(&self) -> bool {
         self.query.from != From::Beginning
     }
 
-    /// Whether the same request would begin at the same place at any time.
+    /// Whether the same request always begins at the same offset.
     pub(super) fn is_fixed(&self) -> bool {
         matches!(self.query.from, From::At(_))
     }

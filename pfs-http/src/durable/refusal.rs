@@ -1,4 +1,4 @@
-//! A refusal with the headers that the protocol wants on it.
+//! Error responses, with the headers that the protocol requires.
 
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -11,7 +11,7 @@ use pfs_stream::Stream;
 use super::{headers, offset::Token};
 use crate::problem::Problem;
 
-/// What is answered in place of what was asked for.
+/// Error response of this protocol.
 #[derive(Debug)]
 pub(super) struct Refusal {
     problem: Problem,
@@ -33,7 +33,7 @@ impl Refusal {
             .into()
     }
 
-    /// The budget of messages that have to be whole is used up.
+    /// The memory budget for whole messages is used up.
     pub(super) fn no_memory(message: &str) -> Self {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "limit", message);
         Self::from(problem.because(Reason::MessageMemory)).with(header::RETRY_AFTER, 1.into())
@@ -43,7 +43,8 @@ impl Refusal {
         Self::new(StatusCode::CONFLICT, code, message)
     }
 
-    /// An append to a stream that takes no more. A client sees from the headers that it is this.
+    /// Refusal of an append to a closed stream. `Stream-Closed` tells the client that this is the
+    /// reason.
     pub(super) fn closed(path: &StreamPath, stream: &Stream) -> Self {
         let head = Token::new(stream, stream.extent().head);
         Self::conflict("closed", format!("cannot append to {path}: the stream is closed"))
@@ -51,8 +52,8 @@ impl Refusal {
             .with(headers::NEXT_OFFSET, headers::value(&head.to_string()))
     }
 
-    /// A read at the end of a stream that was closed as failed. Its end is never told as that of a
-    /// closed one.
+    /// Refusal of a read at the end of a stream that was closed as failed. The response never has
+    /// `Stream-Closed`, so that a failure does not look like a proper end.
     pub(super) fn failed(path: &StreamPath, stream: &Stream) -> Self {
         let head = Token::new(stream, stream.extent().head);
         Self::from(Problem::failed(path))
@@ -60,7 +61,7 @@ impl Refusal {
             .with(header::CACHE_CONTROL, headers::NO_STORE)
     }
 
-    /// A read of what is no longer there.
+    /// Refusal of a read whose start is gone.
     pub(super) fn gone(path: &StreamPath, stream: &Stream, reason: &str) -> Self {
         let earliest = Token::new(stream, stream.extent().tail).to_string();
         let message = format!(
@@ -71,7 +72,7 @@ impl Refusal {
             .with(header::CACHE_CONTROL, headers::NO_STORE)
     }
 
-    /// As [`gone`](Self::gone), where the ring has moved past the offset.
+    /// Like [`gone`](Self::gone), with the reason that the ring has moved past the offset.
     pub(super) fn dropped(path: &StreamPath, stream: &Stream) -> Self {
         Self::gone(path, stream, "the ring no longer holds this offset")
     }
@@ -93,7 +94,7 @@ impl From<Failure> for Refusal {
         let removed = failure.code == ErrorCode::Removed;
         let mut problem = Problem::from(failure);
         if removed {
-            // To this protocol, 410 is something else.
+            // In this protocol, 410 means that the ring no longer holds the offset.
             problem.status = StatusCode::NOT_FOUND;
         }
         problem.into()

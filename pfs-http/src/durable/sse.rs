@@ -1,11 +1,11 @@
-//! Reads that go on for as long as the connection does, as server-sent events.
+//! Server-sent events: reads that follow a stream.
 //!
-//! What is lost, removed, closed as failed, or ends with the daemon breaks the connection. Only a
-//! control event that says `streamClosed` is an end; where the connection just ends, the client
-//! comes back with the last offset that it was told.
+//! The connection breaks if bytes are lost, the stream is removed or closed as failed, or the
+//! daemon shuts down. Only a control event with `streamClosed` is an end. If the connection just
+//! ends, the client reconnects with the last offset that it received.
 //!
-//! Bytes can be cut anywhere, so a large chunk becomes several events. A message of JSON is never
-//! cut: a large message is gathered, and its memory is reserved until it was sent.
+//! Bytes can be cut anywhere, so a large chunk becomes several events. A JSON message is never cut:
+//! a large message is gathered, and its memory stays reserved until it has been sent.
 
 use std::{mem, ops::ControlFlow, sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ use crate::{
     sse::{KEEP_ALIVE, MEDIA_TYPE, Spacing, complete, put_event},
 };
 
-/// After so long the response ends, as the protocol wants it.
+/// Time after which a response ends, as the protocol requires.
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// Answers a read that follows the stream.
@@ -57,7 +57,7 @@ pub(super) fn answer(site: &Site, reading: &Reading<'_>) -> Result<Response, Ref
     Ok(response)
 }
 
-/// Writes events.
+/// Encoder of events.
 #[derive(Debug)]
 struct Events {
     daemon: Arc<Daemon>,
@@ -65,23 +65,22 @@ struct Events {
     _alive: Hold,
     kind: Kind,
     cursor: Option<String>,
-    /// What came from the ring.
+    /// Bytes that were read from the ring and not encoded yet.
     chunks: Chunks,
-    /// Bytes that are still to be read of a chunk that comes in parts.
+    /// Number of bytes still to be read of a chunk that is read in parts.
     left: u64,
-    /// Reserved memory of the large message that is gathered or was sent last.
+    /// Memory reservation of the large message that is being gathered, or was sent last.
     reserved: Option<Reservation>,
-    /// Text that came last and waits for what belongs to it: the rest of a character, or of a line
-    /// end.
+    /// Text that waits for its continuation: the beginning of a character or of a line end.
     rest: Vec<u8>,
     out: Vec<u8>,
-    /// Where the client was last told to be.
+    /// Position that the client was told last.
     told: Option<Place>,
     position: u64,
     until: Option<Instant>,
 }
 
-/// What a control event says.
+/// Contents of a control event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     next: u64,
@@ -107,19 +106,20 @@ impl Events {
         }
     }
 
-    /// Reserves memory for a message that is read in parts. Returns false if there is no memory for
-    /// it.
+    /// Reserves memory for a message that is read in parts. Returns false if there is not enough
+    /// memory.
     fn gather(&mut self) -> bool {
         if self.reserved.is_none() {
             let message = wide(self.chunks.bytes.len()).saturating_add(self.left);
-            // As it was read, and as it is sent.
+            // Room for the message as it was read, and as it is sent.
             self.reserved = self.daemon.leaving().reserve(message.saturating_mul(2));
             self.chunks.bytes.reserve_exact(usize::try_from(self.left).unwrap_or_default());
         }
         self.reserved.is_some()
     }
 
-    /// Adds an event with what came, but of text that goes on only what is complete.
+    /// Appends an event with the bytes that were read. If the stream `goes_on`, an incomplete
+    /// character or line end at the end of a text is held back.
     fn put_data(&mut self, goes_on: bool) {
         let mut chunks = mem::replace(&mut self.chunks, Chunks::new(self.kind));
         let payload = match self.kind {
@@ -139,7 +139,7 @@ impl Events {
         }
     }
 
-    /// Adds an event that says where the client is.
+    /// Appends a control event with the client's position.
     fn put_place(&mut self, place: Place) {
         self.told = Some(place);
         let Place { next, up_to_date } = place;
@@ -152,7 +152,7 @@ impl Events {
         put_event(&mut self.out, Spacing::Compact, Some("control"), None, &control);
     }
 
-    /// Where the client is when it has all that was read, but for what waits to be shown.
+    /// Position of the client after all events so far; text that is held back does not count.
     fn next(&self) -> u64 {
         self.position.saturating_sub(wide(self.rest.len()))
     }
@@ -195,7 +195,7 @@ impl Encoder for Events {
         }
     }
 
-    /// Called when the message before was sent.
+    /// Called after the previous message has been sent.
     fn look_ahead(&mut self, _reader: &Reader) -> bool {
         if self.left == 0 {
             self.reserved = None;
@@ -243,7 +243,7 @@ impl Encoder for Events {
         self.position = position;
         self.put_data(false);
         if end == End::Failed {
-            // A client that comes back there is refused.
+            // A client that reconnects at this position is refused.
             self.put_place(Place { next: position, up_to_date: true });
             return Err(Broken("the stream was closed as failed".to_owned()));
         }
@@ -283,7 +283,7 @@ mod tests {
         events
     }
 
-    /// The events, without what is in those that say where the client is.
+    /// Events as text, without the contents of control events.
     fn written(events: &mut Events) -> String {
         let text = String::from_utf8(events.take()).unwrap();
         let shown = |event: &str| match event.strip_prefix("event: control\n") {

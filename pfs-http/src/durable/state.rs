@@ -1,29 +1,29 @@
-//! What the protocol keeps about a stream besides its contents. It is of bounded size and dies with
-//! the stream.
+//! Protocol state of a stream besides its contents. It has a bounded size, and is dropped with the
+//! stream.
 
 use std::collections::HashMap;
 
 use super::producer::{Producer, Verdict};
 
-/// Producers of one stream that are remembered. One more, and the one that was silent for longest
-/// is forgotten: if it goes on nevertheless, it is told that its numbers have a gap, and may begin
-/// anew with the next epoch.
+/// Maximum number of producers that are remembered for each stream. One more producer evicts the
+/// one that has been silent for longest. If the evicted producer continues, it gets a sequence gap,
+/// and may restart with the next epoch.
 pub(super) const MAX_PRODUCERS: usize = 256;
 
-/// The state of a stream. The session locks it from the check of a request until the append, so
-/// that there is one request at a time.
+/// State of a stream. The session locks the state from the check of a request until the append, so
+/// requests are handled one at a time.
 #[derive(Debug, Default)]
 pub(super) struct State {
     producers: HashMap<String, Last>,
-    /// Counts what was accepted.
+    /// Number of accepted requests, used as a clock for eviction.
     clock: u64,
-    /// The last `Stream-Seq` of anybody.
+    /// Last `Stream-Seq` from any client.
     pub(super) last_seq: Option<Vec<u8>>,
-    /// Which request closed the stream, if it was a producer's.
+    /// Request that closed the stream, if it came from a producer.
     pub(super) closed_by: Option<Producer>,
 }
 
-/// The last request of a producer.
+/// Last accepted request of a producer.
 #[derive(Clone, Copy, Debug)]
 struct Last {
     epoch: u64,
@@ -36,7 +36,7 @@ impl State {
         producer.validate(self.producers.get(&producer.id).map(|last| (last.epoch, last.seq)))
     }
 
-    /// Remembers that a request was done.
+    /// Records an accepted request.
     pub(super) fn accept(&mut self, producer: &Producer) {
         self.clock = self.clock.saturating_add(1);
         if self.producers.len() >= MAX_PRODUCERS && !self.producers.contains_key(&producer.id) {

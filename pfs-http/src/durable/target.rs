@@ -1,4 +1,4 @@
-//! Which stream a URL means.
+//! URL to stream path: the stream that a URL names.
 
 use axum::http::{HeaderMap, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
@@ -7,10 +7,10 @@ use pfs_proto::StreamPath;
 use super::refusal::Refusal;
 use crate::Site;
 
-/// Where this protocol is. The first mount is its root.
+/// Path prefix of this protocol. It corresponds to the first mount.
 const ROOT: &str = "/v1/stream/";
 
-/// The path that a request is about.
+/// Stream path of a request.
 pub(super) fn path(site: &Site, uri: &Uri) -> Result<StreamPath, Refusal> {
     let name = uri.path().strip_prefix(ROOT).unwrap_or_default();
     let name = percent_decode_str(name).decode_utf8();
@@ -28,7 +28,7 @@ fn bad_path(reason: &str) -> Refusal {
     )
 }
 
-/// Refuses what would make a fork.
+/// Refuses a request that would fork a stream.
 pub(super) fn refuse_forks(headers: &HeaderMap) -> Result<(), Refusal> {
     match headers.keys().find(|name| name.as_str().starts_with("stream-fork")) {
         None => Ok(()),

@@ -1,9 +1,10 @@
-// Asks the daemon once a second, and follows one stream. What comes from streams is only ever put into text nodes.
+// Polls the daemon once a second, and follows one stream. Data from streams is only put into text
+// nodes.
 
 import { follow } from "./follow.js";
 
 const SECOND = 1000;
-// How much of a stream is kept on the page.
+// Limits on the part of a stream that the page keeps.
 const PIECES = 400;
 const CHARACTERS = 200_000;
 
@@ -36,7 +37,7 @@ async function listing() {
   return lists.flat();
 }
 
-// Numbers for people.
+// Human-readable numbers.
 
 function bytes(count) {
   let [value, unit] = [count, "B"];
@@ -56,7 +57,7 @@ function since(time) {
   return new Date(time).toLocaleString();
 }
 
-// Bytes a second between two looks.
+// Bytes per second between two polls.
 function rate(stream, now) {
   const before = state.seen.get(stream.path);
   state.seen.set(stream.path, { head: stream.head, created: stream.created, now });
@@ -161,7 +162,7 @@ function choose(path) {
   }
 }
 
-// The stream itself.
+// Contents of the stream.
 
 function start() {
   at("live").textContent = "The end of what it holds, and what comes:";

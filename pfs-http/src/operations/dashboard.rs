@@ -1,12 +1,12 @@
-//! The dashboard: one page without anything from elsewhere, which shows what the rest of the API
-//! tells.
+//! Dashboard: a self-contained web page that shows the data of the API.
 
 use axum::{
     http::{HeaderName, HeaderValue, header},
     response::IntoResponse,
 };
 
-/// The page may load what is beside it and ask the daemon that it came from, and nothing else.
+/// Content Security Policy: the page may load its own assets and query its own daemon, and nothing
+/// else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

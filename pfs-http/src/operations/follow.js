@@ -1,8 +1,10 @@
-// Follows a stream as server-sent events: with EventSource, or, because that cannot send a token, with fetch.
+// Follows a stream as server-sent events: with EventSource, or with fetch if there is a token,
+// because EventSource cannot send one.
 
 const RETRY = 2000;
 
-/// Calls `on.text`, `on.gap`, `on.removed`, `on.ended` and `on.trouble`; the function that is returned stops it.
+/// Calls `on.text`, `on.gap`, `on.removed`, `on.ended` and `on.trouble`. Returns a function that
+/// stops following.
 export function follow(url, token, on) {
   return token ? byFetch(url, token, on) : byEventSource(url, on);
 }
@@ -18,7 +20,7 @@ function handlers(on) {
   };
 }
 
-/// Bytes as text, or in hexadecimal if they are no text.
+/// Bytes as text, or in hexadecimal if they are not text.
 function shown(bytes) {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

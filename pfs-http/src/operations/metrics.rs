@@ -1,5 +1,5 @@
-//! What a daemon tells those who watch many. One stream has no metrics here, or there would be as
-//! many as there are streams: those are in the listing.
+//! Prometheus metrics. Labels never name a stream, so cardinality stays bounded; the listing has
+//! the stats of each stream.
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -26,7 +26,7 @@ use crate::{Site, problem::Problem};
 
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
-/// Names and values, a pair each.
+/// Label names and values.
 type Labels = Vec<(&'static str, String)>;
 
 pub(super) async fn answer(
@@ -59,7 +59,7 @@ pub(super) async fn answer(
     (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), body).into_response()
 }
 
-/// All metrics as they are now: made for one answer.
+/// Creates a registry with the current values of all metrics, for one response.
 fn registry(daemon: &Daemon, totals: &Totals, tally: &Tally) -> Registry {
     let mut metrics = Metrics(Registry::with_prefix("pfs"));
     let info = daemon.info();
@@ -245,7 +245,7 @@ fn saturating(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// The kernel names those at the other end of a Unix socket, and nobody else.
+/// Values of the `transport` label.
 fn by_transport(ByTransport { shm, unix, http }: ByTransport) -> [(&'static str, u64); 3] {
     [("shm", shm), ("unix", unix), ("http", http)]
 }

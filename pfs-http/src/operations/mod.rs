@@ -1,4 +1,4 @@
-//! For operators: liveness, metrics, the description of the API and the dashboard.
+//! Operator endpoints: health check, metrics, OpenAPI description and dashboard.
 
 mod dashboard;
 mod metrics;
@@ -18,7 +18,7 @@ use serde_json::json;
 pub(crate) use self::tally::{More, Protocol, Tallied, Tally};
 use super::Site;
 
-/// The routes of this protocol.
+/// Routes of this protocol.
 pub(crate) fn routes() -> Router<Arc<Site>> {
     Router::new()
         .route("/", get(dashboard::page))
@@ -30,7 +30,7 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
         .route("/openapi.json", get(openapi::answer))
 }
 
-/// That the daemon lives and answers. Nothing about its streams: everybody may ask this.
+/// Health check. Says nothing about streams, because every client may ask.
 async fn health() -> impl IntoResponse {
     let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     ([no_store], Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") })))

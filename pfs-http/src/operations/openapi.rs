@@ -1,4 +1,4 @@
-//! The description of all that is served, for programs that make clients and tests from it.
+//! OpenAPI description of the HTTP API, for generators of clients and tests.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -10,10 +10,10 @@ use axum::{
 
 use crate::Site;
 
-/// Kept true by a fuzzer that reads it: `scripts/schemathesis`.
+/// Description, checked by a fuzzer that reads it: `scripts/schemathesis`.
 const DESCRIPTION: &str = include_str!("openapi.json");
 
-/// The mount that it speaks of.
+/// Mount that the description uses.
 const MOUNT: &str = "/streamfs";
 
 pub(super) async fn answer(State(site): State<Arc<Site>>) -> impl IntoResponse {
@@ -22,7 +22,7 @@ pub(super) async fn answer(State(site): State<Arc<Site>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], description)
 }
 
-/// The description for another mount, of which a JSON text may need some characters escaped.
+/// Description for another mount. Characters of the mount are escaped for JSON.
 fn described(mount: &str) -> String {
     let quoted = serde_json::Value::from(mount).to_string();
     DESCRIPTION.replace(MOUNT, quoted.trim_matches('"'))

@@ -1,8 +1,8 @@
-//! Counts requests and the bytes of their bodies, by protocol.
+//! Request statistics: counts requests and the bytes of their bodies, by protocol.
 //!
-//! The layers of `tower-http` count requests in flight and trace each of them. They do not know the
-//! bytes of a body that is dropped in the middle; the log has a line for each session instead of
-//! each request.
+//! The layers of `tower-http` count requests in flight and trace each request. They cannot count
+//! the bytes of a body that is dropped in the middle, and this daemon logs a line for each session
+//! instead of each request.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use axum::http::{Method, StatusCode};
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
-/// What a request speaks, as its path tells.
+/// Protocol of a request, derived from its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Protocol {
     Plain,
@@ -54,11 +54,11 @@ impl Protocol {
     }
 }
 
-/// A kind of request, and of answer. Methods that nobody knows are one, so that a client cannot
-/// make any number of them.
+/// Key of a request counter: protocol, method and status. Unknown methods share one value, so that
+/// clients cannot create any number of keys.
 pub(crate) type Kind = (Protocol, &'static str, u16);
 
-/// What was asked and answered since the daemon began.
+/// Counters of requests and bytes since the daemon started.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     answered: Mutex<BTreeMap<Kind, u64>>,
@@ -88,14 +88,14 @@ impl PerProtocol {
 }
 
 impl Tally {
-    /// An answer has begun; one that goes on for days counts from its beginning.
+    /// Counts a response when it begins, because it may last for days.
     pub(crate) fn answered(&self, protocol: Protocol, method: &Method, status: StatusCode) {
         let mut answered = self.counts();
         let count = answered.entry((protocol, known(method), status.as_u16())).or_default();
         *count = count.saturating_add(1);
     }
 
-    /// Part of the body of an answer goes out.
+    /// Counts bytes of a response body.
     pub(crate) fn sent(&self, protocol: Protocol, bytes: u64) {
         self.sent.counter(protocol).fetch_add(bytes, Relaxed);
     }
@@ -129,7 +129,7 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// The body of a request, counted as it comes.
+/// Request body that counts its bytes.
 #[derive(Debug)]
 pub(crate) struct Tallied<B> {
     body: B,
@@ -138,32 +138,32 @@ pub(crate) struct Tallied<B> {
     more: More,
 }
 
-/// What is left of the body of a request.
+/// Progress of a request body.
 #[derive(Clone, Debug)]
 pub(crate) struct More(Arc<Rest>);
 
 #[derive(Debug)]
 struct Rest {
-    /// Bytes that were read.
+    /// Number of bytes that were read.
     received: AtomicU64,
-    /// There is more than was read.
+    /// Whether the body has bytes that were not read.
     left: AtomicBool,
-    /// It may still be read.
+    /// Whether the rest may still be read.
     wanted: AtomicBool,
 }
 
 impl More {
-    /// Bytes of the body that were read.
+    /// Number of bytes of the body that were read.
     pub(crate) fn received(&self) -> u64 {
         self.0.received.load(Relaxed)
     }
 
-    /// Whether there is more of the body than was read.
+    /// Whether the body has bytes that were not read.
     pub(crate) fn is_left(&self) -> bool {
         self.0.left.load(Relaxed)
     }
 
-    /// Whether more of it may still be read.
+    /// Whether more of the body may still be read.
     pub(crate) fn is_expected(&self) -> bool {
         self.is_left() && self.0.wanted.load(Relaxed)
     }
@@ -180,7 +180,7 @@ impl<B: Body> Tallied<B> {
         Self { body, protocol, tally, more }
     }
 
-    /// Tells what becomes of it, wherever it goes.
+    /// Handle to the progress of the body, valid wherever the body is moved.
     pub(crate) fn more(&self) -> More {
         self.more.clone()
     }
@@ -201,8 +201,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tallied<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut frame = Pin::new(&mut self.body).poll_frame(cx);
-        // h2 forgets that a request had ended when its connection breaks. A body that brought all
-        // that it announced is whole.
+        // When a connection breaks, h2 forgets that a request had ended. A body that brought all
+        // the bytes that it announced is complete.
         if matches!(frame, Poll::Ready(Some(Err(_)))) && self.body.size_hint().exact() == Some(0) {
             frame = Poll::Ready(None);
         }
@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    /// A body that announces three bytes, and breaks after these.
+    /// Body that announces three bytes, brings the given bytes, and breaks.
     struct Breaking(Option<&'static [u8]>, u64);
 
     impl Body for Breaking {

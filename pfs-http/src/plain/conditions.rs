@@ -1,35 +1,35 @@
 //! Conditional requests: entity tags, `If-Range`, `If-Match`, `If-None-Match` (RFC 9110, sections
 //! 8.8.3 and 13).
 //!
-//! An entity tag here is the identity of a stream and says nothing of how much of the stream there
-//! is. Within one identity the byte at an offset never changes, so parts of a stream may be put
-//! together where their tags are equal. That is what a strong tag promises, and `If-Range` holds
-//! for strong tags only. A stream that grows keeps its tag, although a strong tag should change
-//! with every byte that a GET would bring. Hence no response may be kept by a cache (`no-store`),
-//! and `If-None-Match` never makes a GET answer 304: the client that has the tag may not have the
-//! bytes.
+//! An entity tag is the identity of a stream, and does not depend on the stream's length. Within
+//! one identity, the byte at an offset never changes, so parts of a stream may be combined if their
+//! tags are equal. A strong tag promises just that, and `If-Range` works with strong tags only. A
+//! stream that grows keeps its tag, although a strong tag should change with every byte that a GET
+//! would return. Hence no response may be cached (`no-store`), and `If-None-Match` never makes a
+//! GET answer 304: a client that has the tag may not have the bytes.
 //!
-//! The body of a GET that begins at a later offset is not the beginning of the stream: its tag is a
-//! weak one (`W/`), so that nobody appends a range to it as if the body began at offset 0.
+//! The body of a GET that begins at a later offset is not the beginning of the stream. Its tag is
+//! weak (`W/`), so that no client appends a range to the body as if the body began at offset 0.
 //!
-//! No response has a `Last-Modified`, so that conditions with a date never hold in `If-Range`, and
-//! are otherwise ignored (section 13.1).
+//! No response has a `Last-Modified`. A condition with a date therefore never holds in `If-Range`,
+//! and is ignored elsewhere (section 13.1).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pfs_proto::{Identity, StreamPath};
 
 use crate::problem::Problem;
 
-/// Whether the bytes of a response may be put together with others by their offsets.
+/// Whether the bytes of a response may be combined with others by their offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strength {
     /// The body is a range of offsets, or begins at offset 0.
     Strong,
-    /// The body begins at a later offset than a client would think that knows nothing of offsets.
+    /// The body begins at a later offset, but a client that knows nothing about offsets would
+    /// assume 0.
     Weak,
 }
 
-/// Tells which stream a response is about.
+/// Adds the entity tag of the stream that a response is about.
 pub(crate) fn put_etag(headers: &mut HeaderMap, identity: Identity, strength: Strength) {
     let prefix = if strength == Strength::Weak { "W/" } else { "" };
     if let Ok(tag) = HeaderValue::from_str(&format!("{prefix}{}", tag(identity))) {
@@ -41,20 +41,20 @@ fn tag(identity: Identity) -> String {
     format!("\"{identity}\"")
 }
 
-/// Whether a Range may be answered with a part of this stream: the request has no `If-Range`, or
-/// one that is this stream's tag.
+/// Whether a Range may be answered with a part of this stream: `If-Range` is missing, or is this
+/// stream's tag.
 pub(crate) fn if_range(headers: &HeaderMap, identity: Identity) -> bool {
     let mut given = headers.get_all(header::IF_RANGE).iter();
     match (given.next(), given.next()) {
         (None, _) => true,
-        // A date is no tag, and neither is a list.
+        // A date is not a tag, and neither is a list.
         (Some(value), None) => value.as_bytes().trim_ascii() == tag(identity).as_bytes(),
         (Some(_), Some(_)) => false,
     }
 }
 
-/// Refuses a request whose `If-Match` is about another stream than the one at this path, if there
-/// is one.
+/// Refuses a request whose `If-Match` does not name the stream at this path, or names one where
+/// there is none.
 pub(crate) fn if_match(
     headers: &HeaderMap,
     path: &StreamPath,
@@ -65,7 +65,7 @@ pub(crate) fn if_match(
         Some(identity) if tags.any || tags.strong(identity) => Ok(()),
         Some(identity) => {
             let found = tag(identity);
-            // A weak tag matches nothing, not even itself.
+            // In `If-Match`, a weak tag matches nothing, not even itself.
             let hint = if tags.weak(identity) { "; leave out the W/" } else { "" };
             Err(failed(format!(
                 "If-Match does not name the stream that is at {path}, which is {found}{hint}"
@@ -75,7 +75,7 @@ pub(crate) fn if_match(
     }
 }
 
-/// Refuses an append whose `If-None-Match` is about the stream at this path.
+/// Refuses an append or a removal whose `If-None-Match` names the stream at this path.
 pub(crate) fn if_none_match(
     headers: &HeaderMap,
     path: &StreamPath,
@@ -90,35 +90,36 @@ pub(crate) fn if_none_match(
     }
 }
 
-/// Whether a request is to fail where there is a stream, whichever it is.
+/// Whether a request must fail if any stream exists at its path.
 pub(crate) fn wants_none(headers: &HeaderMap) -> bool {
     Tags::from_headers(headers, &header::IF_NONE_MATCH).is_some_and(|tags| tags.any)
 }
 
-/// Whether a request wants one particular stream.
+/// Whether a request asks for one particular stream.
 pub(crate) fn wants_match(headers: &HeaderMap) -> bool {
     headers.contains_key(header::IF_MATCH)
 }
 
-/// The answer to a condition that does not hold.
+/// Problem of a condition that does not hold.
 pub(crate) fn failed(message: String) -> Problem {
     Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", message)
 }
 
-/// The tags of one header.
+/// Entity tags in one header.
 struct Tags<'a> {
     any: bool,
     list: Vec<&'a str>,
 }
 
 impl<'a> Tags<'a> {
-    /// `None` without the header. What cannot be read is a tag that nothing has.
+    /// Parses the tags of a header. Returns `None` without the header. An unreadable value becomes
+    /// a tag that no stream has.
     fn from_headers(headers: &'a HeaderMap, name: &HeaderName) -> Option<Self> {
         let values = headers.get_all(name);
         values.iter().next()?;
         let lists = values.iter().filter_map(|value| value.to_str().ok());
-        // A comma in a tag would cut it into two that have one quotation mark each, as no tag of
-        // ours has.
+        // A comma inside a tag cuts the tag into two parts with one quotation mark each. No tag of
+        // this server looks like that.
         let list: Vec<_> = lists.flat_map(|list| list.split(',')).map(str::trim).collect();
         Some(Self { any: list == ["*"], list })
     }

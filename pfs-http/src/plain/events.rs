@@ -1,10 +1,9 @@
-//! GET with `Accept: text/event-stream`: follows a stream as events, and goes on for a client that
-//! comes back.
+//! Server-sent events with resumption: GET with `Accept: text/event-stream`.
 //!
-//! A `Last-Event-ID` names the stream that it is of. Where that stream is gone, or another one has
-//! its path, the client is told so by an event `removed`, and then follows the new stream from its
-//! start, as soon as there is one. An `EventSource` that gets any other status than 200 never comes
-//! back, so the answer is 200.
+//! A `Last-Event-ID` contains the identity of its stream. If that stream is gone, or another stream
+//! has its path, the client gets a `removed` event. Then the client follows the new stream from its
+//! start, as soon as the stream exists. The status is always 200, because an `EventSource` that
+//! gets another status never reconnects.
 
 use std::{
     mem,
@@ -64,8 +63,7 @@ pub(crate) async fn answer(
             if seen.offset > held.head {
                 return Ok(not_there(place.path(), held, &format!("event {seen}")));
             }
-            // An EventSource comes back after the end, too. Only another status than 200 keeps it
-            // away.
+            // An EventSource reconnects after the end, too. Only a status other than 200 stops it.
             if seen.offset == held.head && held.closed {
                 return Ok(if held.failed {
                     failed(place.path(), held)
@@ -74,17 +72,18 @@ pub(crate) async fn answer(
                 });
             }
         }
-        // Of another stream it has seen nothing: what the ring no longer holds of that one is a
-        // gap.
+        // The client has seen nothing of a new stream, so it starts at offset 0: bytes that the
+        // ring has already dropped are reported as a gap.
         let start = Start::Offset(if is_same { seen.offset } else { 0 });
-        // A stream that was removed since it was found is looked for again.
+        // Look again if the stream was removed since `find`.
         if let Some(reader) = attach(place, &stream, ReadOptions { start, ..options })? {
             return Ok(follow(place, reader, (!is_same).then_some(seen.identity)));
         }
     }
 }
 
-/// The events of a stream, after the removal of the one that the client followed before.
+/// Responds with the events of a stream. If `removed` is given, an event about the removal of the
+/// client's previous stream comes first.
 fn follow(place: &Readable<'_>, reader: Reader, removed: Option<Identity>) -> Response {
     let (start, held) = (reader.start(), reader.extent_at_attach());
     let mut response = response(Body::new(following(place, reader, removed)));
@@ -103,7 +102,8 @@ fn following(place: &Readable<'_>, reader: Reader, removed: Option<Identity>) ->
     Following::new(place.follow(reader, events))
 }
 
-/// The removal of a stream, and the events of the next one at its path, which does not exist yet.
+/// Responds with the removal of a stream, and then with the events of the next stream at its path,
+/// once that exists. Proxies that buffer responses would delay events.
 fn when_created(
     site: &Arc<Site>,
     caller: &Caller,
@@ -133,9 +133,9 @@ fn response(body: Body) -> Response {
     response
 }
 
-/// A body that follows a stream once there is one, and shows until then that the connection lives.
+/// Body that follows a stream once the stream exists, and sends keep-alives until then.
 struct Pending {
-    /// What is sent before anything else.
+    /// Bytes that are sent first.
     told: Vec<u8>,
     pings: Interval,
     state: State,
@@ -168,7 +168,7 @@ impl http_body::Body for Pending {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
-        // Asked before anything is sent: from the first moment on, no stream is missed.
+        // Polled before anything is sent, so that no stream is missed.
         if let State::Waiting(created) = &mut this.state
             && let Poll::Ready(created) = created.as_mut().poll(cx)
         {

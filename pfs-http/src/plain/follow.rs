@@ -1,8 +1,8 @@
-//! GET: follows a stream, or gives what it holds.
+//! GET: follows a stream, or returns the bytes that it holds.
 //!
-//! Everything that a response says of a stream comes from the one stream that its reader is
-//! attached to. Another client may remove it and make another one of its name at any moment, so
-//! nothing is asked of the path a second time.
+//! All data in a response comes from the one stream to which its reader is attached. Another client
+//! may remove the stream and create a new one of the same name at any moment, so the path is not
+//! looked up a second time.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(crate) async fn answer(
         let Some(stream) = place.find().await? else {
             return when_created(place, options, &request.headers).await;
         };
-        // A stream that was removed since it was found has no answer. Another one may be there.
+        // If the stream was removed since `find`, look again: there may be a new one.
         if let Some(response) = follow_stream(place, &stream, options, &request.headers)? {
             return Ok(response);
         }
@@ -84,8 +84,8 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
     })
 }
 
-/// Answers with a stream's bytes: a part, or all from the start on. `None` if the stream was
-/// removed since it was found.
+/// Answers with the bytes of a stream: a part, or all bytes from the start on. Returns `None` if
+/// the stream was removed since it was found.
 fn follow_stream(
     place: &Readable<'_>,
     stream: &Stream,
@@ -99,7 +99,7 @@ fn follow_stream(
     match range {
         Some(range) if !follows(range, held) => part(place, stream, range, options.policy),
         _ => {
-            // Nobody sees a reader come that is refused.
+            // Refuse before a reader is attached, so that other clients never see the reader.
             if let Some(refused) = refused(place.path(), held, options.start) {
                 return Ok(Some(refused));
             }
@@ -108,13 +108,13 @@ fn follow_stream(
     }
 }
 
-/// Answers where there is no stream: when it is created, if the client waits for that.
+/// Answers for a path without a stream: once a stream is created, if the client waits for that.
 async fn when_created(
     place: &Readable<'_>,
     options: ReadOptions,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    // What If-Range names is not there, so that there is no part of it to be had (RFC 9110, section
+    // The stream that `If-Range` names does not exist, so the Range is ignored (RFC 9110, section
     // 13.1.5).
     let range =
         if headers.contains_key(header::IF_RANGE) { None } else { Range::from_headers(headers)? };
@@ -126,7 +126,7 @@ async fn when_created(
     Ok(live(place, reader, options, headers))
 }
 
-/// A reader of this very stream; `None` if it was removed since it was found.
+/// Attaches a reader to this stream. Returns `None` if the stream was removed since it was found.
 pub(crate) fn attach(
     place: &Readable<'_>,
     stream: &Stream,
@@ -139,15 +139,14 @@ pub(crate) fn attach(
     }
 }
 
-/// Whether a client that asks for this range is to follow the stream, as without one (RFC 9110,
-/// section 14.2, lets a server ignore a Range). A part of a live stream would be taken for a file
-/// of that length, and its end for the end.
+/// Whether to ignore a Range and follow the stream (RFC 9110, section 14.2, allows to ignore a
+/// Range). Otherwise, a client that asks for the range `0-` of a live stream would take the
+/// response for a whole file.
 fn follows(range: Range, held: Extent) -> bool {
     range.is_everything() && (!held.is_complete() || held.tail > 0 || held.head == 0)
 }
 
-/// The refusal of an offset that the ring does not hold: bytes that are not there cannot be told of
-/// in a body.
+/// Refuses a start that the ring does not hold, because a body cannot report missing bytes.
 fn refused(path: &StreamPath, held: Extent, start: Start) -> Option<Response> {
     match start {
         Start::Offset(offset) if !(held.tail..=held.head).contains(&offset) => {
@@ -157,7 +156,7 @@ fn refused(path: &StreamPath, held: Extent, start: Start) -> Option<Response> {
     }
 }
 
-/// Everything from the start on, as it comes.
+/// Follows the stream from its start on.
 fn live(
     place: &Readable<'_>,
     reader: Reader,
@@ -165,15 +164,15 @@ fn live(
     request: &HeaderMap,
 ) -> Response {
     let (start, held) = (reader.start(), reader.extent_at_attach());
-    // The ring may have moved on since somebody looked.
+    // The ring may have moved on since the first check.
     if let Some(refused) = refused(place.path(), held, options.start) {
         return refused;
     }
-    // If it is closed already, its head is final.
+    // The head of a closed stream is final.
     let length = (held.is_complete() || options.until == Until::CaughtUp)
         .then(|| held.head.saturating_sub(start));
     let (identity, content_type) = (reader.identity(), reader.content_type().map(str::to_owned));
-    // A length tells an end from a break as well.
+    // A known length also tells an end from a break.
     let has_trailers = length.is_none() && trailers::are_accepted(request);
     let mut body = Following::new(place.follow(reader, Raw::default())).with_trailers(has_trailers);
     if let Some(length) = length {
@@ -187,8 +186,7 @@ fn live(
     headers.insert(stat_headers::START, start.into());
     stat_headers::contents(headers, content_type.as_deref());
     if !held.is_complete() {
-        // A player that is told it may seek does so at once, and gets a part of a stream that goes
-        // on.
+        // A player that may seek does so at once, and would get a part of a stream that goes on.
         headers.remove(header::ACCEPT_RANGES);
     }
     put_etag(headers, identity, if start == 0 { Strength::Strong } else { Strength::Weak });
@@ -196,7 +194,8 @@ fn live(
     response
 }
 
-/// A part of what the ring holds now. `None` if the stream was removed since it was found.
+/// Answers with a part of the bytes that the ring holds now. Returns `None` if the stream was
+/// removed since it was found.
 fn part(
     place: &Readable<'_>,
     stream: &Stream,
@@ -235,21 +234,21 @@ fn part(
     Ok(Some(response))
 }
 
-/// The length of all, which only a closed stream knows. One that was closed as failed should have
+/// Complete length, known only of a closed stream. A stream that was closed as failed should have
 /// been longer.
 fn complete(held: Extent) -> String {
     if held.is_complete() { held.head.to_string() } else { "*".to_owned() }
 }
 
-/// The ring does not hold what is asked for: tells what it holds.
+/// Refuses a request for bytes that the ring does not hold, and says which bytes it holds.
 pub(crate) fn not_there(path: &StreamPath, held: Extent, what: &str) -> Response {
     let mut response = not_held(StatusCode::RANGE_NOT_SATISFIABLE, path, held, what);
-    // The number that stands there is the end of what can be asked for.
+    // The number after the slash is the end of the bytes that can be asked for.
     put(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", held.head));
     response
 }
 
-/// A range begins where the ring holds nothing any more, or where nothing ever was.
+/// Refuses a range that begins before tail or beyond head.
 fn gone(path: &StreamPath, held: Extent) -> Response {
     not_held(StatusCode::GONE, path, held, "the start of that range")
 }
@@ -264,7 +263,7 @@ fn not_held(status: StatusCode, path: &StreamPath, held: Extent, what: &str) -> 
     response
 }
 
-/// There is nothing more to be had of a stream that was closed as failed.
+/// Refuses a read at the end of a stream that was closed as failed.
 pub(super) fn failed(path: &StreamPath, held: Extent) -> Response {
     let mut response = Problem::failed(path).into_response();
     stat_headers::describe(response.headers_mut(), held);

@@ -1,7 +1,8 @@
-//! A large chunk as one server-sent event, written in parts.
+//! Large chunks as server-sent events: one event for each chunk, written in parts.
 //!
-//! An event is text or base64 from its beginning on, and its id is the offset where the shown text
-//! ends. A chunk that may be text is therefore looked at to its end before its first part is shown.
+//! An event is either text or base64 from its beginning, and its id is the offset after the text
+//! that it shows. A chunk that may be text is therefore scanned to its end before its first part is
+//! sent.
 
 use std::{mem, str};
 
@@ -13,15 +14,15 @@ use pfs_stream::Reader;
 use super::sse::EventId;
 use crate::sse::{END, Spacing, complete_text, put_head, put_lines};
 
-/// Bytes that are looked at in one turn.
+/// Number of bytes that are scanned in one turn.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
 
-/// A chunk that is read in parts.
+/// Chunk that is read in parts.
 #[derive(Debug)]
 pub(super) struct Large {
-    /// Bytes of the chunk that were read and are not shown yet.
+    /// Bytes of the chunk that were read, but not sent yet.
     read: Vec<u8>,
-    /// The offset after the chunk, and the offset after the bytes that were read or looked at.
+    /// Offset after the chunk, and offset after the bytes that were read or scanned.
     end: u64,
     seen: u64,
     form: Form,
@@ -32,24 +33,24 @@ pub(super) struct Large {
 #[derive(Debug)]
 enum Form {
     Undecided(Check),
-    /// Shown as text, except the last `rest` bytes.
+    /// Sent as text, except the last `rest` bytes.
     Text {
         rest: usize,
     },
     Base64,
 }
 
-/// Whether bytes that come in pieces are text.
+/// Incremental UTF-8 validation of bytes that arrive in pieces.
 #[derive(Debug, Default)]
 struct Check {
     /// The beginning of a character whose end is to come.
     unfinished: Vec<u8>,
-    /// The byte before it.
+    /// Byte before the unfinished character.
     last: Option<u8>,
 }
 
 impl Check {
-    /// Whether all may still be text.
+    /// Adds bytes. Returns whether all bytes so far may be text.
     fn add(&mut self, bytes: &[u8]) -> bool {
         let joined;
         let text = if self.unfinished.is_empty() {
@@ -69,15 +70,15 @@ impl Check {
         true
     }
 
-    /// How many bytes at the end wait for the next chunk, by the rules of [`complete_text`].
+    /// Number of bytes at the end that wait for the next chunk, by the rules of [`complete_text`].
     fn rest(&self) -> usize {
         self.unfinished.len().saturating_add(usize::from(self.last == Some(b'\r')))
     }
 }
 
 impl Large {
-    /// A chunk whose first part is `part`, which ends at offset `seen`. `left` bytes are to come.
-    /// `before` is text that waited for this chunk.
+    /// Begins a chunk with its first `part`, which ends at offset `seen`. `left` bytes are still to
+    /// come. `before` is text that waited for this chunk.
     pub(super) fn new(may_be_text: bool, before: &[u8], part: &[u8], seen: u64, left: u64) -> Self {
         let mut check = Check::default();
         let form = if may_be_text && check.add(before) && check.add(part) {
@@ -94,12 +95,12 @@ impl Large {
         self.seen = self.seen.saturating_add(wide(part.len()));
     }
 
-    /// Whether nothing of the chunk can be shown yet.
+    /// Whether no byte of the chunk can be sent yet.
     pub(super) fn is_undecided(&self) -> bool {
         matches!(self.form, Form::Undecided(_))
     }
 
-    /// Looks further into the chunk. Returns false if there is nothing more to look at, or the
+    /// Scans the next bytes of the chunk. Returns false if there is nothing left to scan, or the
     /// chunk was overwritten.
     pub(super) fn look_ahead(&mut self, reader: &Reader) -> bool {
         let Form::Undecided(check) = &mut self.form else { return false };
@@ -121,7 +122,7 @@ impl Large {
         true
     }
 
-    /// Adds all text and base64 that can be shown to `out`. Returns true at the end of the chunk:
+    /// Appends all text or base64 that can be sent to `out`. Returns true at the end of the chunk;
     /// `before` then has the bytes that wait for the next chunk.
     pub(super) fn put(
         &mut self,
@@ -142,12 +143,12 @@ impl Large {
             self.read.splice(..0, before.drain(..));
         }
         let shown = if name.is_none() {
-            // The whole chunk was found to be text.
+            // The scan has found the whole chunk to be text.
             let text = complete_text(&self.read).unwrap_or_default();
             put_lines(out, Spacing::Spaced, text, true);
             text.len()
         } else {
-            // Groups of three bytes are written without padding.
+            // A part is cut at a multiple of three bytes, which base64 encodes without padding.
             let len = self.read.len();
             let groups = if is_all { len } else { len.saturating_sub(len % 3) };
             out.extend_from_slice(
@@ -172,8 +173,8 @@ mod tests {
 
     use super::{super::sse::Events, *};
 
-    /// Bytes that make a difference to events: characters of one to four bytes and parts of them,
-    /// line ends, and bytes that are not text.
+    /// Bytes that matter to events: characters of one to four bytes and parts of them, line ends,
+    /// and bytes that are not text.
     const ALPHABET: [&[u8]; 10] = [
         b"a",
         b" ",
@@ -204,7 +205,7 @@ mod tests {
         stream.reader(ReadOptions::default()).unwrap()
     }
 
-    /// Looks ahead, or reads up to that many bytes and headers; false at head.
+    /// Scans ahead, or reads up to `most` bytes and headers. Returns false at head.
     fn turn(events: &mut Events, reader: &mut Reader, most: usize) -> bool {
         if events.look_ahead(reader) {
             return true;
@@ -215,7 +216,7 @@ mod tests {
         true
     }
 
-    /// The events of a stream's chunks, read `most` bytes at a time.
+    /// Events of a stream's chunks, read `most` bytes at a time.
     fn written(stream: &Stream, content_type: Option<&str>, most: usize) -> String {
         let (mut events, mut reader) =
             (Events::new("6418-2a".parse().unwrap(), content_type), reader(stream));

@@ -1,4 +1,4 @@
-//! What `pfs ls` and `pfs stat` tell, as JSON.
+//! JSON of `pfs ls` and `pfs stat`.
 
 use std::{error::Error, future::poll_fn, sync::Arc};
 
@@ -20,8 +20,8 @@ use crate::{Site, body::LastPiece, limits, problem::Problem};
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Streams as `pfs ls --json` prints them, in an array. A long listing is made page by page, as the
-/// client takes it.
+/// Responds with an array of streams, as `pfs ls --json` prints them. A long listing is generated
+/// page by page, as the client reads it.
 pub(crate) async fn answer(site: &Arc<Site>, mut listing: Listing) -> Result<Response, Problem> {
     let first = listing.next(&site.daemon).await?;
     if first.len() < Listing::PAGE {
@@ -45,19 +45,19 @@ pub(crate) async fn answer(site: &Arc<Site>, mut listing: Listing) -> Result<Res
     Ok(([(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, NO_STORE)], body).into_response())
 }
 
-/// What is left of a long listing.
+/// Rest of a long listing.
 struct Pages {
     site: Arc<Site>,
     listing: Listing,
     first: Option<Vec<Entry>>,
-    /// The byte before the next stream: `[` before the first one, `,` before all others.
+    /// Byte before the next stream: `[` before the first one, `,` before the others.
     separator: u8,
-    /// The page before: the next one is not made while the connection keeps that.
+    /// Previous page. The next page is generated after the connection has written this one.
     sent: LastPiece,
 }
 
 impl Pages {
-    /// The JSON of the next page, and what is left behind it.
+    /// Generates the JSON of the next page. Returns it with the rest of the listing.
     async fn next(mut self) -> Result<(Bytes, Option<Self>), Box<dyn Error + Send + Sync>> {
         poll_fn(|cx| self.sent.poll_sent(cx)).await;
         let page = match self.first.take() {
@@ -81,7 +81,7 @@ impl Pages {
     }
 }
 
-/// What `pfs stat --json` prints.
+/// Responds with the output of `pfs stat --json`.
 pub(crate) fn stat(site: &Site, stat: &StreamStat) -> Result<Response, Problem> {
     let body = limits::held(site, &Stat::from(stat))?;
     Ok(([(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, NO_STORE)], body).into_response())

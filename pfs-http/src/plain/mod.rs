@@ -1,8 +1,8 @@
-//! A stream at its own path: PUT and POST append, GET follows, HEAD tells its stats, DELETE
-//! removes.
+//! Plain HTTP: a stream at its own path. PUT and POST append, GET follows, HEAD returns stats as
+//! headers, and DELETE removes.
 //!
-//! A client that knows nothing of streams must not be misled: whatever it does not get whole breaks
-//! its connection.
+//! A client that knows nothing about streams must not be misled: if it does not get a response in
+//! full, the connection breaks.
 
 mod conditions;
 mod events;
@@ -45,22 +45,22 @@ const READ_ONLY: &str = "GET, HEAD, OPTIONS";
 /// Methods of a stream.
 const ALL: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
 
-/// What a path stands for.
+/// Directory, document or stream at a path.
 enum Target {
-    /// Everything below, as the path of a listing.
+    /// All streams below a path, the path of a listing.
     Directory(String),
     Document(&'static str),
     Stream(StreamPath),
 }
 
-/// Serves what no other protocol claims.
+/// Serves the paths that no other protocol claims.
 pub(crate) async fn serve(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
     Extension(presence): Extension<Presence>,
     request: Request,
 ) -> Response {
-    // What is made for GET goes without its body where HEAD asked for it.
+    // HEAD of a listing or document is answered like GET; `answer::finish` removes the body.
     answer(&site, &caller, &presence, request).await.unwrap_or_else(Problem::into_response)
 }
 
@@ -90,7 +90,8 @@ async fn answer(
         },
         Target::Stream(path) => match method {
             Method::GET => {
-                // The body, which GET has no use for, is not kept while this waits.
+                // Drop the unused body of the GET, which would otherwise be kept while the read
+                // waits.
                 let (head, _) = request.into_parts();
                 follow::answer(site, caller, &path, &head).await
             }
@@ -103,8 +104,8 @@ async fn answer(
             }
             Method::PUT | Method::POST => {
                 let place = site.daemon.writable(caller, &path)?.in_request();
-                // Boxed: it is four times as large as all else here, and every GET would have room
-                // for it.
+                // Boxed: this future is four times as large as the others here, and every GET would
+                // have room for it.
                 Box::pin(upload::answer(&place, presence, request)).await
             }
             Method::DELETE => {
@@ -141,8 +142,7 @@ fn target(site: &Site, uri: &Uri) -> Result<Target, Problem> {
     })
 }
 
-/// The answer to a method that is not one of `allowed`; OPTIONS, which only asks for them, is
-/// answered here too.
+/// Answers a method that is not one of `allowed`. Also answers OPTIONS, which asks for the methods.
 fn refused(method: &Method, allowed: &'static str) -> Response {
     let mut response = if method == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()

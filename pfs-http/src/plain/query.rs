@@ -1,4 +1,4 @@
-//! What stands behind the question mark. What is not known there is an error, which names what is.
+//! Query string parsing. An unknown key is an error that lists the known keys.
 
 use axum::{
     extract::Query as Pairs,
@@ -8,12 +8,12 @@ use pfs_proto::parse_size;
 
 use crate::problem::Problem;
 
-/// The keys and values of a request.
+/// Keys and values of a query string.
 #[derive(Debug)]
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Those of this address, of which only the `allowed` keys may be there, and each once.
+    /// Parses the query of a URI. Only the `allowed` keys may occur, each at most once.
     pub(crate) fn from_uri(uri: &Uri, allowed: &[&str]) -> Result<Self, Problem> {
         let pairs = Pairs::<Vec<(String, String)>>::try_from_uri(uri);
         let Pairs(pairs) = pairs.map_err(|error| bad(error.to_string()))?;
@@ -32,12 +32,12 @@ impl Query {
         Ok(Self(pairs))
     }
 
-    /// The value of a key.
+    /// Value of a key.
     pub(crate) fn value(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
-    /// Whether a key is there, unless its value is `false`.
+    /// Whether a flag is set: its key is present, and its value is not `false`.
     pub(crate) fn flag(&self, key: &str) -> Result<bool, Problem> {
         let flag = self.parsed(key, "true or false", |value| match value {
             "" | "true" => Some(true),
@@ -47,7 +47,7 @@ impl Query {
         Ok(flag.unwrap_or(false))
     }
 
-    /// What `parse` makes of a value; `None` is an error that says what is `allowed`.
+    /// Parses a value with `parse`. If `parse` returns `None`, the error says what is `allowed`.
     pub(crate) fn parsed<T>(
         &self,
         key: &str,
@@ -59,14 +59,14 @@ impl Query {
         parsed.map(Some).ok_or_else(|| bad(format!("?{key}={} is not {allowed}", shown(value))))
     }
 
-    /// The size that a key says.
+    /// Parses a value as a size.
     pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, Problem> {
         self.parsed(key, "a size of at least one byte, such as 524288 or 512KB", |size| {
             parse_size(size).ok()
         })
     }
 
-    /// An error if more than one of these is there.
+    /// Returns an error if more than one of these keys is present.
     pub(crate) fn at_most_one(&self, keys: &[&str]) -> Result<(), Problem> {
         let there: Vec<&str> =
             keys.iter().filter(|key| self.value(key).is_some()).copied().collect();
@@ -77,12 +77,12 @@ impl Query {
     }
 }
 
-/// A request that says something that is not understood.
+/// Problem of a query that is not understood.
 pub(crate) fn bad(message: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_option", message)
 }
 
-/// What a client said, as far as it may be repeated.
+/// Text of a client, shortened and escaped for messages.
 fn shown(text: &str) -> String {
     text.escape_debug().take(64).collect()
 }

@@ -1,35 +1,35 @@
-//! The Range header: a part of what the ring holds at this moment.
+//! Range requests: a part of the bytes that the ring holds at this moment.
 //!
-//! `Range` of the crate `headers` needs to know a length, which an open stream has not.
-//! `http-range-header` takes an offset that 64 bits do not hold for the largest one, and would
-//! answer for another place than was asked for.
+//! `Range` of the crate `headers` needs a length, and an open stream has none. `http-range-header`
+//! clamps an offset that exceeds 64 bits, and would answer with other bytes than the client asked
+//! for.
 
 use axum::http::{HeaderMap, header};
 
 use super::query::bad;
 use crate::problem::Problem;
 
-/// A single range of bytes, as a client asks for it. Offsets are those of the stream.
+/// Byte range of a request. Its offsets are offsets of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Range {
     /// From this offset on.
     From(u64),
-    /// From the first to the second, which is part of it.
+    /// From the first to the last offset, inclusive.
     Between(u64, u64),
-    /// So many bytes at the end.
+    /// This number of bytes at the end.
     Last(u64),
 }
 
 impl Range {
-    /// The range that a request asks for, if it is one of bytes. Whether `If-Range` holds is for
-    /// the caller to see.
+    /// Parses the Range header. Returns `None` for units other than bytes. The caller has to check
+    /// `If-Range`.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let Some(value) = headers.get(header::RANGE) else { return Ok(None) };
         let text = value.to_str().unwrap_or_default().trim();
         let Some((unit, ranges)) = text.split_once('=') else {
             return Err(malformed());
         };
-        // Other units are to be ignored (RFC 9110, section 14.2).
+        // Other units are ignored (RFC 9110, section 14.2).
         if !unit.trim().eq_ignore_ascii_case("bytes") {
             return Ok(None);
         }
@@ -46,8 +46,8 @@ impl Range {
         .filter(|range| !matches!(range, Self::Between(first, last) if last < first))
     }
 
-    /// The offsets from which and up to which (exclusive) that is, of a stream that holds those
-    /// from `tail` to `head`.
+    /// Resolves the range to a start and an exclusive end, in a stream that holds the offsets from
+    /// `tail` to `head`.
     pub(crate) fn within(self, tail: u64, head: u64) -> Result<(u64, u64), NotHeld> {
         let (from, to) = match self {
             Self::From(from) => (from, head),
@@ -61,26 +61,26 @@ impl Range {
         }
     }
 
-    /// Whether this is what players and browsers ask for first: everything, and whether one may
-    /// seek in it.
+    /// Whether this is `bytes=0-`, with which players and browsers ask for everything and find out
+    /// whether they may seek.
     pub(crate) fn is_everything(self) -> bool {
         self == Self::From(0)
     }
 }
 
-/// Why a range cannot be had.
+/// Reason why a range cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotHeld {
     /// The range begins at head. A client that has all bytes before head has everything, unless the
     /// stream was closed as failed.
     AtHead,
-    /// It begins before tail or beyond head. A client that asks for it has lost bytes, or has read
-    /// another stream. The answer is not 416, which `wget -c` and `curl -C -` take for
-    /// "complete".
+    /// The range begins before tail or beyond head. A client that asks for it has lost bytes, or
+    /// has read another stream. The status is not 416, because `wget -c` and `curl -C -` take 416
+    /// for "complete".
     Gone,
 }
 
-/// Digits alone: no sign, no space.
+/// Parses a number that consists of digits only, without sign or space.
 fn number(digits: &str) -> Option<u64> {
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
 }

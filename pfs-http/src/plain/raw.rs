@@ -1,4 +1,4 @@
-//! Bytes as they are: all that a client gets which knows nothing of streams.
+//! Raw encoder: the bytes of a stream unchanged, for clients that know nothing about streams.
 
 use std::ops::ControlFlow;
 
@@ -6,7 +6,7 @@ use pfs_host::{Broken, Encoder, Gap};
 use pfs_proto::End;
 use pfs_stream::Sink;
 
-/// Nothing but the bytes, up to an offset if there is one. A loss breaks the body.
+/// Encoder of raw bytes, with an optional end offset. A loss breaks the body.
 #[derive(Debug, Default)]
 pub(crate) struct Raw {
     bytes: Vec<u8>,
@@ -14,7 +14,7 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    /// Ends properly before this offset.
+    /// Creates an encoder that ends properly before offset `end`.
     pub(crate) fn up_to(end: u64) -> Self {
         Self { bytes: Vec::new(), end: Some(end) }
     }

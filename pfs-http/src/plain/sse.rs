@@ -1,14 +1,14 @@
-//! A stream as server-sent events, for the EventSource of browsers.
+//! Server-sent events: encodes a stream for the `EventSource` of browsers.
 //!
-//! A chunk is an event: `message` with its text, or `base64` if it is not text. A stream whose
-//! media type says that it is not text is `base64` throughout. The rest of a character that is
-//! split between two chunks, and a carriage return whose line feed may follow, come with the next
-//! chunk. An event's id is the identity of the stream and the offset after the event. Besides there
-//! are `gap`, `end`, `failure` and `removed`, with JSON in them.
+//! A chunk is an event: `message` with its text, or `base64` if it is not text. If the media type
+//! of a stream is not a text type, all its events are `base64`. The beginning of a character that
+//! is split between two chunks, and a carriage return that may be followed by a line feed, are sent
+//! with the next chunk. The id of an event is the identity of the stream and the offset after the
+//! event. Further events are `gap`, `end`, `failure` and `removed`, with JSON data.
 //!
-//! A large chunk is read and written in parts (`large.rs`). If the writer overwrites it meanwhile,
-//! the response breaks inside the event: clients discard half an event, and come back with the id
-//! of the one before it.
+//! A large chunk is read and written in parts (`large.rs`). If the writer overwrites the chunk
+//! meanwhile, the response breaks inside the event: clients discard half an event, and reconnect
+//! with the id of the previous one.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -32,7 +32,7 @@ use crate::{
     sse::{KEEP_ALIVE, MEDIA_TYPE, PING, Spacing, complete_text, put_event},
 };
 
-/// The id of the last event that a client that comes back has seen.
+/// Header with the id of the last event that a reconnecting client has seen.
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Whether a request asks for events.
@@ -45,8 +45,7 @@ pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A place after an event: in which stream, and at which offset. As text it is
-/// `6418f2a0c3d51-2a:1234`.
+/// Event id: the stream and the offset after the event. Written as `6418f2a0c3d51-2a:1234`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EventId {
     pub(crate) identity: Identity,
@@ -59,7 +58,7 @@ impl Display for EventId {
     }
 }
 
-/// A text that is no id of an event.
+/// Error of a text that is not an event id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoEventId;
 
@@ -76,7 +75,7 @@ impl FromStr for EventId {
     }
 }
 
-/// The id of the last event that the client has seen. Browsers send it back as it was.
+/// Parses the id of the last event that the client has seen. Browsers send the id back unchanged.
 pub(crate) fn last_seen(headers: &HeaderMap) -> Result<Option<EventId>, Problem> {
     let Some(id) = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty()) else { return Ok(None) };
     let parsed = id.to_str().ok().and_then(|id| id.parse().ok());
@@ -86,10 +85,11 @@ pub(crate) fn last_seen(headers: &HeaderMap) -> Result<Option<EventId>, Problem>
     })
 }
 
-/// Adds the event that says that a stream is gone which the client followed before.
+/// Appends the event that reports the removal of the stream that the client followed.
 pub(crate) fn put_removed(out: &mut Vec<u8>, removed: Identity, next: Option<Identity>) {
     let told = json!({ "identity": removed.to_string() }).to_string();
-    // A client that sees no more than this goes on with the next stream, and is not told again.
+    // With this id, a client that receives only this event resumes in the next stream, without a
+    // second `removed` event.
     let id = next.map(|identity| EventId { identity, offset: 0 });
     put_event(
         out,
@@ -100,14 +100,14 @@ pub(crate) fn put_removed(out: &mut Vec<u8>, removed: Identity, next: Option<Ide
     );
 }
 
-/// Adds the event that says why nothing more comes.
+/// Appends the event that reports why the stream cannot be read any more.
 pub(crate) fn put_failure(out: &mut Vec<u8>, failure: &Failure) {
     let problem = Problem::from(failure.clone());
     let told = json!({ "code": problem.code, "message": problem.message }).to_string();
     put_event(out, Spacing::Spaced, Some("failure"), None, &told);
 }
 
-/// Whether a media type is one of text.
+/// Whether a media type is a text type.
 fn is_text(media_type: &str) -> bool {
     MediaType::parse(media_type).is_some_and(|MediaType { kind, subtype }| {
         let known = ["json", "x-ndjson", "xml", "javascript"];
@@ -118,21 +118,21 @@ fn is_text(media_type: &str) -> bool {
     })
 }
 
-/// The most bytes that an event adds to its data: `event: base64`, the id, `data: `, their line
-/// ends, the empty line, and the rest of a text before it that waited.
+/// Maximum number of bytes that an event adds to its data: `event: base64`, the id, `data: `, their
+/// line ends, the empty line, and the text before it that was held back.
 const HEADER: usize = 112;
 
-/// Writes events.
+/// Encoder of events.
 #[derive(Debug)]
 pub(crate) struct Events {
     identity: Identity,
-    /// Chunks and parts of them, one after the other.
+    /// Bytes of chunks and parts of chunks, in order.
     chunks: Vec<u8>,
-    /// Where each chunk or part ends, and how many bytes of its chunk are still to be read.
+    /// End of each chunk or part, and the number of bytes of the chunk that are still to be read.
     ends: Vec<(usize, u64)>,
-    /// The chunk that is read in parts.
+    /// Chunk that is being read in parts.
     large: Option<Large>,
-    /// What came last of a text, and waits for what belongs to it.
+    /// Text that is held back: the beginning of a character or of a line end.
     rest: Vec<u8>,
     out: Vec<u8>,
     /// Whether chunks may be text.
@@ -140,7 +140,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Of this stream, which is of this media type.
+    /// Creates an encoder for a stream and its media type.
     pub(crate) fn new(identity: Identity, content_type: Option<&str>) -> Self {
         let text = content_type.is_none_or(is_text);
         Self {
@@ -154,8 +154,8 @@ impl Events {
         }
     }
 
-    /// Begins with an id alone, which is no event. A client whose connection breaks inside its
-    /// first event comes back with it, and is told what it missed.
+    /// Begins with an id without an event. A client whose connection breaks inside its first event
+    /// reconnects with this id, and learns what it missed.
     pub(crate) fn put_start(&mut self, offset: u64) {
         let id = EventId { identity: self.identity, offset };
         self.out.extend_from_slice(format!("id: {id}\n\n").as_bytes());
@@ -171,13 +171,14 @@ impl Events {
         put_event(&mut self.out, Spacing::Spaced, name, Some(&id), data);
     }
 
-    /// Adds what waits, which ends at this offset, because nothing comes that belongs to it.
+    /// Appends the text that was held back, which ends at offset `id`, because no continuation
+    /// follows.
     fn put_rest(&mut self, id: u64) {
         let rest = mem::take(&mut self.rest);
         self.put(id, &rest);
     }
 
-    /// Adds a chunk that ends at this offset. The rest of a text waits.
+    /// Appends a chunk that ends at offset `id`. An incomplete character or line end is held back.
     fn put_chunk(&mut self, id: u64, chunk: &[u8]) {
         if !self.text {
             return self.put(id, chunk);
@@ -197,7 +198,7 @@ impl Events {
         self.rest.extend_from_slice(rest);
     }
 
-    /// Adds what can be shown of a chunk that is read in parts.
+    /// Appends the bytes that can be sent of the chunk that is being read in parts.
     fn put_large(&mut self) {
         let Self { identity, large, rest, out, .. } = self;
         if let Some(shown) = large
@@ -207,7 +208,7 @@ impl Events {
         }
     }
 
-    /// Adds bytes as an event, if there are any.
+    /// Appends bytes as an event, if there are any.
     fn put(&mut self, id: u64, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -247,13 +248,13 @@ impl Sink for Events {
 }
 
 impl Encoder for Events {
-    // A chunk of 64 KiB is read whole by a reader that has a large buffer.
+    // A reader with a large buffer reads a chunk of 64 KiB as a whole.
     const BATCH: usize = (64 * 1024) + HEADER;
     const READS_APART: bool = true;
 
     fn expansion(&self) -> usize {
-        // A line end becomes the beginning of a field. Three bytes become four characters of
-        // base64.
+        // A line end becomes the beginning of a field. Base64 encodes three bytes as four
+        // characters.
         if self.text { "\ndata: ".len() } else { 2 }
     }
 
@@ -287,12 +288,12 @@ impl Encoder for Events {
 
     fn gap(&mut self, gap: Gap) -> Result<(), Broken> {
         let Gap { from, to, chunks } = gap;
-        // A chunk that is still looked at has shown nothing yet.
+        // Nothing has been sent of a chunk that is still being scanned.
         if self.large.take().is_some_and(|large| !large.is_undecided()) {
             return Err(Broken(format!("bytes {from}..{to} were lost inside an event")));
         }
         self.put_rest(from);
-        // As elsewhere: how many chunks were lost before this reader came, nobody knows.
+        // Zero means that the number is unknown: the chunks were lost before this reader attached.
         let chunks = (chunks > 0).then_some(chunks);
         self.event(
             Some("gap"),
@@ -318,7 +319,8 @@ impl Encoder for Events {
         if self.large.as_ref().is_none_or(Large::is_undecided) {
             put_failure(&mut self.out, failure);
         }
-        // Told, but whoever does not listen to this event must not take it for the end.
+        // The event reports the failure, but a client that ignores the event must not take the end
+        // of the response for the end of the stream.
         false
     }
 

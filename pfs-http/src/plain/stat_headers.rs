@@ -1,4 +1,5 @@
-//! A stream's stats as headers, and what every response with a stream's bytes says besides.
+//! Response headers: the stats of a stream, and the headers of every response that contains its
+//! bytes.
 
 use std::time::SystemTime;
 
@@ -29,10 +30,10 @@ const CHANNEL_BUFFER_SIZE: HeaderName = HeaderName::from_static("pfs-channel-buf
 const CREATED: HeaderName = HeaderName::from_static("pfs-created");
 const LAST_APPEND: HeaderName = HeaderName::from_static("pfs-last-append");
 
-/// What a stream is if nobody said.
+/// Media type of a stream whose creator gave none.
 const UNKNOWN: &str = "application/octet-stream";
 
-/// Answers HEAD. It tells of offsets, so the tag is the one that ranges have.
+/// Answers HEAD. The tag is strong, like that of a range, because the headers contain the offsets.
 pub(crate) fn answer(identity: Identity, stat: StreamStat) -> Response {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
@@ -54,7 +55,7 @@ pub(crate) fn answer(identity: Identity, stat: StreamStat) -> Response {
     response
 }
 
-/// What every response about a stream tells of it.
+/// Adds the headers that every response about a stream has.
 pub(crate) fn describe(headers: &mut HeaderMap, held: Extent) {
     let state = match held {
         Extent { failed: true, .. } => State::Failed,
@@ -72,7 +73,7 @@ fn put_extent(headers: &mut HeaderMap, state: State, head: u64, tail: u64) {
     }
 }
 
-/// The body is a stream's own bytes, of the media type that its creator gave.
+/// Adds the headers of a body with a stream's own bytes, of the media type that its creator gave.
 pub(crate) fn contents(headers: &mut HeaderMap, content_type: Option<&str>) {
     let content_type = content_type.and_then(|text| HeaderValue::from_bytes(text.as_bytes()).ok());
     headers.insert(header::CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static(UNKNOWN)));

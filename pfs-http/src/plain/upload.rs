@@ -1,5 +1,5 @@
-//! PUT and POST: append the body as it flows in; besides, they create and close, as failed if that
-//! is said.
+//! PUT and POST: append the request body as it arrives. They can also create the stream, and close
+//! it, normally or as failed.
 
 use std::{pin::pin, time::Duration};
 
@@ -28,20 +28,20 @@ use crate::{media_type::refuse_form, presence::Presence, problem::Problem, recor
 const KEYS: &[&str] =
     &["close", "create", "replace", "ring-buffer-size", "channel-buffer-size", "ttl", "reserve"];
 
-/// What curl calls everything that it is not told the type of.
+/// Media type that curl sends if it is not given one.
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// A body that goes on for longer has lines of its own in the log.
+/// Time after which a body gets log lines of its own.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 
-/// What is to become of the stream after the body.
+/// State of the stream after the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
-    /// It stays open.
+    /// The stream stays open.
     No,
-    /// It is closed.
+    /// The stream is closed.
     Yes,
-    /// It is closed as failed, and the body counts as that of a writer that died.
+    /// The stream is closed as failed, and the body counts as that of a writer that died.
     Failed,
 }
 
@@ -77,7 +77,8 @@ pub(crate) async fn answer(
     let empty = request.body().is_end_stream();
 
     let (stream, created) = open(place, options, if_exists, request.headers()).await?;
-    // To create and to close takes no writer, whose coming and going others would see.
+    // An empty request that creates or closes attaches no writer: other clients would see a writer
+    // come and go.
     let written = if empty && (create || close != Close::No) {
         match close {
             Close::No => {}
@@ -100,7 +101,7 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-/// The stream to append to, and whether it was created for that.
+/// Opens or creates the stream. Returns whether the stream was created.
 async fn open(
     place: &Writable<'_>,
     options: CreateOptions,
@@ -108,7 +109,8 @@ async fn open(
     headers: &HeaderMap,
 ) -> Result<(Stream, bool), Problem> {
     if conditions::wants_match(headers) {
-        // What is created now matches nothing that a client could name.
+        // A client cannot know the identity of a new stream, so `If-Match` requires an existing
+        // stream.
         let found = place.find().await?;
         conditions::if_match(headers, place.path(), found.as_ref().map(Stream::identity))?;
         match (found, if_exists) {
@@ -175,10 +177,10 @@ fn options(
     })
 }
 
-/// What became of a body.
+/// Result of appending a body.
 pub(crate) struct Written {
     pub(crate) bytes: u64,
-    /// The offset after its last byte.
+    /// Offset after the last byte of the body.
     offset: u64,
 }
 
@@ -210,8 +212,8 @@ pub(crate) async fn append(
     }
 }
 
-/// Appends what comes, as it comes. Waits where a `block` reader needs the room, and reads nothing
-/// more of the body meanwhile, so that the client waits too.
+/// Appends a body as it arrives. While a `block` reader needs the room, the body is not read, so
+/// the client waits too.
 async fn append_body(
     append: &mut Append,
     path: &StreamPath,
@@ -237,8 +239,8 @@ async fn append_body(
         let data = match frame {
             None => return Ok(()),
             Some(Err(error)) => {
-                // It may have been cut off since the look above, and then that is why the body
-                // breaks off.
+                // If the writer was cut off after the check above, the cutoff is the reason why the
+                // body broke off.
                 if let Some(failure) = cutoff.reason() {
                     return Err(failure);
                 }
@@ -278,7 +280,7 @@ mod tests {
         let (stream, _) = place.open_or_create_with(CreateOptions::default()).await.unwrap();
         let mut append = place.append(&stream).await.unwrap();
         let shutdown = daemon.shutdown().clone();
-        // It ends just after it was looked whether it does.
+        // The daemon shuts down just after `append_body` has checked for a shutdown.
         let body = Body::from_stream(stream::once(async move {
             shutdown.cancel();
             Err::<Bytes, _>(io::Error::other("the daemon ends"))
