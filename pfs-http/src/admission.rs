@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn all_together_take_no_more_than_the_total_and_nothing_is_forgotten_or_kept() {
+    fn the_total_limit_holds_across_addresses_and_dropped_places_are_free_again() {
         let admission = admission(2, 2);
         let places = [admission.admit(address("192.0.2.1")), admission.admit(address("192.0.2.2"))];
         assert_eq!(admission.admit(address("192.0.2.3")).unwrap_err(), Full::Daemon(2));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_at_the_same_time_take_a_place_each_and_one_has_that_of_its_connection() {
+    fn concurrent_requests_take_a_place_each_and_one_uses_the_place_of_its_connection() {
         let admission = admission(10, 2);
         let mine = address("192.0.2.1");
         let _connection = admission.admit(mine).unwrap();

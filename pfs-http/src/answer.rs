@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_a_500_that_does_not_tell_what_it_was_about() {
+    fn a_panic_is_a_500_that_does_not_reveal_its_message() {
         let panics = get(|| async {
             if true {
                 panic!("the secret of the ring");
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_why_unless_it_does_already() {
+    fn an_error_without_a_body_gets_one_and_other_responses_keep_theirs() {
         let empty = |status: u16| Response::builder().status(status).body(Body::empty()).unwrap();
         assert!(text(finish(&Method::GET, Version::HTTP_11, empty(418))).contains("teapot"));
         assert_eq!(text(finish(&Method::GET, Version::HTTP_11, empty(204))), "");

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_is_read_as_it_came_and_its_end_is_told_from_its_breaking_off() {
+    async fn a_body_is_read_unchanged_and_its_end_differs_from_a_break() {
         for broken in [false, true] {
             let (bodies, _response) = both(body(&[b"one", b"", b"two"], broken));
             let mut buffer = BytesMut::with_capacity(4);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_piece_is_taken_over_only_when_the_one_before_has_gone() {
+    async fn a_piece_is_accepted_only_after_the_previous_one_was_sent() {
         let (bodies, mut response) = both(Body::empty());
         assert_eq!(bodies.try_write(b"one").unwrap(), 3);
         assert_eq!(bodies.try_write(b"two").unwrap_err().kind(), io::ErrorKind::WouldBlock);
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_whose_request_has_ended_is_there_until_it_takes_no_more() {
+    async fn a_client_whose_request_has_ended_is_present_until_its_response_is_dropped() {
         let (bodies, response) = both(Body::empty());
         assert!(tokio::time::timeout(std::time::Duration::ZERO, bodies.left()).await.is_err());
         drop(response);

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_newest_acknowledgement_stands_before_what_followed_it() {
+    async fn the_newest_acknowledgement_precedes_the_replies_after_it() {
         let error = Reply::Error { code: ErrorCode::Closed, message: "closed".to_owned() };
         let (hello, writing) = (Reply::Hello(Hello::OURS), Reply::Writing { max_chunk: 9 });
         let pieces = [
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_writer_s_is_not_gathered_without_end() {
+    async fn the_replies_to_a_reader_are_not_gathered_without_limit() {
         let data = encoded(&[Reply::Data(vec![7; 40 * 1024].into())]);
         let body = Body::from_stream(stream::repeat(data).map(Ok::<_, axum::Error>));
         assert!(gather(body).await.len() < 2 * MAX_REPLY_BYTES);

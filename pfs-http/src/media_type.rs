@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tokens_and_one_slash_are_a_media_type() {
+    fn only_two_tokens_around_one_slash_are_a_media_type() {
         for text in [
             "",
             "text",

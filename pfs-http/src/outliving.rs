@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_dropped_before_it_is_ready_goes_on_and_what_was_ready_does_not() {
+    async fn a_dropped_future_continues_as_a_task_unless_it_was_ready() {
         let (go, goes) = oneshot::channel::<()>();
         let (done, is_done) = oneshot::channel();
         let mut outliving = Outliving::new(async move {

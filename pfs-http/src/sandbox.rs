@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn films_sounds_and_pictures_are_shown_and_all_else_is_no_page_of_this_origin() {
+    fn video_audio_and_images_get_the_media_policy_and_other_types_the_sandbox() {
         for media in
             ["video/webm", "Video/MP4; codecs=\"avc1\"", "audio/ogg", "image/png", " image/jpeg ;x"]
         {

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_character_is_shown_when_all_of_it_is_there() {
+    fn a_character_is_shown_once_it_is_complete() {
         let text = "aä€😀".as_bytes();
         let ends = [0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10];
         for (len, end) in ends.into_iter().enumerate() {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_not_waited_for() {
+    fn bytes_that_are_not_text_are_not_held_back() {
         assert_eq!(complete(b"\xff\xff"), 2);
         assert_eq!(complete(b"\xffa\xe2\x82"), 2);
         assert_eq!(complete(b"\xe2\x82a"), 3);
@@ -128,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_end_is_waited_for() {
+    fn half_a_line_end_is_held_back() {
         assert_eq!(complete(b"a\r"), 1);
         assert_eq!(complete(b"a\r\n"), 3);
         assert_eq!(complete_text(b"a\r"), Some("a"));
     }
 
     #[test]
-    fn every_line_is_data_whatever_ends_it() {
+    fn every_line_is_a_data_field_whatever_its_line_end() {
         let event = |spacing, payload: &str| {
             let mut out = Vec::new();
             put_event(&mut out, spacing, None, None, payload);

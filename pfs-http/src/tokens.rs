@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_exactly_a_token_is_none() {
+    fn only_an_exact_token_is_found() {
         let tokens = Tokens::parse(&format!("{ALL}\n")).unwrap();
         for other in ["", "0123456789abcde", "0123456789abcdefg", "0123456789ABCDEF", "# "] {
             assert!(tokens.find(other.as_bytes()).is_none(), "{other:?}");
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_tokens_and_one_that_others_can_read_are_noticed() {
+    fn a_token_file_without_tokens_is_refused_and_one_that_others_can_read_is_noted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         let mut notes = Vec::new();

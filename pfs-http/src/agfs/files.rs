@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_of_a_document_ends_where_it_ends() {
+    fn a_part_of_a_document_is_cut_off_at_the_document_s_bounds() {
         let text = b"0123456789";
         for (offset, size, expected) in [
             (0, -1, &text[..]),

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_only_moves_on() {
+    fn a_cursor_never_moves_back() {
         let now = cursor(None);
         assert!(now > 1_000_000);
         assert!(cursor(Some("5")) >= now);

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_refused() {
+    fn a_body_that_is_not_json_is_refused() {
         for bad in ["", " ", "{", "[1,]", "{}{}", "nul", "'a'"] {
             assert!(messages(bad.as_bytes()).is_err(), "{bad:?}");
         }
@@ -154,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn a_body_has_so_many_messages_and_no_more() {
+    fn the_number_of_messages_in_a_body_is_limited() {
         let body = |count: usize| format!("[{}0]", "0,".repeat(count - 1));
         assert_eq!(messages(body(MAX_MESSAGES).as_bytes()).unwrap().count(), MAX_MESSAGES);
         assert!(matches!(messages(body(MAX_MESSAGES + 1).as_bytes()), Err(NoMessages::TooMany)));
     }
 
     #[test]
-    fn what_others_append_is_seen_as_well_as_it_can_be() {
+    fn chunks_of_other_protocols_become_json_messages() {
         let array = |chunks: &[&[u8]]| {
             array(chunks.iter().copied()).map(|array| String::from_utf8(array).unwrap())
         };

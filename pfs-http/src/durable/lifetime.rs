@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_of_seconds_has_one_way_to_be_written() {
+    fn a_number_of_seconds_has_only_one_spelling() {
         assert_eq!(["0", "1", "3600"].map(seconds), [Some(0), Some(1), Some(3600)]);
         for bad in ["", "00", "03600", "+1", "-1", "1.5", "1e3", " 1", "1 ", "99999999999999999999"]
         {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_may_be_of_any_zone() {
+    fn a_time_may_have_any_time_zone() {
         let noon = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         for text in [
             "2001-09-09T01:46:40Z",

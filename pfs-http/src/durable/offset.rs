@@ -60,20 +60,20 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_is_read_as_it_is_written() {
+    fn an_offset_token_round_trips_through_text() {
         for token in [token(0, 0), token(42, 17), token(u64::MAX, u64::MAX)] {
             assert_eq!(token.to_string().parse(), Ok(token));
         }
     }
 
     #[test]
-    fn the_order_of_the_texts_is_that_of_the_offsets() {
+    fn offset_tokens_sort_like_their_offsets() {
         let texts = [0, 9, 10, 99, 1000, u64::MAX].map(|offset| token(5, offset).to_string());
         assert!(texts.is_sorted(), "{texts:?}");
     }
 
     #[test]
-    fn nothing_else_is_an_offset() {
+    fn a_text_in_another_form_is_not_an_offset() {
         let good = token(0xa, 2).to_string();
         for bad in [
             "",

@@ -24,7 +24,7 @@ impl Chunks {
         Self { bytes: Vec::new(), ends: Some(Vec::new()) }
     }
 
-    /// All of these bytes as one, if there are any.
+    /// Creates a buffer with `bytes` as its only chunk, or without chunks if `bytes` is empty.
     pub(super) fn one(bytes: Vec<u8>) -> Self {
         let ends = if bytes.is_empty() { Vec::new() } else { vec![bytes.len()] };
         Self { bytes, ends: Some(ends) }

@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_is_not_done_again() {
+    fn a_repeated_request_is_a_duplicate() {
         for seq in 0..=4 {
             assert_eq!(producer(3, seq).validate(Some((3, 4))), Verdict::Duplicate { last: 4 });
         }
     }
 
     #[test]
-    fn a_new_life_begins_at_zero_and_ends_the_old_one() {
+    fn a_new_epoch_begins_at_zero_and_ends_the_old_one() {
         assert_eq!(producer(4, 0).validate(Some((3, 4))), Verdict::Next);
         assert_eq!(producer(4, 1).validate(Some((3, 4))), Verdict::NotAtZero);
         assert_eq!(producer(2, 5).validate(Some((3, 4))), Verdict::Stale { epoch: 3 });

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_query_parameters_are_refused() {
         let bad = [
             "?offset=",
             "?offset=0",

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn each_event_with_data_is_followed_by_one_that_says_where_it_ends() {
+    fn each_data_event_is_followed_by_a_control_event() {
         for (kind, data) in [
             (Kind::Text, r#""event: data\ndata:1\ndata:2" control "#),
             (Kind::Binary, r#""event: data\ndata:MQoy" control "#),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_text_comes_although_it_is_no_whole_character() {
+    fn an_incomplete_character_at_the_end_of_a_text_is_still_sent() {
         let mut events = events(Kind::Text, &["€".as_bytes().split_at(2).0]);
         assert!(events.data(2).is_continue());
         assert_eq!(written(&mut events), "control ");
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_stream_breaks_the_response_after_all_that_it_held_and_never_ends_it() {
+    fn a_failed_stream_sends_all_its_bytes_and_then_breaks_the_response() {
         let mut events = events(Kind::Text, &["€".as_bytes().split_at(2).0]);
         assert!(events.data(2).is_continue());
         events.take();
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_ends_after_its_time_whether_there_is_something_to_send_or_not() {
+    fn a_response_ends_after_its_lifetime_whether_it_is_idle_or_not() {
         let mut events = events(Kind::Text, &[b"x"]);
         assert!(events.ping().is_continue());
         events.until = Some(Instant::now());

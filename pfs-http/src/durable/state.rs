@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_producers_are_remembered_and_the_most_silent_one_goes() {
+    fn the_number_of_producers_is_limited_and_the_longest_silent_one_is_evicted() {
         let mut state = State::default();
         for number in 0..MAX_PRODUCERS {
             state.accept(&producer(number, 0));

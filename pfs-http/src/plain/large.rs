@@ -43,7 +43,7 @@ enum Form {
 /// Incremental UTF-8 validation of bytes that arrive in pieces.
 #[derive(Debug, Default)]
 struct Check {
-    /// The beginning of a character whose end is to come.
+    /// Beginning of a character whose end has not arrived.
     unfinished: Vec<u8>,
     /// Byte before the unfinished character.
     last: Option<u8>,
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_inside_an_event_breaks_it_and_one_before_it_is_a_gap() {
+    fn a_loss_inside_an_event_breaks_the_response_and_a_loss_before_it_is_a_gap() {
         for is_begun in [true, false] {
             let stream = stream(4096);
             append(&stream, b"before\r");
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_of_a_read_is_no_more_than_the_encoder_says() {
+    fn the_events_of_a_read_are_no_larger_than_the_encoder_s_expansion() {
         for (content_type, chunk) in [
             (None, &b"\n"[..]),
             (None, b"\xff"),

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_refused_and_what_is_known_is_named() {
+    fn unknown_and_repeated_keys_are_refused_and_known_keys_are_listed() {
         for (uri, says) in [
             ("/s?form=1", "?form is not known; this request understands from, wait"),
             ("/s?from=1&from=2", "?from stands there twice"),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_is_set_by_being_there() {
+    fn a_flag_is_set_by_its_presence() {
         for (uri, set) in
             [("/s", false), ("/s?wait", true), ("/s?wait=true", true), ("/s?wait=false", false)]
         {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_decoded_and_what_is_repeated_of_them_is_short_and_printable() {
+    fn values_are_decoded_and_quoted_short_and_printable_in_messages() {
         let query = query(&format!("/s?from=a%20b%1b{}", "x".repeat(500))).unwrap();
         assert!(query.value("from").unwrap().starts_with("a b\x1b"));
         let message = query.parsed("from", "a number", |_| None::<u8>).unwrap_err().message;

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_beyond_the_end_is_cut_off() {
+    fn bytes_beyond_the_end_offset_are_cut_off() {
         let mut raw = Raw::up_to(7);
         raw.buffer().extend(b"0123");
         assert!(raw.data(4).is_continue());

@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_base64() {
+    fn a_chunk_that_is_not_text_becomes_a_base64_event() {
         assert_eq!(
             events(Some("text/plain; charset=utf-8"), &[b"\xff\x00", b"a\r\nb", b"ok"]),
             "event: base64\nid: 6418-2a:102\ndata: /wA=\n\nid: 6418-2a:106\ndata: a\ndata: b\n\nid: 6418-2a:108\ndata: ok\n\n"
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_or_line_end_that_chunks_split_comes_with_the_second_of_them() {
+    fn a_character_or_line_end_split_between_chunks_comes_with_the_second_chunk() {
         let (first, second) = "€".as_bytes().split_at(1);
         assert_eq!(
             events(None, &[b"a", first, second, b"b\r", b"\nc"]),
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_comes_before_a_gap_and_before_the_end() {
+    fn text_that_was_held_back_comes_before_a_gap_and_before_the_end() {
         let waiting = || {
             let mut events = new(None);
             events.piece(2, true);
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_becomes_no_event() {
+    fn a_chunk_that_is_undone_becomes_no_event() {
         let mut events = new(None);
         for chunk in [b"kept", b"gone"] {
             events.piece(4, true);
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_read_as_it_is_written_and_nothing_else_is_one() {
+    fn an_event_id_round_trips_through_text_and_other_texts_are_refused() {
         let identity = "6418f2a0c3d51-2a".parse().unwrap();
         for offset in [0, 1234, u64::MAX] {
             let id = EventId { identity, offset };

@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_body_that_breaks_off_because_the_daemon_ends_is_refused_for_that() {
+    async fn a_body_that_breaks_off_during_a_shutdown_is_refused_because_of_the_shutdown() {
         let daemon = Daemon::new(&Settings::default());
         let (peer, owner, permissions) = (Peer::default(), Owner::Anonymous, Permissions::all());
         let caller = Caller { peer, remote: None, owner, permissions, transport: "http" };

@@ -1,4 +1,4 @@
-//! The Durable Streams protocol: how long it waits.
+//! Durable Streams protocol: time limits and memory limits.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const LONG_POLL_TIME: Duration = Duration::from_secs(30);
 
 const TTL: Duration = Duration::from_secs(3600);
 
-/// One request on a connection of its own, and its whole answer.
+/// Sends one request on a connection of its own, and returns the whole response.
 async fn ask(served: &Served, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut client = served.connect();
     client.request(method, path, headers, Some(b"")).await;
@@ -20,7 +20,7 @@ async fn ask(served: &Served, method: &str, path: &str, headers: &[(&str, &str)]
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_read_here_lives_as_long_as_somebody_waits_for_it() {
+async fn a_stream_does_not_expire_while_a_long_poll_waits_for_it() {
     let served = Served::with(Limits { long_poll_time: LONG_POLL_TIME, ..Limits::default() });
     let headers = [("content-type", "text/plain"), ("stream-ttl", "3600")];
     ask(&served, "PUT", "/v1/stream/s", &headers).await.has(201);
@@ -30,7 +30,7 @@ async fn a_stream_that_is_read_here_lives_as_long_as_somebody_waits_for_it() {
     let mut poll = served.connect();
     poll.request("GET", "/v1/stream/s?offset=now&live=long-poll", &[], None).await;
     stream.readers_reach(1).await;
-    // Expiry goes by a clock that no test can stop: the time to live does not begin.
+    // Expiry uses a clock that a test cannot pause. While a reader waits, the TTL does not run.
     assert_eq!(stream.expires_in(), Some(TTL), "somebody waits for it");
     let waited = poll.response().await.has(204);
     assert_eq!(waited.header("stream-up-to-date"), Some("true"));

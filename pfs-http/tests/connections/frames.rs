@@ -1,4 +1,4 @@
-//! Frames over HTTP: clients that say nothing.
+//! Frames over HTTP: silent clients, heartbeats, half-duplex requests, and frames in a header.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use super::{Client, DAY, S, Served};
 pub(crate) const PLACE: &str = "/v1/frames";
 pub(crate) const TYPE: (&str, &str) = ("content-type", MEDIA_TYPE);
 
-/// The frames of these requests, one after the other.
+/// Encodes the requests as consecutive frames.
 pub(crate) fn said(requests: &[Request]) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     requests.iter().for_each(|request| request.encode(&mut bytes));
     bytes.to_vec()
 }
 
-/// The last reply in the body of an answer that is whole.
+/// Last reply in a complete response.
 #[track_caller]
 fn last_reply(answer: Response) -> Option<Reply> {
     let answer = answer.has(200);
@@ -40,7 +40,7 @@ fn replies(body: &[u8]) -> Vec<Reply> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_stalls_is_hung_up_on_and_a_writer_may_be_silent() {
+async fn a_stalled_request_is_hung_up_on_and_an_open_writer_may_be_silent() {
     let served = Served::new();
     let stream = served.create(4096);
     let hello = Request::Hello(Hello::OURS);
@@ -86,7 +86,7 @@ async fn a_request_of_known_length_is_read_to_its_end_before_it_is_answered() {
     let answer = client.response().await.has(200);
     assert!(matches!(replies(&answer.body)[..], [Reply::Hello(_), Reply::Daemon(_)]), "{answer:?}");
 
-    // One that does not come to its end is no request.
+    // A request whose body does not end is refused.
     client.send(head.as_bytes()).await;
     client.send(hello).await;
     client.response().await.has(408).refuses("body_stalled");
@@ -96,7 +96,8 @@ fn hello(capabilities: u64) -> Request {
     Request::Hello(Hello { capabilities, ..Hello::OURS })
 }
 
-/// Waits for heartbeats, whatever comes besides, and returns when each came.
+/// Waits for `count` heartbeats, ignoring all other replies, and returns the times at which they
+/// came.
 async fn heartbeats(client: &mut Client, count: usize) -> Vec<Duration> {
     let mut heartbeat = BytesMut::new();
     Reply::Heartbeat.encode(&mut heartbeat);
@@ -147,7 +148,7 @@ async fn a_client_that_knows_no_heartbeats_gets_none() {
     sleep(DAY).await;
     served.daemon.registry().remove(S);
     let answer = reader.response().await;
-    // Hello, where the stream begins, and that it was removed.
+    // Hello, the start of the stream, and its removal.
     assert_eq!(replies(&answer.body).len(), 3, "{:?}", replies(&answer.body));
 }
 
@@ -272,7 +273,7 @@ async fn a_half_duplex_request_that_fails_is_answered_although_it_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_said_in_a_header_is_answered_as_a_body_is() {
+async fn frames_in_a_header_are_answered_like_frames_in_a_body() {
     let served = Served::new();
     let mut client = served.connect();
     let frames = BASE64_STANDARD.encode(said(&[hello(0), Request::Info]));

@@ -1,4 +1,4 @@
-//! Clients that end their side of a connection.
+//! Clients that half-close their connection.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use tokio::time::sleep;
 
 use super::{S, Served};
 
-/// Longer than any limit. The server looks at such a client every second, which makes a day a
-/// second of the machine's.
+/// Longer than any time limit. The server checks a half-closed connection every second, so a whole
+/// paused day would take a second of real time.
 const LONG: Duration = Duration::from_secs(3600);
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_ends_its_side_is_served_on_and_noticed_when_it_goes() {
+async fn a_half_closed_reader_is_still_served_and_noticed_when_it_goes() {
     let served = Served::new();
     let stream = served.create(4096);
     let mut writer = stream.writer().unwrap();

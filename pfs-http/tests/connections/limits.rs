@@ -1,4 +1,4 @@
-//! How long a client may take.
+//! Time limits, connection limits and memory limits of requests.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const HEADER_TIME: Duration = Duration::from_secs(7);
 const IDLE_TIME: Duration = Duration::from_secs(50);
 const BODY_STALL_TIME: Duration = Duration::from_secs(20);
 
-/// All different, so that a test sees which of them it was.
+/// A server whose time limits all differ, so that a test sees which limit applied.
 fn served() -> Served {
     Served::with(Limits {
         header_time: HEADER_TIME,
@@ -31,7 +31,8 @@ async fn a_client_that_sends_its_headers_too_slowly_is_told_and_dropped() {
     for client in &mut slow {
         client.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: ").await;
     }
-    // A byte now and then from each, as slow-loris clients do, for as long as they are let.
+    // Like slow-loris clients, each client sends a byte now and then, for as long as the server
+    // accepts it.
     let mut heard = slow.len();
     while heard > 0 {
         sleep(Duration::from_millis(700)).await;
@@ -40,7 +41,7 @@ async fn a_client_that_sends_its_headers_too_slowly_is_told_and_dropped() {
             heard += usize::from(client.offer(b"x").await);
         }
     }
-    // The server waits for a second until they have read their answer.
+    // The server lingers for a second, so that the clients can read the response.
     assert!(
         begun.elapsed() > HEADER_TIME && begun.elapsed() < HEADER_TIME + Duration::from_secs(2),
         "{:?}",
@@ -83,7 +84,7 @@ async fn a_connection_without_requests_is_closed_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_of_http_2_that_asks_for_nothing_is_told_in_http_2() {
+async fn an_http_2_client_without_requests_is_told_in_http_2() {
     let served = served();
     let near = served.connect_raw(WIDE);
     let (client, connection) =
@@ -104,7 +105,7 @@ async fn a_client_that_pauses_before_the_end_of_an_answer_gets_the_rest() {
     writer.try_append(&[b'a'; 40_000]).unwrap();
     drop(writer);
     stream.close();
-    // HTTP has taken all of the answer, and the pipe has room for a part.
+    // hyper has accepted the whole response, and the pipe has room for a part of it.
     let mut client = served.connect_over(1000);
     client.request("GET", S, &[], None).await;
     let mut answer = client.head().await.unwrap().has(200);
@@ -115,7 +116,7 @@ async fn a_client_that_pauses_before_the_end_of_an_answer_gets_the_rest() {
     assert!(client.until_hung_up().await.is_empty());
     assert_eq!(last.elapsed(), IDLE_TIME);
 
-    // Over HTTP/2, the client has opened its window for a part.
+    // Over HTTP/2, the client has opened its window for a part of the response.
     let near = served.connect_raw(WIDE);
     let (client, connection) = h2::client::Builder::new()
         .initial_window_size(1000)
@@ -163,7 +164,7 @@ async fn a_body_of_known_length_that_stalls_is_408() {
     slow.response().await.is_success();
 }
 
-/// Paths where a body is gathered before it is appended.
+/// Routes that gather a body before it is appended.
 const GATHERED: [(&str, &str); 2] =
     [("POST", "/v1/stream/s"), ("PUT", "/api/v1/files?path=/streamfs/s")];
 
@@ -177,7 +178,7 @@ async fn a_body_that_is_gathered_has_to_arrive_at_a_kibibyte_a_second() {
         let mut client = served.connect();
         client.request(method, path, &headers, None).await;
         let begun = Instant::now();
-        // A byte every 19 seconds never stalls.
+        // A byte every 19 seconds is no stall.
         client.send(b"x").await;
         sleep(BODY_STALL_TIME - second).await;
         client.send(b"x").await;
@@ -259,11 +260,11 @@ async fn requests_at_the_same_time_on_one_http_2_connection_count_as_a_connectio
     assert_eq!(read().await.0, 200);
 }
 
-/// More streams than one page of a listing has, and enough for a listing of AGFS that is charged.
+/// More streams than one page of a listing has, and enough for an AGFS listing that is charged.
 const STREAMS: usize = 1000;
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_kept_whole_is_charged_and_refused_when_there_is_no_memory_for_it() {
+async fn a_response_that_is_held_whole_is_charged_and_refused_if_there_is_no_memory() {
     const WHOLE: &str = "/api/v1/directories?path=/streamfs";
     let served = Served::new();
     let registry = served.daemon.registry();
@@ -291,7 +292,7 @@ async fn an_answer_that_is_kept_whole_is_charged_and_refused_when_there_is_no_me
     let refused = ask(WHOLE).await.has(503);
     assert!(String::from_utf8_lossy(&refused.body).contains("limits.max_memory"), "{refused:?}");
     assert_eq!(served.refusals(Reason::MessageMemory), 1);
-    // An answer that is sent page by page takes nothing from the budget.
+    // A response that is sent page by page takes nothing from the budget.
     let listed: serde_json::Value =
         serde_json::from_slice(&ask("/streamfs/").await.has(200).body).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), STREAMS);
@@ -300,7 +301,7 @@ async fn an_answer_that_is_kept_whole_is_charged_and_refused_when_there_is_no_me
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_of_those_that_catch_up_need_no_memory_that_others_can_use_up() {
+async fn catch_up_pages_need_no_memory_that_others_can_use_up() {
     let served = Served::new();
     let leaving = served.daemon.leaving();
     let _all = leaving.reserve(leaving.limit()).unwrap();

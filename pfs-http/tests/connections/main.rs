@@ -1,5 +1,5 @@
-//! Connections in memory: the test sets how much a connection holds, and the clock stands still but
-//! for what waits for it.
+//! Session tests over in-memory connections: each test sets the capacity of its connections, and
+//! the clock is paused.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -34,13 +34,13 @@ type Client = pfs_peer::http::Client<Near>;
 
 const S: &str = "/streamfs/s";
 
-/// More than any message of these tests.
+/// Larger than any message of these tests.
 const WIDE: usize = 64 * 1024;
 
-/// Longer than any limit.
+/// Longer than any time limit.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A daemon and its HTTP.
+/// A daemon and its HTTP server.
 struct Served {
     daemon: Arc<Daemon>,
     server: Arc<Server>,
@@ -61,17 +61,17 @@ impl Served {
         Self { daemon, server }
     }
 
-    /// Connects over a pipe that holds all that the test sends.
+    /// Connects over a pipe that holds all bytes that the test sends.
     fn connect(&self) -> Client {
         self.connect_over(WIDE)
     }
 
-    /// Connects over a pipe that holds so many bytes in each direction.
+    /// Connects over a pipe that holds `capacity` bytes in each direction.
     fn connect_over(&self, capacity: usize) -> Client {
         Client::new(self.connect_raw(capacity), address())
     }
 
-    /// Connects likewise, for a client that is not this crate's.
+    /// Like [`connect_over`](Self::connect_over), for a test with an HTTP client of its own.
     fn connect_raw(&self, capacity: usize) -> Near {
         let (far, near) = pipe::new(capacity);
         let serving = self.server.serve(far, address()).expect("nobody is turned away");
@@ -79,13 +79,13 @@ impl Served {
         near
     }
 
-    /// Refusals for this reason.
+    /// Number of refusals for a reason.
     fn refusals(&self, reason: Reason) -> u64 {
         let counts = self.daemon.refusals().counts();
         counts.into_iter().find(|(name, _)| *name == reason.name()).unwrap().1
     }
 
-    /// Makes the stream `S`, which holds so many bytes.
+    /// Creates the stream `S`, which holds `size` bytes.
     fn create(&self, size: u64) -> Stream {
         let sizes = StreamConfig {
             ring_buffer_size: size,
@@ -96,14 +96,14 @@ impl Served {
     }
 }
 
-/// These settings, at our address.
+/// Prepares the settings, with the address of these tests.
 fn setup(http: &Settings) -> Setup {
     let mounts = pfs_host::Settings::default().mounts;
     let http = Settings { address: Some(address()), ..http.clone() };
     Setup::prepare(&mounts, &http).unwrap().expect("HTTP is on")
 }
 
-/// Both ends of every connection.
+/// Address of both ends of every connection.
 fn address() -> SocketAddr {
     ([127, 0, 0, 1], 4437).into()
 }

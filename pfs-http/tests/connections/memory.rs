@@ -1,9 +1,9 @@
-//! Memory of connections on which nothing happens.
+//! Memory of idle connections.
 //!
 //! # Safety
 //!
-//! The system's allocator does all of it. This one only counts, and each thread its own: other
-//! tests run meanwhile.
+//! The allocator delegates every call to the system's allocator, and only counts bytes, for each
+//! thread apart, because other tests run at the same time.
 #![allow(unsafe_code, reason = "only an allocator sees every allocation")]
 
 use std::{
@@ -15,14 +15,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{S, Served, WIDE, pipe::Near};
 
-/// More than a connection takes, and much less than the buffers of hyper (16 KiB).
+/// More than an idle connection takes, and much less than the buffers of hyper (16 KiB).
 const MAX_IDLE_BYTES: isize = 10 * 1024;
 
-/// Connections that are measured, and as many before, so that tables have grown.
+/// Number of connections that are measured. As many are opened before, so that tables have grown.
 const CONNECTIONS: usize = 64;
 
 thread_local! {
-    /// Bytes that this thread has allocated and not freed.
+    /// Number of bytes that this thread has allocated and not freed.
     static LIVE: Cell<isize> = const { Cell::new(0) };
 }
 
@@ -32,7 +32,7 @@ struct Counting;
 static COUNTING: Counting = Counting;
 
 fn count(bytes: usize, sign: isize) {
-    // There are none to count any more when a thread ends.
+    // The thread-local counter no longer exists while a thread ends.
     let _ = LIVE.try_with(|live| {
         live.set(live.get() + sign * isize::try_from(bytes).unwrap_or(isize::MAX))
     });
@@ -49,19 +49,19 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(layout.size(), -1);
         count(size, 1);
-        // SAFETY: as above.
+        // SAFETY: the caller keeps this method's contract.
         unsafe { System.realloc(memory, layout, size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         count(layout.size(), -1);
-        // SAFETY: as above.
+        // SAFETY: the caller keeps this method's contract.
         unsafe { System.dealloc(memory, layout) }
     }
 }
 
-/// Readers that have been sent all that there is. Without [`Client`](super::Client), which has
-/// buffers of its own.
+/// Readers that have received all bytes so far. They do not use [`Client`](super::Client), which
+/// has buffers of its own.
 async fn idle_readers(served: &Served) -> Vec<Near> {
     let mut readers = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -81,7 +81,7 @@ async fn idle_readers(served: &Served) -> Vec<Near> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_events_that_waits_holds_no_buffer_of_hyper() {
+async fn an_idle_reader_of_events_holds_no_buffer_of_hyper() {
     let served = Served::new();
     let stream = served.create(4096);
     stream.writer().unwrap().try_append(b"history").unwrap();

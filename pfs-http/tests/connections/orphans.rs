@@ -11,20 +11,20 @@ use super::{
     frames::{PLACE, TYPE, said},
 };
 
-/// What fills the ring, and what waits for room.
+/// Size of the chunk that fills the ring, and of the chunk that waits for room.
 const SIZE: usize = 4000;
 
-/// How long a chunk of a client that is gone waits for room.
+/// How long a chunk of a disconnected client waits for room.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Less than any limit. On a paused clock everything that can happen has happened before it is
-/// over.
+/// Shorter than any time limit. On a paused clock, everything that can happen has happened before
+/// this time is over.
 const MOMENT: Duration = Duration::from_millis(1);
 
 const PATHS: [(&str, &str); 3] =
     [("PUT", S), ("POST", "/v1/stream/s"), ("PUT", "/api/v1/files?path=/streamfs/s")];
 
-/// A stream whose ring a `block` reader keeps full.
+/// Creates a stream whose ring a `block` reader keeps full.
 fn full(served: &Served) -> (Stream, Reader) {
     let stream = served.create(4096);
     let options = ReadOptions {
@@ -46,7 +46,7 @@ async fn waits(stream: &Stream) {
     }
 }
 
-/// Everything that the reader gets until no writer is left.
+/// Reads until no writer is left, and returns all bytes.
 async fn rest(reader: &mut Reader) -> Vec<u8> {
     let mut got = Vec::new();
     loop {
@@ -59,7 +59,7 @@ async fn rest(reader: &mut Reader) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_room_is_appended_although_the_client_has_gone() {
+async fn a_chunk_that_waits_for_room_is_appended_although_its_client_has_gone() {
     for (method, path) in PATHS {
         let served = Served::new();
         let (stream, mut reader) = full(&served);
@@ -82,7 +82,7 @@ async fn what_waits_for_room_is_appended_although_the_client_has_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_that_has_gone_is_given_up_when_no_room_is_made_for_it() {
+async fn a_writer_that_has_gone_is_given_up_if_it_gets_no_room() {
     for (method, path) in PATHS {
         let served = Served::new();
         let (stream, _reader) = full(&served);

@@ -1,4 +1,4 @@
-//! A pipe in memory as the socket of a connection.
+//! In-memory pipe, used as the socket of a connection.
 
 use std::{
     io::{self, IoSlice},
@@ -14,20 +14,21 @@ use tokio::{
     sync::watch,
 };
 
-/// The server's end.
+/// Server's end of a pipe.
 pub(crate) struct Far {
     stream: Mutex<DuplexStream>,
-    /// Whether the client has ended its side. Without a sender the client is gone.
+    /// Whether the client has closed its sending direction. If the sender is dropped, the client is
+    /// gone.
     client: watch::Receiver<bool>,
 }
 
-/// The client's end.
+/// Client's end of a pipe.
 pub(crate) struct Near {
     stream: DuplexStream,
     ended: watch::Sender<bool>,
 }
 
-/// A pipe that holds so many bytes in each direction.
+/// Creates a pipe that holds `capacity` bytes in each direction.
 pub(crate) fn new(capacity: usize) -> (Far, Near) {
     let (far, near) = duplex(capacity);
     let (ended, client) = watch::channel(false);
@@ -64,7 +65,7 @@ impl Socket for Far {
     }
 
     async fn half_closed(&self) {
-        // An error is the end of both sides.
+        // An error means that both directions have ended.
         let _ = self.client.clone().wait_for(|ended| *ended).await;
     }
 
@@ -75,7 +76,7 @@ impl Socket for Far {
 }
 
 impl Near {
-    /// Ends the client's side. Reading goes on.
+    /// Closes the client's sending direction. Reading goes on.
     pub(crate) async fn end_sending(&mut self) {
         self.stream.shutdown().await.unwrap();
         self.ended.send_replace(true);

@@ -1,4 +1,4 @@
-//! Requests over HTTP/2 that are answered before all of their body has come.
+//! Lingering over HTTP/2: requests that are answered before all of their body has arrived.
 
 use std::{future::poll_fn, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{S, Served, WIDE};
 /// More bytes than a client may send before the server reads any.
 const MORE_THAN_A_WINDOW: usize = 2 * 1024 * 1024;
 
-/// An upload to a closed stream, which was answered although more is to come.
+/// Begins an upload to a closed stream, and receives the refusal while the body is unfinished.
 async fn refused(served: &Served) -> SendStream<Bytes> {
     served.create(4096).close();
     let (client, connection) = h2::client::handshake(served.connect_raw(WIDE)).await.unwrap();
@@ -28,7 +28,7 @@ async fn refused(served: &Served) -> SendStream<Bytes> {
     body
 }
 
-/// Waits until a piece may be sent, and sends it; the reason why none may be sent any more.
+/// Sends `len` bytes once flow control permits it. Returns the reason of a reset.
 async fn send(body: &mut SendStream<Bytes>, len: usize) -> Result<(), Reason> {
     body.reserve_capacity(len);
     while body.capacity() < len {
@@ -42,7 +42,7 @@ async fn send(body: &mut SendStream<Bytes>, len: usize) -> Result<(), Reason> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rest_of_a_refused_upload_is_taken_so_that_its_client_hears_the_answer() {
+async fn the_rest_of_a_refused_upload_is_read_so_that_its_client_gets_the_answer() {
     let served = Served::new();
     let mut body = refused(&served).await;
     for _ in 0..MORE_THAN_A_WINDOW / WIDE {

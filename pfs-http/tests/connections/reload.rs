@@ -1,4 +1,4 @@
-//! Tokens and limits that change while the daemon serves.
+//! Reload of tokens and limits while the daemon serves.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const KEPT: &str = "kept-kept-kept-kept";
 const GONE: &str = "gone-gone-gone-gone";
 const NEW: &str = "new-new-new-new-new";
 
-/// The file of tokens, and settings that name it.
+/// Token file, and settings that name it.
 struct TokenFile {
     _folder: TempDir,
     settings: Settings,
@@ -49,7 +49,7 @@ async fn status(served: &Served, token: &str) -> u16 {
     ask(served, token, "GET", "/streamfs/", "*/*").await.head().await.unwrap().status
 }
 
-/// Clients of one token in the middle of what they do.
+/// Clients with one token that are in the middle of a request.
 struct Clients {
     raw: Client,
     events: Client,
@@ -67,12 +67,12 @@ impl Clients {
         let poll = ask(served, token, "GET", "/v1/stream/s?offset=now&live=long-poll", "*/*").await;
         let mut upload = served.connect();
         upload.begin("PUT", S, &[("authorization", &format!("Bearer {token}"))]).await;
-        // Until all that was asked is under way.
+        // Wait until all requests have begun.
         sleep(Duration::from_millis(1)).await;
         Self { raw, events, poll, upload }
     }
 
-    /// All of them are told, or see that it is not the end.
+    /// Asserts that all requests are cut off, and that no client sees a proper end.
     async fn are_cut_off(mut self) {
         assert_eq!(self.raw.piece().await, None, "the response breaks");
         let told = String::from_utf8(self.events.piece().await.unwrap()).unwrap();
@@ -85,7 +85,7 @@ impl Clients {
         assert!(message.contains("does not allow to write"), "{message}");
     }
 
-    /// All of them go on.
+    /// Asserts that all requests go on.
     async fn go_on(mut self) {
         self.upload.chunk(b"more").await;
         assert_eq!(self.raw.piece().await.unwrap(), b"more");
@@ -98,7 +98,7 @@ impl Clients {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_token_began_is_cut_off_when_the_token_is_gone_and_all_else_goes_on() {
+async fn requests_of_a_removed_token_are_cut_off_and_all_others_go_on() {
     let file = TokenFile::new(&format!("{KEPT}\n{GONE}\n"));
     let served = Served::with_settings(&file.settings);
     let stream = served.create(4096);
@@ -115,7 +115,7 @@ async fn what_a_token_began_is_cut_off_when_the_token_is_gone_and_all_else_goes_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_granted_less_keeps_what_it_still_may_do() {
+async fn a_token_that_is_granted_less_keeps_the_requests_that_it_still_permits() {
     let file = TokenFile::new(&format!("{KEPT}\n"));
     let served = Served::with_settings(&file.settings);
     served.create(4096);
@@ -129,18 +129,18 @@ async fn a_token_that_is_granted_less_keeps_what_it_still_may_do() {
     assert_eq!(clients.raw.piece().await.unwrap(), b"more");
     clients.poll.response().await.has(200);
     assert_eq!(status(&served, KEPT).await, 403);
-    // And what it is granted again, it may do again.
+    // A permission that is granted again is usable again.
     file.write(&format!("{KEPT} read,write /\n"));
     served.server.reload(setup(&file.settings));
     assert_eq!(status(&served, KEPT).await, 200);
-    // A request that has outlived some reloads still belongs to its token.
+    // A request that has outlived several reloads still belongs to its token.
     file.write(&format!("{NEW}\n"));
     served.server.reload(setup(&file.settings));
     assert_eq!(clients.raw.piece().await, None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_first_tokens_requests_without_one_are_cut_off_and_without_tokens_all_go_on() {
+async fn the_first_tokens_cut_off_requests_without_one_and_removing_all_tokens_cuts_off_none() {
     let file = TokenFile::new(&format!("{KEPT}\n{GONE}\n"));
     let served = Served::with_settings(&Settings::default());
     served.create(4096);
@@ -158,7 +158,7 @@ async fn with_the_first_tokens_requests_without_one_are_cut_off_and_without_toke
     guarded.go_on().await;
 }
 
-/// The time from now until the server hangs up.
+/// Time from now until the server hangs up.
 async fn hang_up(client: &mut Client) -> Duration {
     let begun = Instant::now();
     client.until_hung_up().await;
@@ -166,7 +166,7 @@ async fn hang_up(client: &mut Client) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_limits_of_time_hold_for_what_a_client_does_next() {
+async fn new_time_limits_apply_to_what_a_client_does_next() {
     let seconds = Duration::from_secs;
     let limits = |factor: u64| Limits {
         header_time: seconds(factor),
@@ -188,7 +188,7 @@ async fn new_limits_of_time_hold_for_what_a_client_does_next() {
     stalls.request("PUT", "/streamfs/other", &[("content-length", "10")], None).await;
     stalls.send(b"half").await;
     polls.request("GET", "/v1/stream/s?offset=now&live=long-poll", &[], None).await;
-    // It has been idle since before the reload.
+    // This connection has been idle since before the reload.
     assert_eq!(hang_up(&mut idle).await, seconds(30));
     let begun = Instant::now();
     half.response().await.has(408).refuses("too_slow");
@@ -202,8 +202,8 @@ async fn new_limits_of_time_hold_for_what_a_client_does_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_limit_on_headers_holds_at_once_where_it_is_lower_and_for_new_connections_where_it_is_higher()
- {
+async fn a_lower_limit_on_header_sizes_applies_at_once_and_a_higher_limit_only_to_new_connections()
+{
     let limits = |max_header_size| Settings {
         limits: Limits { max_header_size, ..Limits::default() },
         ..Settings::default()
@@ -224,7 +224,7 @@ async fn a_new_limit_on_headers_holds_at_once_where_it_is_lower_and_for_new_conn
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_limit_on_the_connections_of_an_address_holds_for_the_next_one() {
+async fn a_new_limit_on_connections_per_address_applies_to_the_next_connection() {
     let limits = |max_connections_per_address| Settings {
         limits: Limits { max_connections_per_address, ..Limits::default() },
         ..Settings::default()

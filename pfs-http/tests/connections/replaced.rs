@@ -1,4 +1,4 @@
-//! Requests for a stream that is removed and made anew all the while.
+//! Requests for a stream that is continually removed and created anew.
 
 use std::{
     sync::{
@@ -13,25 +13,24 @@ use pfs_stream::{Finish, Registry, StreamConfig};
 
 use super::{S, Served};
 
-/// What one of the two streams holds, and for how long: it is closed. The other one stays open.
+/// Contents of the two streams. The first stream is closed, the second one stays open.
 const CLOSED: &[u8] = b"AAAA";
 const OPEN: &[u8] = b"BBBBBBBB";
 
-/// So many requests of each kind, at least: enough for a handler that looks at the path twice to
-/// answer wrongly.
+/// Minimum number of requests of each kind: enough to catch a handler that looks up the path twice.
 const REQUESTS: usize = 3000;
 
-/// More answers than this of each kind are of a stream; the others found none just then. On a busy
-/// machine that takes more requests.
+/// Minimum number of requests of each kind that find a stream. On a busy machine, more requests are
+/// needed.
 const FOUND: usize = REQUESTS / 10;
 
-/// Has the two streams take turns until it is stopped.
+/// Alternates between the two streams until it is stopped.
 fn take_turns(registry: &Registry, stopped: &AtomicBool) {
     let sizes =
         StreamConfig { ring_buffer_size: 64, channel_buffer_size: 64, ..StreamConfig::default() };
     while !stopped.load(Ordering::Relaxed) {
         for contents in [CLOSED, OPEN] {
-            // Nobody finds it before it is complete.
+            // No request finds the stream before it is complete.
             let begin = |stream: &pfs_stream::Stream| {
                 let mut writer = stream.writer().unwrap();
                 writer.try_append(contents).unwrap();
@@ -47,7 +46,8 @@ fn take_turns(registry: &Registry, stopped: &AtomicBool) {
     }
 }
 
-/// Checks that everything in an answer is of one stream. A body may break: its stream was removed.
+/// Asserts that all data in a response comes from one stream. The body may break, because the
+/// stream was removed.
 #[track_caller]
 fn is_of_one_stream(answer: &Response) {
     let of = |contents: &[u8]| {

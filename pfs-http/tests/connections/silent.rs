@@ -1,4 +1,5 @@
-//! Peers from which nothing comes and that take nothing, while their connection stays.
+//! Silent peers: clients that neither send nor read for a long time, while their connection stays
+//! open.
 
 use pfs_proto::{Decoder, End, Hello, ReadOptions, Reply, Request, SlowPolicy, Until};
 use pfs_stream::Stream;
@@ -11,14 +12,14 @@ use super::{
 
 const BLOCKING: &str = "/streamfs/s?slow=block";
 
-/// Far less than a chunk.
+/// Capacity of a pipe that is far smaller than a chunk.
 const NARROW: usize = 1024;
 
-/// More than the ring, the buffers of two connections and the pipes hold.
+/// More bytes than the ring, the buffers of two connections and the pipes hold.
 const BODY: usize = 1_000_000;
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_that_stalls_in_a_body_of_known_length_has_died_for_the_readers() {
+async fn a_writer_that_stalls_in_a_body_of_known_length_is_a_dead_writer_to_readers() {
     let served = Served::new();
     let stream = served.create(4096);
     let mut reader = served.connect();
@@ -58,7 +59,7 @@ async fn a_block_reader_that_takes_nothing_for_a_day_over_http_2_is_waited_for_a
         ended = &mut connection => panic!("{ended:?}"),
         () = stream.readers_reach(1) => {}
     }
-    // As a process that is stopped: nobody reads the connection, or answers a ping.
+    // Like the client of a stopped process: the connection is not read, and pings are not answered.
     let writing = waits_for_a_day(&served, &stream).await;
     tokio::spawn(connection);
     let mut body = answer.await.unwrap().into_body();
@@ -91,8 +92,8 @@ async fn a_block_reader_that_takes_nothing_for_a_day_in_frames_is_waited_for_and
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_takes_nothing_while_its_stream_ends_gets_all_of_it_and_how_it_ended_before_the_break()
- {
+async fn a_reader_that_stalls_while_its_stream_ends_gets_all_bytes_and_the_reason_before_the_break()
+{
     for (failed, reason) in [(true, "\"reason\":\"failed\""), (false, "\"code\":\"removed\"")] {
         let served = Served::new();
         let stream = served.create(1024 * 1024);
@@ -100,7 +101,7 @@ async fn a_reader_that_takes_nothing_while_its_stream_ends_gets_all_of_it_and_ho
         plain.request("GET", S, &[], None).await;
         events.request("GET", S, &[("accept", "text/event-stream")], None).await;
         stream.readers_reach(2).await;
-        // Less than the server takes of a body before it has sent any of it. An event that is sent
+        // Less than the server accepts of a body before it has sent any byte. An event that is sent
         // in parts would break inside.
         let text = "text\n".repeat(1_000);
         stream.writer().unwrap().try_append(text.as_bytes()).unwrap();
@@ -129,12 +130,12 @@ fn served() -> (Served, Stream) {
     (served, stream)
 }
 
-/// What readers are to get.
+/// Bytes that readers have to get.
 fn data() -> Vec<u8> {
     (0..BODY).map(|i| u8::try_from(i % 251).unwrap()).collect()
 }
 
-/// A writer, and a day later: it waits for the one reader.
+/// Starts a writer, waits for a day, and checks that the writer waits for the one reader.
 async fn waits_for_a_day(served: &Served, stream: &Stream) -> JoinHandle<()> {
     stream.readers_reach(1).await;
     let mut writer = served.connect();
@@ -151,7 +152,7 @@ async fn waits_for_a_day(served: &Served, stream: &Stream) -> JoinHandle<()> {
     writing
 }
 
-/// The stream's bytes in the frames that a reader got. Panics unless all of the stream is there.
+/// Bytes of the stream in the frames that a reader got. Panics unless the whole stream is there.
 fn payload(body: &[u8]) -> Vec<u8> {
     let (mut decoder, mut bytes) = (Decoder::new(), Vec::new());
     decoder.buffer().extend_from_slice(body);

@@ -1,4 +1,4 @@
-//! Server-sent events while nothing happens, and what follows then.
+//! Server-sent events on an idle connection, and the requests that follow on the same connection.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{Client, S, Served};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Comes back for a stream that is gone.
+/// Reconnects as a client whose stream is gone.
 async fn waiting(served: &Served) -> Client {
     let mut client = served.connect();
     let headers = [("accept", "text/event-stream"), ("last-event-id", "6418f2a0c3d51-2a:3")];
@@ -25,7 +25,7 @@ fn text(piece: Vec<u8>) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_on_which_nothing_happens_is_kept_alive_by_a_comment() {
+async fn an_idle_connection_is_kept_alive_by_comments() {
     let served = Served::new();
     let stream = served.create(4096);
     let mut client = served.connect();
@@ -61,7 +61,7 @@ async fn a_client_that_waits_for_the_next_stream_is_kept_alive_and_gets_it_from_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_waits_for_the_next_stream_is_told_that_the_daemon_ends() {
+async fn a_client_that_waits_for_the_next_stream_is_told_of_a_shutdown() {
     let served = Served::new();
     let mut client = waiting(&served).await;
     served.daemon.shutdown().cancel();
@@ -70,19 +70,19 @@ async fn a_client_that_waits_for_the_next_stream_is_told_that_the_daemon_ends() 
     assert_eq!(client.piece().await, None, "it must not take this for the end");
 }
 
-/// Longer than any limit.
+/// Longer than any time limit.
 const LONG: Duration = Duration::from_secs(3600);
 
 const EVENTS: &[(&str, &str)] = &[("accept", "text/event-stream")];
 
-/// Reads the beginning of a stream that has nothing yet, so that the reader waits.
+/// Reads the beginning of an empty stream, until the reader waits.
 async fn begins(client: &mut Client, stream: &Stream) {
     client.head().await.unwrap().has(200);
     assert_eq!(text(client.piece().await.unwrap()), format!("id: {}:0\n\n", stream.identity()));
     assert_eq!(client.piece().await.unwrap(), b":\n\n");
 }
 
-/// Appends, closes the stream, and reads all of it.
+/// Appends, closes the stream, and reads all events.
 async fn ends(client: &mut Client, stream: &Stream) {
     let id = stream.identity();
     let mut writer = stream.writer().unwrap();
@@ -110,7 +110,7 @@ async fn a_connection_answers_the_next_request_when_a_stream_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_came_with_one_for_events_is_answered_after_them() {
+async fn a_request_pipelined_behind_one_for_events_is_answered_after_the_events() {
     let served = Served::new();
     let stream = served.create(4096);
     let mut client = served.connect();
@@ -127,7 +127,7 @@ async fn a_request_that_came_with_one_for_events_is_answered_after_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_asked_for_the_end_of_the_connection_gets_it_after_the_events() {
+async fn a_client_that_asked_to_close_the_connection_gets_the_close_after_the_events() {
     let served = Served::new();
     let stream = served.create(4096);
     let mut client = served.connect();
@@ -140,7 +140,7 @@ async fn a_client_that_asked_for_the_end_of_the_connection_gets_it_after_the_eve
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_waits_for_events_is_told_that_the_stream_is_removed_or_the_daemon_ends() {
+async fn a_client_that_waits_for_events_is_told_of_a_removal_or_a_shutdown() {
     for is_shutdown in [false, true] {
         let served = Served::new();
         let stream = served.create(4096);
@@ -205,7 +205,7 @@ async fn a_client_that_does_not_read_its_events_gets_all_of_them_when_it_does() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_has_not_read_its_events_is_told_that_the_daemon_ends() {
+async fn a_client_that_has_not_read_its_events_is_told_of_a_shutdown() {
     let served = Served::new();
     let stream = served.create(4096);
     let mut client = served.connect_over(100);
@@ -221,7 +221,7 @@ async fn a_client_that_has_not_read_its_events_is_told_that_the_daemon_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_of_the_media_type_of_events_keep_their_trailers() {
+async fn a_raw_response_with_the_media_type_of_events_keeps_its_trailers() {
     let served = Served::new();
     let mut client = served.connect();
     client
