@@ -31,7 +31,8 @@ const INODE: std::ops::Range<usize> = 84..88;
 ///
 /// # Errors
 ///
-/// The kernel does not know the socket: it is gone, or it is on another machine.
+/// The state of the socket is unknown: the system call failed, or the kernel has no socket between
+/// these addresses.
 pub(super) fn is_orphan(address: SocketAddr, peer: SocketAddr) -> io::Result<bool> {
     Ok(field(address, peer, INODE)? == [0; 4])
 }
@@ -40,7 +41,7 @@ pub(super) fn is_orphan(address: SocketAddr, peer: SocketAddr) -> io::Result<boo
 ///
 /// # Errors
 ///
-/// The kernel does not know the socket.
+/// The state of the socket is unknown, as for [`is_orphan`].
 pub(super) fn is_acknowledged(address: SocketAddr, peer: SocketAddr) -> io::Result<bool> {
     Ok(field(address, peer, WRITE_QUEUE)? == [0; 4])
 }

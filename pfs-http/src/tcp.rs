@@ -86,8 +86,9 @@ impl Socket for TcpStream {
         }
     }
 
-    /// Sets `SO_LINGER` to zero, so that the kernel resets the connection when it closes the socket
-    /// of a killed process. See [`abort`](Self::abort) for why a reset.
+    /// Sets `SO_LINGER` to zero if `resets`, so that the kernel resets the connection when it
+    /// closes the socket of a killed process. See [`abort`](Self::abort) for the advantage of a
+    /// reset.
     fn reset_when_killed(&self, resets: bool) {
         let _ = SockRef::from(self).set_linger(resets.then_some(Duration::ZERO));
     }

@@ -28,7 +28,7 @@ const MAX_JITTER_SECONDS: u64 = 3600;
 /// Upper bound of cursors. Larger numbers do not come from this server.
 const LARGEST: u64 = 1 << 53;
 
-/// Entity tag of a read: the stream, the first and last offset, and whether the stream ends there.
+/// Entity tag of a read: the stream, the start and end offsets, and whether the stream ends there.
 pub(super) fn etag(identity: Identity, start: u64, end: u64, closed: bool) -> String {
     let closed = if closed { ":c" } else { "" };
     format!("\"{identity}:{start}:{end}{closed}\"")

@@ -6,8 +6,8 @@ use pfs_stream::{Sink, Stream};
 use super::{json, media_type::Kind};
 
 /// Approximate maximum size of a page, in bytes. Only a JSON message may exceed it, because
-/// messages are never cut. A page is held until its client has taken it, so it is as large as the
-/// buffer of any other reader.
+/// messages are never cut. A page is held until its client has taken it, so it is not larger than
+/// the buffer of any other reader.
 pub(super) const PAGE: usize = 64 * 1024;
 
 /// Buffer of consecutive chunks.

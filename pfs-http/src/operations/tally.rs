@@ -1,8 +1,7 @@
 //! Request statistics: counts requests and the bytes of their bodies, by protocol.
 //!
-//! The layers of `tower-http` count requests in flight and trace each request. They cannot count
-//! the bytes of a body that is dropped in the middle, and this daemon logs a line for each session
-//! instead of each request.
+//! The layers of `tower-http` count requests in flight and trace each request, but cannot count the
+//! bytes of a body that is dropped in the middle.
 
 use std::{
     collections::BTreeMap,

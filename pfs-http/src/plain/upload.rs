@@ -28,7 +28,8 @@ use crate::{media_type::refuse_form, presence::Presence, problem::Problem, recor
 const KEYS: &[&str] =
     &["close", "create", "replace", "ring-buffer-size", "channel-buffer-size", "ttl", "reserve"];
 
-/// Media type that curl sends if it is not given one.
+/// Media type that curl sends if it is not given one. It says nothing about the stream, and is
+/// ignored.
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Time after which a body gets log lines of its own.
