@@ -162,7 +162,7 @@ impl Connections {
             Box::pin(async move { socket.hung_up().await })
         });
         let admitted = admitted.map(Arc::new);
-        // Boxed: each future through which the service is moved would have room for it.
+        // Boxed: each future through which the service is moved would reserve room for it.
         let service = Box::new(Serving {
             router,
             connected,
@@ -197,7 +197,7 @@ impl Connections {
                     Ok(Ok(secured)) => {
                         activity.shook_hands();
                         // Boxed: this future is the largest one here, and a connection without TLS
-                        // must not have room for it.
+                        // must not reserve room for it.
                         Box::pin(self.drive(secured, service, &*socket, &activity, shutdown)).await
                     }
                     Ok(Err(error)) => {
@@ -435,7 +435,7 @@ struct Serving {
     admitted: Result<Arc<Place>, Full>,
     requests: Requests,
     /// Limits the number of concurrent appends. Over HTTP/2, a client that resets its requests
-    /// could otherwise start any number of appends.
+    /// could otherwise start an unlimited number of appends.
     appending: Arc<Semaphore>,
     hung_up: HungUp,
     reset_when_killed: Arc<dyn Fn(bool) + Send + Sync>,

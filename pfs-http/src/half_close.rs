@@ -18,7 +18,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// May be dropped while it is pending.
 pub(super) async fn departed<S: Socket>(socket: &S, activity: &Activity) {
     socket.half_closed().await;
-    // Boxed: every connection would have room for this future, and few get here.
+    // Boxed: every connection would reserve room for this future, and few get here.
     let mut hung_up = Box::pin(socket.hung_up());
     let mut has_hung_up = false;
     loop {

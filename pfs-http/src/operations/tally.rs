@@ -54,7 +54,7 @@ impl Protocol {
 }
 
 /// Key of a request counter: protocol, method and status. Unknown methods share one value, so that
-/// clients cannot create any number of keys.
+/// clients cannot create an unlimited number of keys.
 pub(crate) type Kind = (Protocol, &'static str, u16);
 
 /// Counters of requests and bytes since the daemon started.

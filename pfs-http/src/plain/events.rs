@@ -103,7 +103,7 @@ fn following(place: &Readable<'_>, reader: Reader, removed: Option<Identity>) ->
 }
 
 /// Responds with the removal of a stream, and then with the events of the next stream at its path,
-/// once that exists. Proxies that buffer responses would delay events.
+/// once that stream exists.
 fn when_created(
     site: &Arc<Site>,
     caller: &Caller,
@@ -128,7 +128,7 @@ fn response(body: Body) -> Response {
     let headers = response.headers_mut();
     stat_headers::contents(headers, Some(MEDIA_TYPE));
     headers.remove(header::ACCEPT_RANGES);
-    // Proxies that gather responses would hold events back.
+    // Proxies that buffer responses would delay events.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
 }

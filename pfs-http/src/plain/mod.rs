@@ -105,7 +105,7 @@ async fn answer(
             Method::PUT | Method::POST => {
                 let place = site.daemon.writable(caller, &path)?.in_request();
                 // Boxed: this future is four times as large as the others here, and every GET would
-                // have room for it.
+                // reserve room for it.
                 Box::pin(upload::answer(&place, presence, request)).await
             }
             Method::DELETE => {
