@@ -32,8 +32,8 @@ pub(super) fn finish(method: &Method, version: Version, response: Response) -> R
     response
 }
 
-/// Gives an error without a body a problem body. The router sends such an error for a method that a
-/// path does not support.
+/// Adds a problem body to an error without a body. The router sends such an error for a method that
+/// a path does not support.
 fn explained(response: Response) -> Response {
     let status = response.status();
     let silent = response.body().size_hint().exact() == Some(0)

@@ -20,7 +20,7 @@ const PLUGIN: &str = "streamfs";
 /// Directory, document or stream at a path.
 #[derive(Debug)]
 pub(super) enum Node {
-    /// The root, a mount, or a path that is followed by a slash in the names of streams.
+    /// The root, a mount, or a path that is a parent of streams.
     Directory(PathPrefix),
     Document(StreamPath, &'static str),
     Stream(StreamPath, Entry),
@@ -153,8 +153,8 @@ pub(super) async fn children(
         }
     }
     for (name, modified) in directories {
-        // A stream may have the same name as a directory. Then the entry is the stream, because a
-        // path means the stream first.
+        // A stream may have the same name as a directory. Then the entry is the stream, because
+        // path lookup prefers the stream.
         found.entry(name).or_insert_with_key(|name| Info::directory(name, modified));
     }
     Ok(found.into_values().collect())

@@ -10,8 +10,8 @@ use pfs_stream::Reservation;
 use super::refusal::Refusal;
 use crate::{Site, limits};
 
-/// Maximum size of a body, however large the stream. A client with a larger body can append it as
-/// it flows in, which does not need so much memory.
+/// Maximum size of a body, however large the stream. A larger body can be sent to the path of the
+/// stream, where it is appended as it arrives, which needs less memory.
 const MAX_BODY_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Number of bytes of an oversized body that are still read: a client that is cut off in the middle

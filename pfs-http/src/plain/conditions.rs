@@ -53,8 +53,8 @@ pub(crate) fn if_range(headers: &HeaderMap, identity: Identity) -> bool {
     }
 }
 
-/// Refuses a request whose `If-Match` does not name the stream at this path, or names one where
-/// there is none.
+/// Refuses a request whose `If-Match` does not name the stream at this path. Without a stream at
+/// the path, every `If-Match` is refused.
 pub(crate) fn if_match(
     headers: &HeaderMap,
     path: &StreamPath,

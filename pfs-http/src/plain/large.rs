@@ -122,7 +122,7 @@ impl Large {
         true
     }
 
-    /// Appends all text or base64 that can be sent to `out`. Returns true at the end of the chunk;
+    /// Appends to `out` all text or base64 that can be sent. Returns true at the end of the chunk;
     /// `before` then has the bytes that wait for the next chunk.
     pub(super) fn put(
         &mut self,
