@@ -1,4 +1,4 @@
-//! The memory of a ring, and how it is divided.
+//! Ring buffer memory, and its division into counters, index and data.
 
 use super::{Index, Layout, Memory, Status, layout};
 use crate::{
@@ -10,14 +10,14 @@ use crate::{
     },
 };
 
-/// A ring's memory and how it is divided; shared by its writer and its readers.
+/// The memory of a ring and its layout, shared by writer and readers.
 #[derive(Clone, Debug)]
 pub(crate) struct Ring {
     pub(super) layout: Layout,
     pub(super) memory: Arc<Charged>,
 }
 
-/// Memory, and what it takes of budgets until it is given back.
+/// Memory, and its share of budgets, which is given back with the memory.
 #[derive(Debug)]
 pub(super) struct Charged {
     memory: Memory,
@@ -43,7 +43,7 @@ impl Ring {
         Self { layout, memory: Arc::new(memory.into()) }
     }
 
-    /// Takes memory for a ring that other processes can be given.
+    /// Takes memory for a ring that can be shared with other processes.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn shared(layout: Layout) -> std::io::Result<Self> {
         Ok(Self::from_memory(layout, Memory::new(layout.words())?))
@@ -54,55 +54,55 @@ impl Ring {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
-    /// Takes memory for a ring that this process reads alone, which occupies no descriptor.
+    /// Takes memory for a ring that only this process reads. Occupies no descriptor.
     pub(crate) fn own(layout: Layout) -> std::io::Result<Self> {
         let words = layout.words();
         let memory = if layout.is_small() { Ok(Memory::boxed(words)) } else { Memory::own(words) };
         Ok(Self::from_memory(layout, memory?))
     }
 
-    /// What it takes of budgets, given back with its memory.
+    /// Sets the ring's share of budgets, which is given back with the memory.
     pub(crate) fn charge(&self, charge: Vec<Reservation>) {
         *lock(&self.memory.charge) = charge;
     }
 
-    /// Takes away what it takes of a budget.
+    /// Takes out the ring's share of a budget.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn take_charge(&self, budget: &crate::Budget) -> Option<Reservation> {
         lock(&self.memory.charge).extract_if(.., |part| part.is_of(budget)).next()
     }
 
-    /// Adds to what it takes of budgets.
+    /// Adds to the ring's share of budgets.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn add_charge(&self, part: Reservation) {
         lock(&self.memory.charge).push(part);
     }
 
-    /// Has the system give the memory of so many of its bytes now, so that it can't be missing when
-    /// it is used. Does nothing for memory of this process alone.
+    /// Has the system allocate the memory from byte `from` to byte `to` now, so that none is
+    /// missing when it is used. Does nothing for memory of this process alone.
     pub(crate) fn allocate(&self, from: u64, to: u64) -> std::io::Result<()> {
         self.memory.allocate(from, to)
     }
 
-    /// Whether other processes can be given it.
+    /// Whether the ring can be shared with other processes.
     pub(crate) fn is_shared(&self) -> bool {
         self.memory.is_shared()
     }
 
-    /// How much it takes of a budget.
+    /// The ring's share of a budget, in bytes.
     pub(crate) fn charged_to(&self, budget: &crate::Budget) -> u64 {
         let charge = lock(&self.memory.charge);
         charge.iter().filter(|part| part.is_of(budget)).map(Reservation::bytes).sum()
     }
 
-    /// As [`new`](Self::new), but for one process, and holding large chunks by reference.
+    /// Takes memory for a ring of this process alone that holds large chunks by reference.
     pub(crate) fn holding(layout: Layout) -> std::io::Result<Self> {
         let layout = layout.with_first_index();
         Ok(Self::from_memory(layout, Memory::own(layout.words())?))
     }
 
-    /// Whether it is for one process, and its writer holds large chunks by reference, which only
-    /// readers there can take.
+    /// Whether the writer holds large chunks by reference. Only readers in this process can take
+    /// them.
     pub(crate) fn holds(&self) -> bool {
         self.layout.first_index().is_some()
     }
@@ -123,13 +123,13 @@ impl Ring {
         self.word(index).load(order)
     }
 
-    /// The number of the next chunk, whether or not a lease has ended there.
+    /// The number of the next chunk, without the bit that ends a lease.
     #[inline]
     pub(super) fn head_seq(&self) -> u64 {
         self.load(layout::HEAD_SEQ, Acquire) & !layout::SEALED
     }
 
-    /// The index that has the entries of all chunks up to a head that was seen before.
+    /// The index with the entries of all chunks up to a head that was seen before.
     pub(super) fn index(&self) -> Index {
         match self.layout.first_index() {
             Some(first) if self.load(layout::GROWN, Acquire) == 0 => first,
@@ -137,7 +137,7 @@ impl Ring {
         }
     }
 
-    /// The entries of so many chunks from `seq` on, in the one or two runs that they take.
+    /// The entries of `count` chunks from `seq` on, as one or two runs.
     pub(super) fn entries(&self, seq: u64, count: usize) -> [&[[AtomicU64; 2]]; 2] {
         let index = self.index();
         let entries = self.words()[index.words()].as_chunks::<2>().0;
@@ -150,7 +150,8 @@ impl Ring {
         &self.memory.words()[self.layout.data()]
     }
 
-    /// The data in the one or two runs that `len` bytes from `offset` take: `(place, length)`.
+    /// The places in the data of `len` bytes from `offset` on, as one or two runs: `(place,
+    /// length)`.
     pub(super) fn runs(&self, offset: u64, len: usize) -> [(usize, usize); 2] {
         let capacity = self.layout.capacity();
         let place = (offset % capacity) as usize;
@@ -162,29 +163,31 @@ impl Ring {
         Status::from_word(self.load(layout::STATUS, Acquire))
     }
 
-    /// Gives the memory of a removed stream back to the system, though there are readers, and
-    /// though other processes may keep what they have mapped. Only under the stream's lock, and
-    /// after the status says that the stream was removed.
+    /// Gives the memory of a removed stream back to the system, even if there are readers. Other
+    /// processes keep what they have mapped. Call this only under the stream's lock, and only after
+    /// the status says that the stream was removed.
     ///
-    /// An error where the system cannot do that, for memory from the heap, and for a ring that
-    /// holds chunks by reference.
+    /// # Errors
+    ///
+    /// The system cannot give the memory back; the memory is from the heap; or the ring holds
+    /// chunks by reference.
     pub(crate) fn release(&self) -> std::io::Result<()> {
         if self.holds() {
             return Err(std::io::ErrorKind::Unsupported.into());
         }
-        // A reader in the middle of a copy looks at tail once more, and throws the copy away. It
-        // then finds the status. Other processes keep their bytes and so their tail: one
-        // that is writing chunks to a file has written the right ones.
+        // A reader in the middle of a copy loads tail once more, discards the copy, and then finds
+        // the status. Other processes keep their bytes, and with them their tail: a process that is
+        // writing chunks to a file has written the right ones.
         let head = self.head_seq();
         self.memory.release(self.layout.header(), (layout::TAIL_SEQ, head))
     }
 
-    /// Whether its memory was given back.
+    /// Whether the memory was given back.
     pub(crate) fn is_released(&self) -> bool {
         self.memory.is_released()
     }
 
-    /// Only under the stream's lock.
+    /// Stores the status for readers. Call this only under the stream's lock.
     pub(crate) fn set_status(&self, status: Status) {
         self.word(layout::STATUS).store(status.word(), Ordering::Release);
     }

@@ -1,59 +1,62 @@
-//! Large chunks that a ring of one process holds by reference, so that neither side copies them.
+//! Large chunks that a ring of one process holds by reference, so that neither writer nor readers
+//! copy them. Reclaims them with hazards.
 //!
 //! Gain: 43 times the throughput in chunks of 64 KiB to one reader, docs/bench/optimisations.md
 //!
-//! Where such a chunk would lie in the ring's data, nothing lies; the reference is in a cell of a
-//! table beside it. Chunk `s` has cell `s % cells`. If that is still taken, the chunk is copied
-//! into the data like any other. All else is as ever: index, head and tail say what can be read.
+//! The ring's data is not written where such a chunk would lie. The reference is in a cell of a
+//! separate table: chunk `s` has cell `s % cells`. If that cell is still taken, the chunk is copied
+//! into the data like any other chunk. Index, head and tail work as for copied chunks, and say what
+//! can be read.
 //!
-//! A reference cannot be copied first and checked afterwards, as bytes can: while a reader takes
-//! it, the writer must not drop it. Each reader publishes a hazard: the number of its next chunk,
-//! and whether the reader is taking chunks from there on. The writer reclaims only chunks before
-//! every hazard, and nobody waits. This is the scheme of hazard pointers (M. M. Michael, "Hazard
-//! Pointers: Safe Memory Reclamation for Lock-Free Objects", 2004), with chunk numbers in place of
-//! pointers as in hazard eras (P. Ramalhete and A. Correia, 2017).
+//! A reader can copy bytes first and check them afterwards, but it cannot do so with a reference:
+//! the writer must not drop the reference while a reader clones it. Each reader therefore publishes
+//! a hazard: the number of its next chunk, and whether the reader is taking chunks from there on.
+//! The writer reclaims only chunks before every hazard, and neither side waits. This is the scheme
+//! of hazard pointers (M. M. Michael, "Hazard Pointers: Safe Memory Reclamation for Lock-Free
+//! Objects", 2004), with chunk numbers in place of pointers as in hazard eras (P. Ramalhete and A.
+//! Correia, 2017).
 //!
-//! A reader that wants chunk `p` and those after it:
+//! A reader that wants chunk `p` and the chunks after it:
 //!
 //! 1. swap "taking from `p`" into its hazard (acquire, release);
 //! 2. load `TAIL_SEQ`; if it is past `p`, take nothing and go to 4;
 //! 3. for each chunk `s` from `p` on whose cell has the tag of `s` (acquire): clone the reference;
-//! 4. store "not taking, next is `q`" in its hazard (release), `q >= p` being the chunk after the
-//!    last one that it took.
+//! 4. store "not taking, next is `q`" in its hazard (release), where `q >= p` is the chunk after
+//!    the last one that it took.
 //!
-//! The writer, when it wants to let go of chunks that `TAIL_SEQ` has passed already, to `t`:
+//! The writer, to reclaim chunks that `TAIL_SEQ`, now `t`, has already passed:
 //!
-//! 1. look at each hazard by a read-modify-write that changes nothing (acquire, release). Its bound
-//!    is `p` if it is taking from `p`, and the larger of `q` and `t` if it is not. The floor is the
-//!    smallest bound;
+//! 1. look at each hazard with a read-modify-write that changes nothing (acquire, release). The
+//!    bound of a hazard is `p` if its reader is taking from `p`, and the larger of `q` and `t` if
+//!    not. The floor is the smallest bound;
 //! 2. for each chunk `s` before both the floor and tail: clear the tag, take the reference out of
-//!    the cell, drop it later.
+//!    the cell, drop the reference later.
 //!
 //! # Why the `unsafe` here is sound
 //!
-//! A cell's reference is written only while its tag is 0, and read only by who saw the tag of its
-//! chunk, which was stored (release) after it. So all that is to be shown is that no reader takes
-//! chunk `s` from the cell while the writer lets go of it, or afterwards. Take a hazard slot, the
-//! look that the floor is from, and a reader's steps 1 to 4 with `p <= s`; the look's bound was
-//! past `s`.
+//! A cell's reference is written only while its tag is 0. It is read only by a reader that saw the
+//! tag of its chunk, and the tag was stored (release) after the reference. It remains to show that
+//! no reader takes chunk `s` from the cell while the writer reclaims `s`, or afterwards. Consider a
+//! hazard slot, the look that determined the floor, and steps 1 to 4 of a reader with `p <= s`. The
+//! bound of that look was past `s`.
 //!
-//! - The look came after the reader's step 4 in the order of changes of the hazard. The look read
-//!   that store, or a change that this reader made after it and that is release as well: what the
-//!   reader did happened before what the writer does now.
-//! - The look came between step 1 and step 4. It saw `p`, and its bound was not past `s`:
-//!   impossible.
+//! - The look came after the reader's step 4 in the modification order of the hazard. The look read
+//!   that store, or a later change by the same reader, which is also a release: what the reader did
+//!   happened before what the writer does now.
+//! - The look came between step 1 and step 4. Then the look saw `p`, and its bound was not past
+//!   `s`: impossible.
 //! - The look came before step 1. A hazard "taking from `o`" would have given a bound `o <= p <=
-//!   s`, because a reader never goes back; so it said "not taking, next is `q`", and from `q <= p
-//!   <= s` follows that the bound was `t > s >= p`. After such a hazard the reader's next change is
-//!   a swap, that of step 1 or of an earlier time. It read what this look wrote, or what a later
-//!   one did, so it came after the writer's `TAIL_SEQ` of `t`: step 2 sees a tail past `p`, and
-//!   nothing is taken.
+//!   s`, because a reader never goes back. So the hazard said "not taking, next is `q`". From `q <=
+//!   p <= s` it follows that the bound was `t > s >= p`. After such a hazard, the next change by
+//!   the reader is a swap: that of step 1 or of an earlier round. The swap read what this look
+//!   wrote, or what a later look wrote, so it came after the writer's store of `t` to `TAIL_SEQ`.
+//!   Step 2 therefore sees a tail past `p`, and the reader takes nothing.
 //!
-//! Which chunks are let go of is decided by the last look, however long ago it was. A hazard slot
-//! that was not there then is no exception: a reader that attaches lowers the floor to where it
-//! starts, under the stream's lock, and it knows of the tail of that moment. A hazard slot that is
-//! given up leaves the list under its lock, after which the writer knows of all that was done
-//! there.
+//! The last look decides which chunks are reclaimed, however long ago it was. A hazard slot that
+//! did not exist then is no exception: a reader that attaches lowers the floor to its start, under
+//! the stream's lock, and knows the tail of that moment. A hazard slot that is dropped leaves the
+//! list under the list's lock; after that the writer knows of everything that was done through the
+//! slot.
 
 use bytes::Bytes;
 
@@ -67,32 +70,32 @@ use crate::{
     },
 };
 
-/// Set in a hazard whose reader is taking chunks.
+/// Set in the hazard of a reader that is taking chunks.
 const TAKING: u64 = 1;
 
-/// A reference, and which chunk it is.
+/// A reference, and the chunk that it belongs to.
 #[derive(Debug)]
 struct Cell {
-    /// The chunk's number and 1; 0 while the cell is empty. Written by the writer alone.
+    /// The chunk's number plus 1; 0 while the cell is empty. Written by the writer alone.
     tag: AtomicU64,
     chunk: UnsafeCell<Option<Bytes>>,
 }
 
-// SAFETY: `Bytes` can be used and dropped by any thread, by several at once; who may touch the
-// cell, and when, is said above.
+// SAFETY: `Bytes` can be used and dropped by any thread, and by several at once. The module
+// documentation says who may touch the cell, and when.
 unsafe impl Sync for Cell {}
 
-/// A hazard: twice the number of a chunk, and whether the reader is taking from there on. In cache
-/// lines of its own, for nobody but its reader uses it often.
+/// A hazard: twice the number of a chunk, plus 1 while the reader is taking from there on. Has
+/// cache lines of its own, because only its reader uses it often.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Hazard(AtomicU64);
 
-/// The large chunks that a ring holds, as readers and writer share them.
+/// The large chunks that a ring holds, shared by readers and writer.
 #[derive(Debug)]
 struct Held {
     cells: Box<[Cell]>,
-    /// Not 0 while some cell is taken.
+    /// Nonzero while any cell is taken.
     any: AtomicUsize,
     hazards: Mutex<Vec<Arc<Hazard>>>,
 }
@@ -100,7 +103,7 @@ struct Held {
 impl Held {
     fn new(layout: Layout) -> Self {
         let most = layout.capacity().div_ceil(MIN_HELD_BYTES as u64) as usize;
-        // Some more, for those that are let go of a little later.
+        // Some spare cells, for chunks that are reclaimed a little later.
         let cells = (most + most / 8 + 1).next_power_of_two();
         let cell = || Cell { tag: AtomicU64::new(0), chunk: UnsafeCell::new(None) };
         Self {
@@ -112,24 +115,25 @@ impl Held {
 
     #[inline]
     fn cell(&self, seq: u64) -> &Cell {
-        // A power of two.
+        // The number of cells is a power of two.
         &self.cells[seq as usize & (self.cells.len() - 1)]
     }
 }
 
-/// What a ring holds, as its writer sees it: whoever has this is the one that may change cells.
+/// The writer's side of the chunks that a ring holds: only the owner of the `Reclaimer` may change
+/// cells.
 #[derive(Debug)]
 pub(super) struct Reclaimer {
     held: Arc<Held>,
-    /// Chunks before this one were let go of.
+    /// Chunks before this one were reclaimed.
     past: u64,
     /// No reader takes a chunk before this one, now or later.
     floor: u64,
-    /// The tail when something was last let go of, and how far it moves before the next time:
-    /// readers that do not move then cost little, and so does each chunk.
+    /// The tail offset at the last reclaim, and how far tail must move before the next one. The
+    /// pause keeps the cost per chunk low, also while readers do not move.
     looked: u64,
     pause: u64,
-    /// Cells that are taken, and the bytes of what is in them, at most so many.
+    /// The number of taken cells, the bytes of their chunks, and the limit on those bytes.
     count: usize,
     bytes: u64,
     most: u64,
@@ -150,7 +154,7 @@ impl Reclaimer {
         }
     }
 
-    /// A hazard slot for a reader that starts at this chunk.
+    /// A hazard slot for a reader that starts at chunk `seq`.
     pub(super) fn hazard(&mut self, seq: u64) -> HazardSlot {
         let hazard = Arc::new(Hazard(AtomicU64::new(seq << 1)));
         lock(&self.held.hazards).push(Arc::clone(&hazard));
@@ -158,8 +162,8 @@ impl Reclaimer {
         HazardSlot { held: Arc::clone(&self.held), hazard, next: seq }
     }
 
-    /// Holds chunk `seq`, which is to be published afterwards; gives it back if it must be copied,
-    /// for want of room.
+    /// Holds chunk `seq`, which must be published afterwards. Returns the chunk if there is no room
+    /// to hold it, and it must be copied.
     #[inline(always)]
     pub(super) fn put(&mut self, seq: u64, chunk: Bytes) -> Option<Bytes> {
         let cell = self.held.cell(seq);
@@ -167,9 +171,9 @@ impl Reclaimer {
         if cell.tag.load(Relaxed) != 0 || bytes > self.most {
             return Some(chunk);
         }
-        // SAFETY: only the writer changes cells, and this is it. The tag is 0, so no reader comes
-        // to this cell; what was in it was taken out, so nothing is lost by not dropping
-        // it.
+        // SAFETY: only the writer changes cells, and this is the writer. The tag is 0, so no reader
+        // touches this cell. The previous reference was taken out, so overwriting without a drop
+        // leaks nothing.
         cell.chunk.with_mut(|place| unsafe { place.write(Some(chunk)) });
         cell.tag.store(seq + 1, Release);
         if self.count == 0 {
@@ -179,8 +183,9 @@ impl Reclaimer {
         None
     }
 
-    /// Lets go of chunks before this tail, which is published already, unless a reader may be
-    /// taking them. Not each time: several at once cost less.
+    /// Reclaims chunks before `tail`, which is published already, except those that a reader may be
+    /// taking. Does so only from time to time, because reclaiming several chunks at once costs
+    /// less.
     #[inline(always)]
     pub(super) fn retire(&mut self, tail: Position, gone: &mut Vec<Bytes>) {
         if tail.offset - self.looked >= self.pause {
@@ -188,7 +193,7 @@ impl Reclaimer {
         }
     }
 
-    /// Apart, because it is seldom done.
+    /// Kept out of line, because it seldom runs.
     #[inline(never)]
     fn reclaim(&mut self, tail: Position, gone: &mut Vec<Bytes>) {
         self.looked = tail.offset;
@@ -207,9 +212,9 @@ impl Reclaimer {
                 continue;
             }
             cell.tag.store(0, Relaxed);
-            // SAFETY: only the writer changes cells, and this is it. The chunk is before tail and
-            // the floor, so no reader is taking it, and what readers did here happened
-            // before.
+            // SAFETY: only the writer changes cells, and this is the writer. The chunk is before
+            // tail and the floor, so no reader is taking it, and what readers did in this cell
+            // happened before.
             let Some(chunk) = cell.chunk.with_mut(|place| unsafe { (*place).take() }) else {
                 continue;
             };
@@ -221,11 +226,11 @@ impl Reclaimer {
         }
     }
 
-    /// Looks where readers are.
+    /// Looks at all hazards, and sets the floor.
     #[cold]
     fn look(&mut self, tail: Position) {
         let bound = |hazard: &Arc<Hazard>| {
-            // Changes nothing, but comes before or after each change that the reader makes.
+            // Changes nothing, but is ordered before or after each change that the reader makes.
             let word = hazard.0.fetch_or(0, AcqRel);
             if word & TAKING != 0 { word >> 1 } else { tail.seq.max(word >> 1) }
         };
@@ -238,32 +243,31 @@ impl Reclaimer {
 pub(crate) struct HazardSlot {
     held: Arc<Held>,
     hazard: Arc<Hazard>,
-    /// As the hazard has it.
+    /// The same number as in the hazard.
     next: u64,
 }
 
 impl HazardSlot {
-    /// Whether nothing is held. Asked after a head was seen, it knows of every chunk before that
-    /// which tail has not passed.
+    /// Whether no chunk is held. If called after a head was seen, the answer covers every chunk
+    /// before that head which tail has not passed.
     pub(super) fn has_none(&self) -> bool {
         self.held.any.load(Relaxed) == 0
     }
 
-    /// Whether this chunk is held; right for each chunk before a head that was seen, as long as
-    /// tail has not passed it.
+    /// Whether chunk `seq` is held. Correct for each chunk before a head that was seen, until tail
+    /// passes the chunk.
     #[inline]
     pub(super) fn is_held(&self, seq: u64) -> bool {
         self.held.cell(seq).tag.load(Acquire) == seq + 1
     }
 
-    /// Begins to take references, from chunk `seq` on, which is not before what was taken before;
-    /// `None` if it is gone.
+    /// Begins to take references, from chunk `seq` on. `None` if that chunk is gone.
     #[inline]
     pub(super) fn take_from(&mut self, seq: u64, tail: &AtomicU64) -> Option<Taking<'_>> {
         assert!(seq >= self.next, "a reader goes forward");
         self.next = seq;
         self.hazard.0.swap((seq << 1) | TAKING, AcqRel);
-        // From here on the hazard is put right even if something panics.
+        // From here on, dropping `taking` resets the hazard even if something panics.
         let taking = Taking(self);
         (tail.load(Relaxed) <= seq).then_some(taking)
     }
@@ -278,17 +282,17 @@ impl Drop for HazardSlot {
     }
 }
 
-/// A reader that is taking references. Nothing of anybody else may run meanwhile, so that it does
-/// not take long.
+/// A reader that is taking references. No foreign code may run in the meantime, so that the hazard
+/// does not block reclaiming for long.
 pub(super) struct Taking<'a>(&'a mut HazardSlot);
 
 impl Taking<'_> {
-    /// The chunk that comes next.
+    /// The number of the next chunk.
     pub(super) fn seq(&self) -> u64 {
         self.0.next
     }
 
-    /// The reference that comes next, if that chunk is held and has no more than so many bytes.
+    /// The next reference, if that chunk is held and has at most `most` bytes.
     #[inline]
     pub(super) fn next(&mut self, most: u64) -> Option<Bytes> {
         let slot = &mut *self.0;
@@ -298,9 +302,9 @@ impl Taking<'_> {
         let clone = |chunk: &Option<Bytes>| {
             chunk.as_ref().filter(|chunk| chunk.len() as u64 <= most).cloned()
         };
-        // SAFETY: the tag is that of a chunk from where this reader takes, and tail was not past
-        // that place when it had said so: the writer does not touch the cell before the
-        // reader says that it is done.
+        // SAFETY: the tag is that of a chunk at or after the position in the hazard, and tail was
+        // not past that position after the hazard was set. So the writer does not touch the cell
+        // before this reader resets the hazard.
         let chunk = slot.held.cell(slot.next).chunk.with(|place| clone(unsafe { &*place }))?;
         slot.next += 1;
         Some(chunk)

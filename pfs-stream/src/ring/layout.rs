@@ -1,4 +1,4 @@
-//! Where things are in a ring's memory, in words of eight bytes.
+//! Memory layout of a ring, in words of eight bytes.
 //!
 //! ```text
 //! word 0     HEADER                     data()
@@ -15,57 +15,59 @@ use super::Index;
 /// Bytes in a word, the unit of all access to shared memory.
 pub(crate) const WORD: usize = 8;
 
-// Words that different parties write lie in different pairs of cache lines. Loom tracks each word
-// of each execution, so its model is packed.
+// Words that different parties write lie in different pairs of cache lines, to avoid false sharing.
+// Loom tracks each word of each execution, so the layout under loom is packed.
 const LINE: usize = if cfg!(loom) { 1 } else { 16 };
 
-/// Whether the first index, of a ring that has one, was left for the other. Written once.
+/// Nonzero once the writer has left the first index, in a ring that has one. Written once.
 pub(crate) const GROWN: usize = 0;
 /// Sequence number of the oldest chunk that may be trusted.
 pub(crate) const TAIL_SEQ: usize = LINE;
 /// Sequence number that the next chunk will get.
 pub(crate) const HEAD_SEQ: usize = 2 * LINE;
-/// The [`Status`](super::Status) of the stream, beside head because readers look at both.
+/// The [`Status`](super::Status) of the stream. It is beside head because readers load both.
 pub(crate) const STATUS: usize = 2 * LINE + 1;
-/// What sleeping readers of other processes wait on; only ever touched as a futex of 32 bits.
+/// The notify word, on which readers of other processes sleep. Only ever accessed as a 32-bit
+/// futex.
 #[cfg(any(loom, all(target_os = "linux", not(miri))))]
 pub(crate) const NOTIFY: usize = if cfg!(loom) { 4 } else { 3 * LINE };
-/// Chunk up to which the holder of a lease may overwrite, because no `block` reader needs what is
-/// before. Only rises, whoever of the stream and the holder finds that it may. Beyond every chunk
-/// where there is no such reader.
+/// The chunk up to which the holder of a lease may overwrite: no `block` reader needs any chunk
+/// before it. The floor only rises. The stream or the holder raises it, whichever sees first that
+/// it may rise. Without a `block` reader, it is beyond every chunk.
 pub(crate) const FLOOR: usize = if cfg!(loom) { 5 } else { 4 * LINE };
-/// Whether somebody in the stream's process waits for what the holder of a lease appends next: a
-/// [flag](crate::flag).
+/// A [flag](crate::flag): whether anyone in the stream's process waits for the next append of the
+/// holder of a lease.
 pub(crate) const PUBLISHED: usize = if cfg!(loom) { 6 } else { 5 * LINE };
-/// Readers that are attached, for the holder of a lease to tell.
+/// Number of attached readers, for the holder of a lease.
 pub(crate) const READERS: usize = if cfg!(loom) { 7 } else { 4 * LINE + 1 };
-/// The bit of [`HEAD_SEQ`] that ends a lease: the holder can publish nothing after that.
+/// The bit of [`HEAD_SEQ`] that ends a lease: once it is set, the holder can publish nothing.
 pub(crate) const SEALED: u64 = 1 << 63;
-/// Words before the index: a page, or, in a ring of one process, no more than the counters take.
+/// Words before the index of a full-size ring: one page. A smaller ring of one process has only room
+/// for its counters there.
 pub(super) const HEADER: usize = if cfg!(loom) { 8 } else { 4096 / WORD };
 const SMALL_HEADER: usize = if cfg!(loom) { 5 } else { 2 * LINE + 2 };
-/// Words before the index of a ring in shared memory that is not of full size: up to the word that
-/// readers sleep on.
+/// Words before the index of a ring in shared memory that is not of full size: all words up to and
+/// including the group of the notify word.
 const SHARED_HEADER: usize = if cfg!(loom) { 5 } else { 4 * LINE };
-/// Memory that is shared takes whole pages of so many bytes.
+/// Page size: shared memory takes whole pages of this many bytes.
 const PAGE_BYTES: u64 = 4096;
 
 /// Data capacities are a multiple of this many bytes.
 const CAPACITY_STEP_BYTES: u64 = if cfg!(loom) { 8 } else { 4096 };
-/// Where a ring holds chunks by reference: those of so many bytes and more.
+/// Chunks of at least this many bytes are held by reference, in a ring that holds chunks so.
 pub(crate) const MIN_HELD_BYTES: usize = if cfg!(loom) { 8 } else { 4096 };
-/// One index entry for so many bytes of data; smaller chunks than that on average shorten the
-/// history.
+/// Bytes of data for each index entry. If chunks are smaller than this on average, the ring keeps a
+/// shorter history.
 const BYTES_PER_ENTRY: u64 = 64;
 const MIN_ENTRIES: u64 = if cfg!(loom) { 4 } else { 1024 };
 
-/// What the first ring of a stream can hold, in bytes, unless that is all that it ever holds.
+/// Bytes that the first ring of a stream can hold, unless the stream starts at full size.
 const FIRST: u64 = if cfg!(loom) { 8 } else { 256 };
-/// The fewest entries of a ring that is not of full size.
+/// The fewest index entries of a ring that is not of full size.
 const FIRST_ENTRIES: u64 = if cfg!(loom) { 2 } else { 4 };
-/// So many times as much as a ring holds the next one.
+/// Each next ring holds at least this many times as much as the ring before.
 const GROWTH_FACTOR: u64 = if cfg!(loom) { 2 } else { 4 };
-/// Rings of so many bytes at most are taken from the heap.
+/// Rings of at most this many bytes are allocated from the heap.
 const BOXED: u64 = 64 * 1024;
 
 /// The largest buffer size of a stream, in bytes: 1 TiB.
@@ -85,7 +87,8 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// For a ring of at least `size` bytes, which is from 1 to [`MAX_RING_BYTES`].
+    /// The full-size layout of a ring of at least `size` bytes. `size` is from 1 to
+    /// [`MAX_RING_BYTES`].
     pub(crate) fn new(size: u64) -> Self {
         let capacity = size.clamp(1, MAX_RING_BYTES).next_multiple_of(CAPACITY_STEP_BYTES);
         Self {
@@ -96,8 +99,8 @@ impl Layout {
         }
     }
 
-    /// For a ring of one process that holds `bytes` or a little more, or for one of this layout if
-    /// that holds no more.
+    /// The layout of a ring of one process that holds at least `bytes`, rounded up a little.
+    /// Returns `self` if `self` holds no more than that.
     fn smaller(self, bytes: u64) -> Self {
         let capacity = bytes.next_multiple_of(WORD as u64);
         let entries = (capacity / BYTES_PER_ENTRY).max(FIRST_ENTRIES);
@@ -107,8 +110,8 @@ impl Layout {
         Self { header: SMALL_HEADER, capacity, entries, first: 0 }
     }
 
-    /// For a ring in shared memory that holds `bytes` and `chunks` or a little more, or for one of
-    /// this layout if that holds no more.
+    /// The layout of a ring in shared memory that holds at least `bytes` and `chunks`, rounded up
+    /// to whole pages. Returns `self` if `self` holds no more than that.
     pub(crate) fn smaller_shared(self, bytes: u64, chunks: u64) -> Self {
         let (entry, header) = (2 * WORD as u64, (SHARED_HEADER * WORD) as u64);
         let entries = (bytes / BYTES_PER_ENTRY).max(chunks.saturating_add(1)).max(FIRST_ENTRIES);
@@ -118,7 +121,7 @@ impl Layout {
         else {
             return self;
         };
-        // What is left of the last page is shared out as all of it is.
+        // Divide the rest of the last page between data and index in the usual proportion.
         let more = (all - needed) / (BYTES_PER_ENTRY + entry);
         let capacity = (bytes + more * BYTES_PER_ENTRY).next_multiple_of(WORD as u64);
         let entries = (all - header - capacity.min(all - header)) / entry;
@@ -128,21 +131,21 @@ impl Layout {
         Self { header: SHARED_HEADER, capacity, entries, first: 0 }
     }
 
-    /// For the first ring of a stream that grows to this layout.
+    /// The layout of the first ring of a stream that grows to this layout.
     pub(crate) fn initial(self) -> Self {
         self.smaller(FIRST)
     }
 
-    /// For the ring after one of this layout, of a stream that grows to a `full` one. It holds all
-    /// that this one does, and so many bytes and chunks more.
+    /// The layout of the ring that follows a ring of this layout, in a stream that grows to `full`.
+    /// The larger ring holds everything that this one holds, and `bytes` and `chunks` more.
     pub(crate) fn larger(self, full: Self, bytes: u64, chunks: u64, is_shared: bool) -> Self {
         let more = bytes.max(chunks.saturating_mul(BYTES_PER_ENTRY));
         let bytes = self.capacity.max(more).saturating_mul(GROWTH_FACTOR);
         if is_shared { full.smaller_shared(bytes, self.entries) } else { full.smaller(bytes) }
     }
 
-    /// For a ring that holds so many bytes and chunks or a little more, of a stream that grows to
-    /// this layout.
+    /// The layout of a ring that holds at least `bytes` and `chunks`, rounded up a little, for a
+    /// stream that grows to this layout.
     pub(crate) fn for_at_least(self, bytes: u64, chunks: u64, is_shared: bool) -> Self {
         if is_shared {
             self.smaller_shared(bytes, chunks)
@@ -151,7 +154,8 @@ impl Layout {
         }
     }
 
-    /// The layout of a ring in shared memory, as its reader is told. `None` if no ring has it.
+    /// The layout of a ring in shared memory, as received by its reader. `None` if no ring can have
+    /// this layout.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn from_told(layout: RingLayout) -> Option<Self> {
         let RingLayout { capacity, entries } = layout;
@@ -162,7 +166,7 @@ impl Layout {
         is_possible.then_some(Self { header: SHARED_HEADER, capacity, entries, first: 0 })
     }
 
-    /// What a reader is told of it.
+    /// The layout as it is sent to a reader of another process.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn to_tell(self) -> RingLayout {
         RingLayout {
@@ -171,12 +175,12 @@ impl Layout {
         }
     }
 
-    /// Whether so much can be appended at once.
+    /// Whether a ring of this layout can take an append of `bytes` and `chunks` at once.
     pub(crate) fn has_room(self, bytes: u64, chunks: u64) -> bool {
         bytes <= self.capacity && chunks <= self.max_chunks()
     }
 
-    /// Whether it is on the way to full size, and small enough to be taken from the heap.
+    /// Whether this is the layout of a ring that still grows, and is small enough for the heap.
     pub(super) fn is_small(self) -> bool {
         self.header == SMALL_HEADER && self.bytes() <= BOXED
     }
@@ -186,20 +190,21 @@ impl Layout {
         self.header
     }
 
-    /// With a first index, for as many chunks as are held at most.
+    /// This layout with a first index that has an entry for each chunk that the ring can hold by
+    /// reference.
     pub(crate) fn with_first_index(self) -> Self {
         let most = self.capacity.div_ceil(MIN_HELD_BYTES as u64);
         Self { first: (most + 1).min(self.entries), ..self }
     }
 
-    /// For a ring in shared memory that takes the place of one of this layout, of a stream that
-    /// grows to a `full` one.
+    /// The layout of a ring in shared memory that replaces a ring of this layout, in a stream that
+    /// grows to `full`.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn to_shared(self, full: Self) -> Self {
         full.smaller_shared(self.capacity, self.entries)
     }
 
-    /// Whether a ring of this layout can take the place of one of another.
+    /// Whether a ring of this layout can replace a ring of layout `other`.
     pub(crate) fn has_room_of(self, other: Self) -> bool {
         self.capacity >= other.capacity && self.entries >= other.entries
     }
@@ -223,8 +228,8 @@ impl Layout {
         (self.words() * WORD) as u64
     }
 
-    /// The index in which a new ring has its entries, if it is not the one that has room for all
-    /// that can be: that of a ring that holds large chunks by reference.
+    /// The first index, where a new ring keeps its entries if it holds large chunks by reference.
+    /// `None` for any other ring: its only index has room for all chunks.
     pub(crate) fn first_index(&self) -> Option<Index> {
         (self.first > 0).then(|| Index::new(self.data().end, self.first))
     }

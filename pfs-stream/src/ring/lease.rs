@@ -1,10 +1,10 @@
-//! A ring that a writer of another process appends to, the holder of a lease, while the stream
-//! looks on.
+//! Lease of a ring: a writer of another process, the holder, appends to the ring directly, while
+//! the stream observes.
 //!
-//! Publishing and revoking are one word. The holder publishes with a compare-and-swap of
-//! `HEAD_SEQ`; the stream ends the lease with a `fetch_or` of [`SEALED`] on the same word.
-//! Whichever comes first decides whether a chunk is in the stream, and both sides know.
-//! Two words would not do: a reader could see a chunk that the stream did not take (in 30,968 of
+//! Publishing and revoking use the same word. The holder publishes with a compare-and-swap of
+//! `HEAD_SEQ`; the stream ends the lease with a `fetch_or` of [`SEALED`] on `HEAD_SEQ`. The one
+//! that comes first decides whether a chunk is in the stream, and both sides know the result. Two
+//! words would not do: a reader could see a chunk that the stream did not take (in 30,968 of
 //! 200,000 revocations, whatever the fences were).
 //!
 //! The order of an append by the [holder](super::LeasedWriter):
@@ -13,12 +13,12 @@
 //!    new tail is beyond it;
 //! 2. advance `TAIL_SEQ`, fence, write bytes and entries, as [every writer](super::RingWriter)
 //!    does;
-//! 3. compare-and-swap of `HEAD_SEQ`, once for several chunks. If that fails, none of them was
-//!    appended and the lease has ended;
-//! 4. full fence; take the flags of those who sleep, and wake them.
+//! 3. compare-and-swap `HEAD_SEQ`, once for several chunks. If that fails, none of the chunks was
+//!    appended, and the lease has ended;
+//! 4. full fence; take the flags of sleepers, and wake them.
 //!
-//! The stream trusts nothing of what it reads here: [`observe`](RingWriter::observe) checks each
-//! word against the last look.
+//! The stream trusts nothing that it reads here: [`observe`](RingWriter::observe) checks each word
+//! against the last look.
 
 use super::{LIMIT, RingReader, RingWriter, Violation, layout, layout::SEALED};
 use crate::{
@@ -31,13 +31,13 @@ use crate::{
     },
 };
 
-/// So often at most a look begins anew because the holder moved on meanwhile.
+/// The most attempts of a look before it gives up because the holder moved on each time.
 const MAX_ATTEMPTS: usize = if cfg!(loom) { 4 } else { 64 };
 
-/// For readers in the stream's process.
+/// The side of readers in the stream's process.
 impl RingReader {
-    /// Asks the holder of a lease to tell the stream when it has appended something. True if there
-    /// is a holder: one looks once more then, before one falls asleep.
+    /// Asks the holder of a lease to tell the stream about its next append. Returns true if there
+    /// is a holder: the caller must then look once more before it falls asleep.
     pub(crate) fn asks_to_be_told(&self) -> bool {
         let is_leased = self.ring.status().leased();
         if is_leased {
@@ -47,9 +47,9 @@ impl RingReader {
     }
 }
 
-/// For the stream.
+/// The stream's side, and calls that both sides share.
 impl RingWriter {
-    /// Whether the holder may have overwritten what was read of this chunk.
+    /// Whether the holder may have overwritten what was read of chunk `seq`.
     pub(crate) fn has_announced_beyond(&self, seq: u64) -> bool {
         fence(Acquire);
         self.ring().load(layout::TAIL_SEQ, Relaxed) > seq
@@ -60,31 +60,31 @@ impl RingWriter {
         self.ring().word(layout::READERS).store(readers, Relaxed);
     }
 
-    /// Readers that are attached, as the stream told last.
+    /// The number of attached readers that the stream stored last.
     pub(crate) fn readers(&self) -> u64 {
         self.ring().load(layout::READERS, Relaxed)
     }
 
-    /// The flag of those in the stream's process who wait for what the holder appends next.
+    /// The flag of waiters in the stream's process, for the next append of the holder.
     pub(crate) fn published(&self) -> &AtomicU64 {
         self.ring().word(layout::PUBLISHED)
     }
 
-    /// Lets the holder overwrite everything before this chunk. The holder calls this itself for
-    /// readers whose pages it has.
+    /// Lets the holder overwrite all chunks before `floor`. The holder calls this itself for the
+    /// readers whose stats pages it maps.
     pub(crate) fn raise_floor(&self, floor: u64) {
         self.ring().word(layout::FLOOR).fetch_max(floor, Release);
     }
 
-    /// Ends the lease: the holder can publish nothing from now on. Returns the number of the chunk
+    /// Ends the lease: from now on the holder can publish nothing. Returns the number of the chunk
     /// after the last one that is in the stream.
     pub(crate) fn seal(&self) -> u64 {
         self.ring().word(layout::HEAD_SEQ).fetch_or(SEALED, AcqRel) & !SEALED
     }
 
-    /// Takes note of the append that the holder announced last, of a ring whose lease has ended:
-    /// what it overwrites is gone. A holder that was stopped before it announced that does so
-    /// whenever it goes on.
+    /// Takes note of the last append that the holder announced, in a ring whose lease has ended:
+    /// the chunks which that append overwrites are gone. A holder that was stopped just before the
+    /// announcement makes it whenever it continues.
     pub(crate) fn observe_announced(&mut self) {
         let announced = self.ring().load(layout::TAIL_SEQ, Acquire);
         if announced > self.tail().seq {
@@ -92,8 +92,8 @@ impl RingWriter {
         }
     }
 
-    /// Where a chunk starts that the ring holds. Head if there is no such chunk, or if the holder
-    /// has spoiled its entry.
+    /// The start of a chunk that the ring holds. Head if there is no such chunk, or if the holder
+    /// has corrupted its entry.
     pub(crate) fn start_if_possible(&self, seq: u64) -> Position {
         let (tail, head) = (self.tail(), self.head());
         if seq <= tail.seq {
@@ -112,7 +112,8 @@ impl RingWriter {
     ///
     /// # Errors
     ///
-    /// The words contradict each other, or the last look: whatever has changed is not taken.
+    /// [`Violation`] if the words contradict each other or the last look. Nothing of what has
+    /// changed is then taken.
     pub(crate) fn observe(&mut self) -> Result<(), Violation> {
         let (old_tail, old_head) = (self.tail(), self.head());
         for _ in 0..MAX_ATTEMPTS {
@@ -148,7 +149,7 @@ impl RingWriter {
             self.set(Position { seq: tail, offset: from }, Position { seq: head, offset: to });
             return Ok(());
         }
-        // It appends all the time; what was seen last is still true.
+        // The holder keeps appending. What was seen last is still true.
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What the holder of a [lease](super::lease) does in the ring.
+//! Appending as the holder of a [lease](super::lease).
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use std::{io, os::fd::BorrowedFd};
@@ -15,18 +15,18 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct LeasedWriter {
     ring: RingWriter,
-    /// Where head is for everybody else.
+    /// Head as all others see it.
     published: Position,
 }
 
 /// Why the holder of a lease could not append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// A `block` reader needs the room, up to this chunk.
+    /// A `block` reader must first reach this chunk.
     NoRoom(u64),
     /// The lease has ended, and nothing was appended.
     Ended,
-    /// Somebody else appends to this ring.
+    /// Another writer appends to this ring.
     OtherWriter,
 }
 
@@ -39,12 +39,12 @@ impl LeasedWriter {
         &self.ring
     }
 
-    /// Where head is for everybody else.
+    /// Head as all others see it.
     pub(crate) fn published(&self) -> Position {
         self.published
     }
 
-    /// Writes a chunk of at least 1 byte, no more than the capacity, which is still to be
+    /// Writes a chunk of at least 1 byte and at most the capacity. The chunk is still to be
     /// published.
     #[inline(always)]
     pub(crate) fn push(&mut self, chunk: &impl Source, time: u64) -> Result<(), Refused> {
@@ -53,16 +53,16 @@ impl LeasedWriter {
         Ok(())
     }
 
-    /// The tail of an append of so many bytes, if the holder may make it.
+    /// The tail after an append of `bytes`, if the holder may make that append.
     #[inline(always)]
     fn room(&mut self, bytes: u64) -> Result<Tail, Refused> {
-        // First: a lease that has ended gives no more room.
+        // Check this first: a lease that has ended gives no more room.
         if self.ring.ring().load(layout::HEAD_SEQ, Relaxed) & SEALED != 0 {
             return Err(Refused::Ended);
         }
         let tail = self.ring.tail_after(bytes, 1);
         if tail.seq > self.published.seq {
-            // For everybody else, tail is never beyond head.
+            // Publish first, because readers must never see tail beyond head.
             self.publish()?;
         }
         if tail.seq > self.ring.ring().load(layout::FLOOR, Acquire) {
@@ -71,7 +71,7 @@ impl LeasedWriter {
         Ok(tail)
     }
 
-    /// Publishes all that was pushed. If the lease has ended, nothing of that is in the stream.
+    /// Publishes all pushed chunks. If the lease has ended, none of them is in the stream.
     #[inline(always)]
     pub(crate) fn publish(&mut self) -> Result<(), Refused> {
         let (before, head) = (self.published, self.ring.head());
@@ -90,8 +90,8 @@ impl LeasedWriter {
         }
     }
 
-    /// As [`push`](Self::push), for a chunk of at most `most` bytes that one read of a file gives.
-    /// Returns its size; 0 at the file's end.
+    /// Pushes one chunk of at most `most` bytes, read from a file by one system call, like
+    /// [`push`](Self::push). Returns the chunk's size; 0 at the end of the file.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn push_from(
         &mut self,
@@ -112,8 +112,8 @@ impl LeasedWriter {
         Ok(read)
     }
 
-    /// The chunks that were pushed and are not published. `None` for one whose entry somebody else
-    /// has spoiled.
+    /// The chunks that were pushed and not published. `None` for a chunk whose entry another
+    /// process has corrupted.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn unpublished(&self) -> impl Iterator<Item = Option<Vec<u8>>> {
         let (ring, head) = (self.ring.ring(), self.ring.head());

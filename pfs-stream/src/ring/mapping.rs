@@ -1,5 +1,5 @@
-//! A ring's memory, mostly as a file that other processes can map. See the `memory` module for why
-//! this is sound.
+//! Memory mapping of a ring, usually of a memory file (memfd) that other processes can map. The
+//! `memory` module explains why this is sound.
 
 use std::{
     io,
@@ -26,39 +26,40 @@ use rustix::{
 
 use super::layout::WORD;
 
-/// What processes may do that did not make the memory.
+/// What processes other than the one that made the memory may do with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sharing {
-    /// Look.
+    /// Read.
     ReadOnly,
-    /// Look and write.
+    /// Read and write.
     Writable,
-    /// Look and write, until its maker [forbids](Mapping::forbid_writing) further mappings that
-    /// write.
+    /// Read and write, until the process that made the memory [forbids](Mapping::forbid_writing)
+    /// further writable mappings.
     WritableAtFirst,
 }
 
-/// This process's view of a sealed memory file, or of memory that it shares with nobody.
+/// This process's view of a sealed memory file, or of memory that it does not share.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     address: NonNull<AtomicU64>,
     words: usize,
     file: Mutex<Option<Arc<OwnedFd>>>,
     released: AtomicBool,
-    /// Whether it is no mapping at all, but a boxed slice of words.
+    /// Whether this is a boxed slice of words instead of a mapping.
     is_boxed: bool,
 }
 
-// SAFETY: the mapping is plain memory that belongs to no thread, and nothing but atomics is handed
-// out.
+// SAFETY: the mapping is plain memory that belongs to no thread, and only atomics are handed out.
 unsafe impl Send for Mapping {}
-// SAFETY: as above.
+// SAFETY: the memory is plain, and only atomics are handed out.
 unsafe impl Sync for Mapping {}
 
-/// Pages of so many bytes are asked for at a time: an interrupted call gives back what it has got.
+/// Pages are allocated in steps of this many bytes, because an interrupted call frees what it has
+/// allocated.
 const ALLOCATE_STEP_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Without these seals a mapping could lose its pages, and an access would end the process.
+/// Seals that keep the size of the file. Without them a mapping could lose its pages, and an access
+/// would kill the process.
 const FIXED_SIZE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 
 impl Mapping {
@@ -67,8 +68,8 @@ impl Mapping {
         let file = memfd_create("pfs-ring", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&file, bytes as u64)?;
         let mapping = Self::map(file, words, ProtFlags::READ | ProtFlags::WRITE)?;
-        // Only after our own writable mapping exists: from here on the file keeps its size, and
-        // whoever gets or reopens the descriptor can map it for reading alone.
+        // Only now that our own writable mapping exists: from here on the file keeps its size, and
+        // any process that gets or reopens the descriptor can map it for reading only.
         let seals = match sharing {
             Sharing::ReadOnly => FIXED_SIZE | SealFlags::SEAL | SealFlags::FUTURE_WRITE,
             Sharing::Writable => FIXED_SIZE | SealFlags::SEAL,
@@ -78,11 +79,11 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Memory of this process alone: no file, and pages that cost less when they are first touched.
+    /// Memory of this process alone: no file, and the first access to a page costs less.
     pub(crate) fn own(words: usize) -> io::Result<Self> {
         let bytes = words.checked_mul(WORD).ok_or(io::ErrorKind::OutOfMemory)?;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
+        // SAFETY: the kernel chooses a fresh address, so the mapping aliases no memory of ours.
         let address =
             unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) }?;
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -95,8 +96,8 @@ impl Mapping {
         })
     }
 
-    /// Memory of this process alone from the heap, for what is smaller than a few pages: a process
-    /// has some 65,000 mappings at most.
+    /// Memory of this process alone, from the heap. For memory smaller than a few pages, because a
+    /// process can have only about 65,000 mappings.
     pub(crate) fn boxed(words: usize) -> Self {
         let address = NonNull::from(Box::leak(vec![0_u64; words].into_boxed_slice())).cast();
         Self {
@@ -108,22 +109,23 @@ impl Mapping {
         }
     }
 
-    /// Has no child of this process inherit the mapping: two processes that append to one ring
-    /// would spoil it.
+    /// Excludes the mapping from child processes of this process: two processes that append to one
+    /// ring would corrupt it.
     pub(crate) fn keep_from_children(&self) -> io::Result<()> {
         let bytes = self.words * WORD;
-        // SAFETY: it is a mapping of ours, and nothing about it changes in this process.
+        // SAFETY: the mapping is ours, and the call changes nothing about it in this process.
         Ok(unsafe { madvise(self.address.as_ptr().cast(), bytes, Advice::LinuxDontFork) }?)
     }
 
-    /// From now on whoever gets the file can map it for reading alone. What is mapped for writing
-    /// already stays so.
+    /// Seals the file against further writable mappings: from now on a process that gets the file
+    /// can map it for reading only. Existing writable mappings stay writable.
     pub(crate) fn forbid_writing(&self) -> io::Result<()> {
         let file = self.file().ok_or(io::ErrorKind::Other)?;
         Ok(fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::FUTURE_WRITE)?)
     }
 
-    /// Maps memory that came from elsewhere, if it has the size it should have and will keep it.
+    /// Maps memory that came from another process, if it has the expected size and is sealed to
+    /// keep that size.
     pub(crate) fn open(file: OwnedFd, words: usize, sharing: Sharing) -> io::Result<Self> {
         let bytes = words.checked_mul(WORD).and_then(|bytes| i64::try_from(bytes).ok());
         let fixed = fcntl_get_seals(&file)?.contains(FIXED_SIZE);
@@ -140,7 +142,7 @@ impl Mapping {
 
     fn map(file: OwnedFd, words: usize, protection: ProtFlags) -> io::Result<Self> {
         let address = std::ptr::null_mut();
-        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
+        // SAFETY: the kernel chooses a fresh address, so the mapping aliases no memory of ours.
         let address =
             unsafe { mmap(address, words * WORD, protection, MapFlags::SHARED, &file, 0) }?;
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -149,11 +151,11 @@ impl Mapping {
     }
 
     pub(crate) fn words(&self) -> &[AtomicU64] {
-        // SAFETY: see the `memory` module's documentation, point 1.
+        // SAFETY: see the documentation of the `memory` module, point 1.
         unsafe { slice::from_raw_parts(self.address.as_ptr(), self.words) }
     }
 
-    /// Whether its memory was given back.
+    /// Whether the memory was given back to the system.
     pub(crate) fn is_released(&self) -> bool {
         self.released.load(Relaxed)
     }
@@ -162,8 +164,9 @@ impl Mapping {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the system give the pages of so many bytes of its file now. Without that, a page is
-    /// given when it is first touched, and the process is ended if there is none then.
+    /// Has the system allocate the pages from byte `from` to byte `to` of the file now. Otherwise
+    /// the system allocates a page on its first access, and kills the process if there is no memory
+    /// left then.
     pub(crate) fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
         let Some(file) = self.file() else { return Ok(()) };
         let (mut at, to) = (from, to.min((self.words * WORD) as u64));
@@ -178,25 +181,25 @@ impl Mapping {
         Ok(())
     }
 
-    /// Whether there is a file that others can be given.
+    /// Whether there is a file that can be handed out.
     pub(crate) fn has_file(&self) -> bool {
         self.opened().is_some()
     }
 
-    /// The file for others, if there is one.
+    /// The file to hand out, if there is one.
     pub(crate) fn file(&self) -> Option<Arc<OwnedFd>> {
         self.opened().clone()
     }
 
-    /// Takes the file out. The mapping stays, and the file is closed when nobody has it.
+    /// Takes the file out. The mapping stays. The file is closed when its last owner drops it.
     pub(crate) fn take_file(&self) -> Option<Arc<OwnedFd>> {
         self.opened().take()
     }
 
-    /// Gives the memory back to the system, except the first `kept` words: the others are zero from
-    /// now on. One of the kept words gets another value in the same step: a thread that finds a
-    /// zero finds that value afterwards. Other processes that map the file keep all of it as it
-    /// is. Words that are written meanwhile may be lost.
+    /// Gives the memory back to the system, except the first `kept` words: all other words are zero
+    /// from now on. In the same step one of the kept words, `changed`, becomes `value`: a thread
+    /// that finds a zero finds `value` afterwards. Other processes that map the file keep all of
+    /// its contents. Words that are written during the call may be lost.
     pub(crate) fn release(&self, kept: usize, (changed, value): (usize, u64)) -> io::Result<()> {
         if self.is_boxed {
             return Err(io::ErrorKind::Unsupported.into());
@@ -208,11 +211,10 @@ impl Mapping {
         }
         fresh.words()[changed].store(value, Relaxed);
         let flags = MremapFlags::MAYMOVE;
-        // SAFETY: both are mappings of ours of this size. The system puts the pages of the fresh
-        // one in the place of the others in one step, so that the words that were handed
-        // out stay readable and writable all the time; like any word of this memory, they
-        // may have any value. The fresh mapping is gone after that, and is not unmapped
-        // again.
+        // SAFETY: both mappings are ours and have this size. The system puts the pages of the fresh
+        // mapping in the place of the old pages in one step, so the words that were handed out stay
+        // readable and writable all the time. Like any word of this memory, they may have any
+        // value. After the call the fresh mapping no longer exists, and it is not unmapped again.
         let moved = unsafe {
             mremap_fixed(
                 fresh.address.as_ptr().cast(),
@@ -230,25 +232,24 @@ impl Mapping {
         Ok(moved.map(drop)?)
     }
 
-    /// Writes two runs of bytes, each `(at, len)`, to a file, as much of them as it takes at once.
-    /// Who else may write to this memory can change them meanwhile, and the file then gets some
-    /// of either.
+    /// Writes two runs of bytes, each `(at, len)`, to a file, as many as the file takes at once.
+    /// Another process that may write this memory can change the bytes meanwhile; the file then
+    /// gets a mix of old and new bytes.
     pub(crate) fn write_to(
         &self,
         file: BorrowedFd<'_>,
         runs: [(usize, usize); 2],
     ) -> io::Result<usize> {
         let runs = self.vectors(runs);
-        // SAFETY: both runs are inside the mapping, and there are two. The system does no more than
-        // read them, as another process might; nothing here refers to them as Rust's own
-        // memory.
+        // SAFETY: both runs are inside the mapping, and there are two. The system only reads them,
+        // as another process might. No Rust reference to the bytes exists.
         let written = unsafe { libc::writev(file.as_raw_fd(), runs.as_ptr(), 2) };
         usize::try_from(written).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Reads from a file into two runs of bytes, each `(at, len)`, as much as it gives at once. Who
-    /// else may read this memory sees some of the bytes before others. In memory that is mapped
-    /// for reading only, it is an error.
+    /// Reads from a file into two runs of bytes, each `(at, len)`, as many as the file gives at
+    /// once. Another process that may read this memory can see some of the bytes before others.
+    /// Fails in memory that is mapped read-only.
     pub(crate) fn read_from(
         &self,
         file: BorrowedFd<'_>,
@@ -256,13 +257,12 @@ impl Mapping {
     ) -> io::Result<usize> {
         let runs = self.vectors(runs);
         // SAFETY: both runs are inside the mapping, and there are two. The system writes them as
-        // another process might, which atomics allow for; nothing here refers to them as
-        // Rust's own memory.
+        // another process might, which atomics allow for. No Rust reference to the bytes exists.
         let read = unsafe { libc::readv(file.as_raw_fd(), runs.as_ptr(), 2) };
         usize::try_from(read).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Two runs of bytes, each `(at, len)`, for the system.
+    /// Two runs of bytes, each `(at, len)`, as I/O vectors.
     fn vectors(&self, runs: [(usize, usize); 2]) -> [libc::iovec; 2] {
         let bytes = self.words * WORD;
         let base = self.address.as_ptr().cast::<u8>();
@@ -275,7 +275,8 @@ impl Mapping {
     /// The first half of a word as a futex. No other accessor may be used on that word.
     pub(crate) fn futex(&self, word: usize) -> &AtomicU32 {
         let word: *const AtomicU64 = &raw const self.words()[word];
-        // SAFETY: in range (indexed above), aligned for the larger type, and any bits are valid.
+        // SAFETY: the word is in range (indexed above), aligned for the larger type, and any bits
+        // are valid.
         unsafe { &*word.cast::<AtomicU32>() }
     }
 }
@@ -285,11 +286,11 @@ impl Drop for Mapping {
         if self.is_boxed {
             let words =
                 std::ptr::slice_from_raw_parts_mut(self.address.as_ptr().cast::<u64>(), self.words);
-            // SAFETY: it is the slice that `boxed` leaked, and no borrow is left.
+            // SAFETY: this is the slice that `boxed` leaked, and no borrow of it is left.
             return drop(unsafe { Box::from_raw(words) });
         }
-        // SAFETY: address and length are those of our mapping, and no borrow is left. It can only
-        // fail for arguments that are not a mapping's.
+        // SAFETY: address and length are those of our mapping, and no borrow of it is left. The
+        // call can fail only for arguments that are not those of a mapping.
         let _ = unsafe { munmap(self.address.as_ptr().cast(), self.words * WORD) };
     }
 }

@@ -1,25 +1,26 @@
-//! The memory of a ring: words that are only ever touched through atomics.
+//! Memory of a ring: words that are accessed only through atomics.
 //!
 //! # Why the `unsafe` here is sound
 //!
-//! Two things need it, here and in the `mapping` module; the third is copying itself, in the `bulk`
-//! module.
+//! This module and the `mapping` module need `unsafe` for the two purposes below. A third purpose,
+//! the copy itself, is in the `bulk` module.
 //!
-//! 1. `Mapping` turns a mapping, or a boxed slice of words, into `&[AtomicU64]`. It is aligned, as
-//!    long as it says, readable (and writable, unless it is for reading only, where nothing but
-//!    loads happens), any bit pattern is a valid `AtomicU64`, and it is unmapped only when the
-//!    `Mapping` is dropped, which no borrow of the words outlives. `release` puts other pages in
-//!    the place of these, in one step. The file behind it is sealed against shrinking, so no access
-//!    can fault. Other processes may map the same pages; like threads, they can only race with
-//!    atomic accesses, and what they read or write is never trusted to be in range. A mapping's
-//!    address is also given to the system, to write from it to a file or to read from one into it:
-//!    that reads or writes as another process does, and no reference to the bytes is made.
-//! 2. [`read`] appends to a `Vec` without filling the room with zeros first. It writes each byte of
-//!    the room that it reserved before it sets the length.
+//! 1. `Mapping` turns a mapping, or a boxed slice of words, into `&[AtomicU64]`. The memory is
+//!    aligned, has the stated length, and is readable. It is also writable, unless it was mapped
+//!    read-only, in which case it is only loaded from. Any bit pattern is a valid `AtomicU64`. The
+//!    memory is unmapped only when the `Mapping` is dropped, and no borrow of the words outlives
+//!    the `Mapping`. `release` replaces the pages with other pages in one step. The file behind the
+//!    mapping is sealed against shrinking, so no access can fault. Other processes may map the same
+//!    pages. Like threads, they can only race with atomic accesses, and no value that they read or
+//!    write is trusted to be in range. The address of a mapping is also passed to the system, to
+//!    write from the mapping to a file or to read from a file into the mapping. The system then
+//!    reads or writes as another process does, and no Rust reference to the bytes is made.
+//! 2. [`read`] appends to a `Vec` without first filling the reserved room with zeros. It writes
+//!    each byte of the room that it reserved before it sets the length.
 //!
-//! Every access from Rust is to a whole aligned word, also at the ends of a chunk: mixed-size
-//! atomics that race are not defined in Rust's memory model, so a writer merges the edge words
-//! (there is one writer at a time) and a reader cuts them.
+//! Every access from Rust is to a whole aligned word, also at the ends of a chunk: Rust's memory
+//! model does not define mixed-size atomics that race. So a writer merges the words at the edges
+//! (there is one writer at a time), and a reader cuts them.
 
 use std::io;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -33,7 +34,7 @@ use super::mapping::{Mapping, Sharing};
 use super::{bulk, layout::WORD};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
-/// The words of a ring, zero at first.
+/// The words of a ring, initially zero.
 #[derive(Debug)]
 pub(crate) struct Memory {
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -44,18 +45,18 @@ pub(crate) struct Memory {
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 impl Memory {
-    /// Memory that other processes can be given to read.
+    /// Memory that can be shared with other processes, for reading only.
     pub(crate) fn new(words: usize) -> io::Result<Self> {
         Ok(Self { mapping: Mapping::new(words, Sharing::ReadOnly)? })
     }
 
-    /// Memory that one other process may write, and that others are given to read when
-    /// [no further one](Self::forbid_writing) may.
+    /// Memory that one other process may map for writing. After
+    /// [`forbid_writing`](Self::forbid_writing), further processes can map it for reading only.
     pub(crate) fn writable_at_first(words: usize) -> io::Result<Self> {
         Ok(Self { mapping: Mapping::new(words, Sharing::WritableAtFirst)? })
     }
 
-    /// Has no child of this process inherit it.
+    /// Excludes the mapping from child processes of this process.
     pub(crate) fn keep_from_children(&self) -> io::Result<()> {
         self.mapping.keep_from_children()
     }
@@ -74,8 +75,8 @@ impl Memory {
         Self { mapping: Mapping::boxed(words) }
     }
 
-    /// Memory that other processes can be given to read and write, and the file to give them. The
-    /// file need not stay open here.
+    /// Memory that can be shared with other processes for reading and writing, and the file to hand
+    /// out. The file need not stay open here.
     pub(crate) fn writable_by_others(words: usize) -> io::Result<(Self, OwnedFd)> {
         let mapping = Mapping::new(words, Sharing::Writable)?;
         mapping.allocate(0, u64::MAX)?;
@@ -83,35 +84,36 @@ impl Memory {
         Ok((Self { mapping }, file))
     }
 
-    /// Memory that another process made, for this one to read (and to write, if it may and
-    /// `sharing` says so).
+    /// Maps memory that another process made, for reading. Maps it for writing too, if this process
+    /// may write it and `sharing` says so.
     pub(crate) fn open(file: OwnedFd, words: usize, sharing: Sharing) -> io::Result<Self> {
         Ok(Self { mapping: Mapping::open(file, words, sharing)? })
     }
 
-    /// Has the system give the pages of so many bytes now, where another process can be given them.
+    /// Has the system allocate the pages from byte `from` to byte `to` now, if the memory can be
+    /// shared with other processes.
     pub(crate) fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
         self.mapping.allocate(from, to)
     }
 
-    /// Whether another process can be given it.
+    /// Whether the memory can be shared with other processes.
     pub(crate) fn is_shared(&self) -> bool {
         self.mapping.has_file()
     }
 
-    /// What another process can be given, if it can.
+    /// The file to hand out to other processes, if there is one.
     pub(crate) fn file(&self) -> Option<Arc<OwnedFd>> {
         self.mapping.file()
     }
 
-    /// Closes the file, so that no other process is given it from now on. Those that map it keep
-    /// it.
+    /// Closes the file, so that no further process can get it. Processes that map the file keep
+    /// their mapping.
     pub(crate) fn close_file(&self) {
         drop(self.mapping.take_file());
     }
 
     /// Gives the memory back to the system, except the first `kept` words. Readers may still be
-    /// there, and find zeros. One of the kept words gets another value in the same step.
+    /// using the memory, and find zeros. One of the kept words gets another value in the same step.
     pub(crate) fn release(&self, kept: usize, changed: (usize, u64)) -> io::Result<()> {
         self.mapping.release(kept, changed)
     }
@@ -120,8 +122,8 @@ impl Memory {
         self.mapping.is_released()
     }
 
-    /// Writes two runs of bytes, each `(at, len)`, to a file, as much of them as it takes at once,
-    /// whatever they are at that moment.
+    /// Writes two runs of bytes, each `(at, len)`, to a file, as many as the file takes at once.
+    /// The file gets whatever the bytes are at that moment.
     pub(crate) fn write_to(
         &self,
         file: BorrowedFd<'_>,
@@ -130,8 +132,8 @@ impl Memory {
         self.mapping.write_to(file, runs)
     }
 
-    /// Reads from a file into two runs of bytes, each `(at, len)`, as much as it gives at once.
-    /// Readers may look meanwhile.
+    /// Reads from a file into two runs of bytes, each `(at, len)`, as many as the file gives at
+    /// once. Readers may load the bytes meanwhile.
     pub(crate) fn read_from(
         &self,
         file: BorrowedFd<'_>,
@@ -140,7 +142,7 @@ impl Memory {
         self.mapping.read_from(file, runs)
     }
 
-    /// One word of it as a futex; the other accessors must leave that word alone.
+    /// A word as a futex. The other accessors must not be used on that word.
     pub(crate) fn futex(&self, word: usize) -> &std::sync::atomic::AtomicU32 {
         self.mapping.futex(word)
     }
@@ -172,7 +174,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Always an error: the heap cannot give back memory that is in use.
+    /// Always fails: the heap cannot give back memory that is in use.
     pub(crate) fn release(&self, _kept: usize, _changed: (usize, u64)) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -210,9 +212,9 @@ fn merge(word: &AtomicU64, skip: usize, edge: &[u8]) {
     word.store(u64::from_ne_bytes(bytes), Relaxed);
 }
 
-/// Copies `len` bytes from `from_at` in `from` to `to_at` in `to`, which is other memory. Both are
-/// shared: what is read is whatever was there at that moment, and there is one writer of `to` at a
-/// time.
+/// Copies `len` bytes from byte `from_at` of `from` to byte `to_at` of `to`. The two memories do
+/// not overlap. Both are shared: the copy gets whatever the bytes of `from` are at that moment, and
+/// `to` has one writer at a time.
 pub(crate) fn copy(
     from: &[AtomicU64],
     mut from_at: usize,
@@ -239,7 +241,7 @@ pub(crate) fn copy(
     }
 }
 
-/// `len` bytes, at most a word, from anywhere.
+/// Loads `len` bytes, at most a word, from any alignment.
 fn gather(words: &[AtomicU64], at: usize, len: usize) -> [u8; WORD] {
     let (word, shift) = (at / WORD, 8 * (at % WORD));
     let low = u64::from_le(words[word].load(Relaxed)) >> shift;
@@ -335,7 +337,7 @@ mod tests {
         assert_eq!(fs::fcntl_add_seals(&reopened, fs::SealFlags::WRITE), Err(Errno::PERM));
         let flags = mm::ProtFlags::READ | mm::ProtFlags::WRITE;
         #[allow(unsafe_code)]
-        // SAFETY: a mapping at an address of the kernel's choice; it is refused anyway.
+        // SAFETY: the kernel chooses the address of the mapping, and refuses it anyway.
         let writable = unsafe {
             mm::mmap(std::ptr::null_mut(), 4096, flags, mm::MapFlags::SHARED, &reopened, 0)
         };

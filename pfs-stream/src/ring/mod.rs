@@ -1,22 +1,22 @@
-//! The ring: the newest bytes of a stream in fixed memory, overwritten in place.
+//! Lock-free ring buffer: the newest bytes of a stream in fixed memory, overwritten in place.
 //!
-//! One writer at a time (the stream's lock sees to that) and any number of readers that take no
-//! lock. This is the broadcast buffer of Agrona and Aeron with absolute offsets: the writer
-//! announces what it is about to overwrite, overwrites it, and publishes; a reader copies first and
-//! then checks that nothing that it copied had been announced.
+//! There is one writer at a time, which the stream's lock ensures, and any number of readers that
+//! take no lock. The design is the broadcast buffer of Agrona and Aeron with absolute offsets. The
+//! writer announces what it is about to overwrite, overwrites it, and publishes. A reader copies
+//! first, and then checks that the writer had announced nothing of what the reader copied.
 //!
 //! The order of an append:
 //!
-//! 1. advance `TAIL_SEQ` past the chunks whose bytes or index entries will be overwritten, fence
-//!    (release);
+//! 1. advance `TAIL_SEQ` past the chunks whose bytes or index entries will be overwritten, then
+//!    fence (release);
 //! 2. write bytes and index entries (relaxed);
 //! 3. publish `HEAD_SEQ` (release).
 //!
-//! The order of a read: `TAIL_SEQ`, then `HEAD_SEQ` (acquire), copy (relaxed), fence (acquire),
-//! `TAIL_SEQ` again. If any copied word came from step 2 of a later append, that append's fence and
-//! the reader's fence synchronize, so that the second look sees a tail beyond what was copied, and
-//! the copy is thrown away. (H.-J. Boehm, "Can seqlocks get along with programming language memory
-//! models?", 2012.)
+//! The order of a read: load `TAIL_SEQ`, then `HEAD_SEQ` (acquire), copy (relaxed), fence
+//! (acquire), load `TAIL_SEQ` again. If any copied word came from step 2 of a later append, the
+//! fence of that append synchronizes with the fence of the reader. The second load of `TAIL_SEQ`
+//! therefore sees a tail beyond what was copied, and the reader discards the copy. (H.-J. Boehm,
+//! "Can seqlocks get along with programming language memory models?", 2012.)
 
 mod buffer;
 #[allow(unsafe_code)]

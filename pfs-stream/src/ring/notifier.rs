@@ -1,8 +1,9 @@
-//! The word of a ring that readers of other processes sleep on: a counter and, on Linux, a futex.
+//! Notify word of a ring, on which readers of other processes sleep: a counter and, on Linux, a
+//! futex.
 //!
-//! A reader takes the count, finds nothing to read, and sleeps as long as the count is the same.
-//! Whoever has news for it publishes that first and then counts up. A count that includes the news
-//! is therefore taken together with it.
+//! A reader takes the count, finds nothing to read, and sleeps while the count stays the same. A
+//! notifying thread publishes its news first, and then increments the count. So a reader that takes
+//! a count which includes the news also sees the news.
 
 #[cfg(not(loom))]
 use std::time::Duration;
@@ -38,8 +39,8 @@ impl Ring {
         self.notify_word().load(Acquire)
     }
 
-    /// Notifies: whoever took the count before this wakes, or does not fall asleep. After the news
-    /// is published.
+    /// Notifies all sleepers: a reader that took the count before this call wakes, or does not fall
+    /// asleep. Call this after the news is published.
     pub(crate) fn notify(&self) {
         self.notify_word().fetch_add(1, Release);
         #[cfg(not(loom))]
@@ -50,13 +51,13 @@ impl Ring {
 #[cfg(not(loom))]
 impl Ring {
     pub(crate) fn wake_sleepers(&self) {
-        // Fails for a word that is not mapped, and ours is.
+        // Fails only for an address that is not mapped, and this one is.
         let _ = futex::wake(self.notify_word(), Flags::empty(), i32::MAX as u32);
     }
 
     pub(crate) fn sleep(&self, count: Count, most: Option<Duration>) {
         let most = most.and_then(|most| Timespec::try_from(most).ok());
-        // Whatever ends it, a signal included, the caller looks again.
+        // Whatever ends the sleep, a signal included, the caller looks again.
         let _ = futex::wait(self.notify_word(), Flags::empty(), count, most.as_ref());
     }
 }
@@ -68,9 +69,9 @@ mod tests {
 
     use crate::{Stream, StreamConfig, sync::lock};
 
-    /// The system wakes a sleeper whose count is not the last one, and lets nobody fall asleep with
-    /// an older count. So it is enough that nobody takes the last count without what it stands
-    /// for.
+    /// The system wakes a sleeper whose count is outdated, and lets no reader fall asleep with an
+    /// outdated count. So this test only has to show that no reader takes the last count without
+    /// the news that the count stands for.
     #[test]
     fn a_reader_that_falls_asleep_on_a_ring_is_woken_when_the_stream_leaves_it() {
         model(|| {

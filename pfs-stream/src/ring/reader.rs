@@ -1,8 +1,9 @@
-//! A reading end of a ring: takes no lock, copies, then checks.
+//! Reading end of a ring: takes no lock, copies, then checks.
 //!
-//! It trusts no word of the ring: whoever may write it may have written anything. Each word is
-//! loaded once. What contradicts the others, though tail has not moved, is a [`Violation`]. A read
-//! takes a bounded number of steps whatever the words are, and touches no byte outside the ring.
+//! The reader trusts no word of the ring, because a process that may write the ring may have
+//! written anything. Each word is loaded once. Words that contradict each other although tail has
+//! not moved are a [`Violation`]. Whatever the words are, a read takes a bounded number of steps
+//! and touches no byte outside the ring.
 
 use pfs_proto::{End, SlowPolicy, Until};
 
@@ -18,56 +19,57 @@ use crate::{
     },
 };
 
-/// So many chunks at most are copied at a time.
+/// The most chunks that are copied at a time.
 pub(super) const RUN: usize = if cfg!(loom) { 2 } else { 128 };
 
-/// So often at most a read begins anew because the writer came past meanwhile. Whoever reads is to
-/// look again later then, as if there were nothing to read yet. It misses no wake-up by that: the
-/// writer is in the middle of appending.
+/// The most attempts of a read before it gives up because the writer overtook it each time. The
+/// caller must then look again later, as if there were nothing to read yet. The caller misses no
+/// wake-up: the writer is in the middle of appending.
 const MAX_ATTEMPTS: usize = if cfg!(loom) { 4 } else { 64 };
 
-/// No stream ever comes to this chunk or this offset.
+/// No stream ever reaches this chunk or this offset.
 pub(crate) const LIMIT: u64 = 1 << 62;
 
 /// Parts of chunks, except the first of each, begin at multiples of this many bytes.
 const PAGE: u64 = 4096;
 
-/// Reads a ring from a position on. The very same code serves every reader, wherever it runs.
+/// Reads a ring from a position on. The same code serves every reader, in any process.
 #[derive(Debug)]
 pub(crate) struct RingReader {
     pub(crate) ring: Ring,
-    /// The chunk that is read next.
+    /// The next chunk to read.
     pub(crate) seq: u64,
-    /// The byte that is read next: where that chunk starts, or inside it for a reader that was
-    /// told to start there; or before it where `missing` says so.
+    /// The next byte to read. Usually the start of chunk `seq`; inside that chunk for a reader that
+    /// was told to start there; before that chunk if `missing` is set.
     pub(crate) offset: u64,
-    /// Where the first part of the chunk began, while the chunk is read in parts.
+    /// While a chunk is read in parts: where its first part began.
     pub(crate) begun: Option<u64>,
-    /// Offset up to which a reader that started below tail must be told that it gets nothing.
+    /// The end of a gap still to be reported, for a reader that started below tail.
     pub(crate) missing: Option<u64>,
     pub(crate) policy: SlowPolicy,
     pub(crate) until: Until,
     /// Head when the reader attached; the end for [`Until::CaughtUp`].
     pub(crate) head_at_attach: u64,
-    /// Deaths that happened before the writers whose end this reader sees.
+    /// The number of writer deaths before the writers whose end this reader sees.
     pub(crate) deaths_before: u64,
-    /// How far it may lag once it was live.
+    /// How far the reader may lag once it has been live.
     pub(crate) channel_buffer_size: u64,
-    /// Whether it has reached the live edge once.
+    /// Whether the reader has reached the live edge once.
     pub(crate) live: bool,
-    /// Where it says what it takes by reference, if the ring holds any chunks so.
+    /// Where the reader announces which chunks it takes by reference, if the ring holds chunks by
+    /// reference.
     pub(crate) hazard: Option<HazardSlot>,
 }
 
-/// What a look at the ring's counters tells.
+/// Result of a look at the ring's counters.
 pub(super) enum Look {
-    /// At head.
+    /// The reader is at head.
     CaughtUp,
-    /// The writer came past each time.
+    /// The writer overtook every attempt.
     Unsettled,
-    /// Chunks up to this one can be read, for the time being.
+    /// Chunks before this one can be read, until the writer overwrites them.
     Chunks(u64),
-    /// The chunk to be read next is gone, or lags too far; this is the next one.
+    /// The next chunk to read is gone, or lags too far; `next` is the chunk that replaces it.
     Behind { next: Position, head: u64 },
 }
 
@@ -76,8 +78,8 @@ impl RingReader {
         Position { seq: self.seq, offset: self.offset }
     }
 
-    /// The position without the parts of a chunk whose rest is not read yet: they may still become
-    /// part of a gap.
+    /// The position without the parts of a chunk that was read incompletely: those parts may still
+    /// become part of a gap.
     pub(crate) fn settled(&self) -> Position {
         Position { seq: self.seq, offset: self.begun.unwrap_or(self.offset) }
     }
@@ -98,14 +100,15 @@ impl RingReader {
         sink: &mut impl Sink,
         most: Most,
     ) -> Result<Option<Read>, ReadError> {
-        // Before the counters: if this says that nothing more comes, head is final.
+        // Load the status before the counters: if the status says that nothing more comes, head is
+        // final.
         let status = self.ring.status();
         if status.removed() {
             self.restart_chunk();
             return Err(ReadError::Removed);
         }
         if let Some(to) = self.missing.take() {
-            // How many chunks they were is no longer known.
+            // The number of lost chunks is no longer known.
             let gap = Read::Gap { from: self.offset, to, chunks: 0 };
             self.offset = to;
             return Ok(Some(gap));
@@ -115,7 +118,7 @@ impl RingReader {
         }
         for _ in 0..MAX_ATTEMPTS {
             match self.look().map_err(|violation| self.spoiled(violation))? {
-                // What comes next, an end too, is in another ring.
+                // Whatever comes next, also an end, is in another ring.
                 Look::CaughtUp if status.moved() => return Ok(None),
                 Look::CaughtUp => {
                     self.live = true;
@@ -124,8 +127,8 @@ impl RingReader {
                 Look::Unsettled => break,
                 Look::Behind { next, head } => {
                     if self.ring.status().removed() {
-                        // The ring may have been released since the look above: these are not its
-                        // counters.
+                        // The ring may have been released after `look`, which then saw other
+                        // counters than the ring's.
                         return Err(ReadError::Removed);
                     }
                     self.restart_chunk();
@@ -151,7 +154,7 @@ impl RingReader {
         Ok(None)
     }
 
-    /// The error of a reader that found this.
+    /// The error of a reader that found `violation`.
     fn spoiled(&self, violation: Violation) -> ReadError {
         // The ring of a removed stream may have been released meanwhile.
         if self.ring.status().removed() {
@@ -181,7 +184,8 @@ impl RingReader {
                 Position { seq: oldest, offset: start_of(oldest) }
             };
             fence(Acquire);
-            // Every entry looked at belongs to `oldest` or a later chunk: is it still theirs?
+            // Every entry that was loaded belongs to `oldest` or a later chunk. Check that none was
+            // overwritten.
             if self.ring.load(layout::TAIL_SEQ, Relaxed) > oldest {
                 continue;
             }
@@ -202,7 +206,8 @@ impl RingReader {
         Ok(Look::Unsettled)
     }
 
-    /// Whether what is from one place to head fits into the ring. No chunk is empty.
+    /// Checks that the bytes between `from` and `head` fit into the ring, and that no chunk in
+    /// between is empty.
     fn check_run(&self, from: Position, head: Position) -> Result<(), Violation> {
         let bytes = head.offset.checked_sub(from.offset).filter(|_| head.offset < LIMIT);
         let is_possible =
@@ -210,14 +215,14 @@ impl RingReader {
         bytes.filter(is_possible).map(|_| ()).ok_or(Violation::Offset)
     }
 
-    /// Whether a reader at `offset` has exceeded what it may lag.
+    /// Whether a reader at `offset` lags by more than it may.
     fn lags(&self, offset: u64, head: u64) -> bool {
         self.live
             && self.policy != SlowPolicy::Block
             && head.saturating_sub(offset) > self.channel_buffer_size
     }
 
-    /// The oldest chunk from `low` on that does not lag; a chunk is never larger than the channel
+    /// The oldest chunk from `low` on that does not lag. A chunk is never larger than the channel
     /// buffer, so the newest one always qualifies.
     fn first_within_channel(
         &self,
@@ -225,7 +230,7 @@ impl RingReader {
         head: Position,
         start_of: impl Fn(u64) -> u64,
     ) -> Position {
-        // The first chunk that is known not to lag.
+        // The first chunk known not to lag.
         let mut first = head;
         while low < first.seq {
             let middle = low + (first.seq - low) / 2;
@@ -239,7 +244,8 @@ impl RingReader {
         first
     }
 
-    /// Copies chunks to the sink; `None`, and nothing copied, if the writer came past meanwhile.
+    /// Copies chunks to the sink. `None` if the writer overtook the copy; the sink is then
+    /// unchanged.
     pub(super) fn copy(
         &mut self,
         head_seq: u64,
@@ -290,31 +296,31 @@ impl RingReader {
         Ok(Some(read))
     }
 
-    /// Whether the writer came past while something was copied.
+    /// Whether the writer overwrote, or announced that it will, anything that was copied.
     fn is_overtaken(&self) -> bool {
         fence(Acquire);
         self.ring.load(layout::TAIL_SEQ, Relaxed) > self.seq
     }
 
-    /// Length of the next part of a chunk, and how many bytes are left after it, if the chunk has
-    /// more than `most` bytes left.
+    /// If the chunk has more than `most` bytes left: the length of its next part, and how many
+    /// bytes are left after that part.
     fn part(&self, most: usize) -> Option<(usize, u64)> {
         let end = self.ring.load(self.ring.index().start_of(self.seq + 1), Relaxed);
         let left = end.saturating_sub(self.offset);
-        // More than the capacity is an entry that is being overwritten; it is found to be so after
-        // the copy.
+        // An entry with more than the capacity is being overwritten. The check after the copy finds
+        // that.
         if left <= most as u64 || left > self.ring.layout.capacity() {
             return None;
         }
-        // The next part begins with a page, if that is possible: copies from there are faster than
-        // from anywhere in a word.
+        // If possible, the next part begins at a page boundary: copies from there are faster than
+        // from an unaligned byte.
         let beyond = (self.offset + most as u64) % PAGE;
         let len = most - if beyond < most as u64 { beyond as usize } else { 0 };
         Some((len, left - len as u64))
     }
 
-    /// Copies a part of a chunk to the sink; `None`, and nothing copied, if the writer came past
-    /// meanwhile.
+    /// Copies a part of a chunk to the sink. `None` if the writer overtook the copy; the sink is
+    /// then unchanged.
     fn copy_part(&mut self, (len, left): (usize, u64), sink: &mut impl Sink) -> Option<Read> {
         let mark = sink.buffer().len();
         sink.part(len, left);
@@ -328,8 +334,8 @@ impl RingReader {
         Some(Read::Data { chunks: 0, bytes: len })
     }
 
-    /// Copies at most `most` bytes that follow `offset` in the chunk that is read in parts, without
-    /// moving the reader.
+    /// Copies at most `most` bytes that follow `offset` in the chunk that is read in parts. Does
+    /// not move the reader.
     pub(crate) fn peek(&self, offset: u64, most: usize, bytes: &mut Vec<u8>) -> Option<usize> {
         let from = self.begun.map(|_| self.offset).filter(|from| *from <= offset)?;
         let end = self.ring.load(self.ring.index().start_of(self.seq + 1), Relaxed);
@@ -346,8 +352,8 @@ impl RingReader {
         Some(len)
     }
 
-    /// How many of the chunks that end there, counted from `at`, fit into `room` bytes from the
-    /// reader's position on with a header each; the first chunk of a read always does.
+    /// How many of the chunks that end at `ends`, counted from `at`, fit into `room` bytes from the
+    /// reader's position on, with a header each. The first chunk of a read always fits.
     fn with_headers(&self, at: Position, header: usize, room: usize, ends: &[usize]) -> usize {
         let before = (at.offset - self.offset) as usize;
         let first = usize::from(at.seq == self.seq);
@@ -357,10 +363,9 @@ impl RingReader {
         ends.iter().enumerate().take_while(|chunk| fits(*chunk)).count()
     }
 
-    /// Where the chunks from `at` on end, counted from there, as many as are to be copied in this
-    /// read and have room in `ends`; returns their number. What is found in entries that are
-    /// being overwritten may be anything, but all of it together is never more than the
-    /// capacity.
+    /// Fills `ends` with the end of each chunk from `at` on, relative to `at`: as many chunks as
+    /// this read is to copy and as `ends` has room for. Returns their number. Entries that are
+    /// being overwritten may have any value, but the ends together never exceed the capacity.
     pub(super) fn ends(
         &self,
         at: Position,
@@ -382,10 +387,10 @@ impl RingReader {
             }
             for [end, _time] in run {
                 let end = end.load(Relaxed);
-                // The first chunk of a read may be larger than was asked for.
+                // The first chunk of a read may be larger than `max_bytes`.
                 let fits = end <= most || at.seq + count as u64 == self.seq;
-                // An offset that goes back or too far is one that is being overwritten: the check
-                // after the copy will see that.
+                // An offset that goes back or too far belongs to an entry that is being
+                // overwritten. The check after the copy finds that.
                 if !(fits && offset < stop && end > offset && end <= all) {
                     return count;
                 }
@@ -416,8 +421,9 @@ impl RingReader {
     }
 }
 
-/// Fills in where all chunks of a run of entries end, counted from `base`, if these ends rise, from
-/// `start` on and to `last` at most; returns the last of them. Cheaper than to decide about each.
+/// Fills `ends` with the ends of all chunks of a run of entries, relative to `base`. Returns the
+/// last end. `None` unless the ends rise, from `start` on and to at most `last`. Cheaper than a
+/// decision about each entry.
 fn all_ends(
     run: &[[AtomicU64; 2]],
     base: u64,
@@ -425,7 +431,7 @@ fn all_ends(
     last: u64,
     ends: &mut [usize],
 ) -> Option<u64> {
-    // Mostly tells already when a part of them has to do.
+    // This check alone usually shows that only some of the chunks fit.
     if run.last()?[0].load(Relaxed) > last {
         return None;
     }

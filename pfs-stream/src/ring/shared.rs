@@ -1,4 +1,4 @@
-//! A ring that another process reads.
+//! Rings that are shared with another process.
 
 use std::{io, os::fd::OwnedFd};
 
@@ -8,14 +8,14 @@ use super::{Layout, Memory, Ring, RingReader, Sharing};
 use crate::sync::Arc;
 
 impl Ring {
-    /// Maps a ring of another process, to read it.
+    /// Maps a ring of another process for reading.
     pub(crate) fn open(file: OwnedFd, layout: RingLayout) -> io::Result<Self> {
         let layout = Layout::from_told(layout).ok_or(io::ErrorKind::InvalidData)?;
         let memory = Memory::open(file, layout.words(), Sharing::ReadOnly)?;
         Ok(Self { layout, memory: Arc::new(memory.into()) })
     }
 
-    /// Maps a ring of another process, to append to it.
+    /// Maps a ring of another process for appending.
     pub(crate) fn open_to_write(file: OwnedFd, layout: RingLayout) -> io::Result<Self> {
         let layout = Layout::from_told(layout).ok_or(io::ErrorKind::InvalidData)?;
         let memory = Memory::open(file, layout.words(), Sharing::Writable)?;
@@ -35,12 +35,13 @@ impl Ring {
 }
 
 impl RingReader {
-    /// Whether nothing is left to be read in a ring that the stream has left.
+    /// Whether the stream has moved to another ring, and this reader has read everything in this
+    /// one.
     pub(crate) fn is_at_end_of_left_ring(&self) -> bool {
         self.ring.status().moved() && self.ring.head_seq() == self.seq
     }
 
-    /// What a reader elsewhere must know to read on from here.
+    /// What a reader in another process must know to continue from here.
     pub(crate) fn to_start(&self) -> ShmStart {
         ShmStart {
             layout: self.ring.layout.to_tell(),

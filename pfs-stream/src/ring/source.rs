@@ -1,21 +1,21 @@
-//! Where the bytes of a chunk come from.
+//! Source of the bytes of a chunk.
 
 use bytes::Bytes;
 
 use super::memory;
 use crate::{Chunk, sync::AtomicU64};
 
-/// A chunk that is to be appended.
+/// A chunk to append.
 pub(crate) trait Source {
-    /// Its bytes.
+    /// The number of bytes.
     fn size(&self) -> usize;
 
-    /// Writes `len` of its bytes, from `skip` on, to byte `at` of `words`.
+    /// Writes `len` of the bytes, from `skip` on, to byte `at` of `words`.
     fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize);
 }
 
-/// A chunk of this process. Its bytes are asked for once: whoever implements [`AsRef`] may answer
-/// differently each time.
+/// A chunk in this process. Its bytes are asked for once, because an implementation of [`AsRef`]
+/// may answer differently each time.
 ///
 /// Not generic, so that appending is compiled once, in this crate: compiled in a program's crate,
 /// it took a fifth longer.
@@ -31,7 +31,7 @@ impl<'a> Given<'a> {
         Self { chunk, bytes: chunk.as_ref() }
     }
 
-    /// Its bytes, or a copy, as a ring of one process can hold them.
+    /// The bytes as a reference that a ring of one process can hold, or a copy of them.
     #[inline(always)]
     pub(crate) fn to_bytes(self) -> Bytes {
         let shared = self.chunk.shared().filter(|shared| shared.len() == self.bytes.len());
@@ -51,15 +51,15 @@ impl Source for Given<'_> {
     }
 }
 
-/// A chunk in memory that another process may be writing at the same moment: it can spoil these
-/// bytes and nothing else.
+/// A chunk in memory that another process may be writing at the same moment. That process can
+/// corrupt these bytes and nothing else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shared<'a> {
-    /// The memory, which goes round.
+    /// The memory. A chunk may wrap around at its end.
     pub(crate) words: &'a [AtomicU64],
-    /// The byte in it where the chunk begins.
+    /// The byte in the memory where the chunk begins.
     pub(crate) at: usize,
-    /// Its bytes, at most the memory's.
+    /// The length of the chunk, at most the size of the memory.
     pub(crate) len: usize,
 }
 

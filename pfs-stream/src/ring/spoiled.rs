@@ -1,5 +1,5 @@
-//! Rings whose words may be anything: whoever reads them, attaches to them or asks for stats comes
-//! to an end.
+//! Corrupted rings: whatever the words of a ring are, reading it, attaching to it and asking for
+//! stats terminate.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -18,7 +18,7 @@ use super::{Ring, Violation, layout};
 use crate::{Finish, Read, ReadError, Reader, Sink, Stream, StreamConfig, sync::lock};
 
 const SIZE: u64 = 4096;
-/// Of each chunk.
+/// Bytes of each chunk.
 const LEN: u64 = 50;
 
 /// A stream of twenty chunks.
@@ -42,7 +42,7 @@ fn ring(stream: &Stream) -> Ring {
     lock(&stream.shared.append).ring.ring().clone()
 }
 
-/// A reader of such a stream that has read five chunks.
+/// A reader of that stream that has read five chunks.
 fn reader(stream: &Stream) -> Reader {
     let mut reader = stream.reader(ReadOptions::default()).unwrap();
     let read = reader.try_read(&mut Vec::new(), 5 * LEN as usize).unwrap();
@@ -76,7 +76,7 @@ fn an_impossible_word_is_an_error_of_its_own() {
         ring(&stream).word(word).store(value, Relaxed);
         let mut bytes = Vec::new();
         let read = reader.try_read(&mut bytes, 1024 * 1024);
-        // It takes what comes before.
+        // The chunks before the impossible one must be read first, and here there are none.
         assert_eq!(read, Err(ReadError::Spoiled(violation)), "word {word} is {value}");
         assert!(bytes.is_empty());
     }
@@ -101,13 +101,13 @@ fn the_tail_of_a_lagging_reader_must_be_possible_too() {
     let mut reader = reader(&stream);
     let at = ring(&stream).index().start_of(8);
     ring(&stream).word(layout::TAIL_SEQ).store(8, Relaxed);
-    // Fewer bytes than chunks, and none at all.
+    // Fewer bytes than chunks, and less than no bytes.
     for offset in [5 * LEN + 2, 5 * LEN - 1] {
         ring(&stream).word(at).store(offset, Relaxed);
         let read = reader.try_read(&mut Vec::new(), 1024 * 1024);
         assert_eq!(read, Err(ReadError::Spoiled(Violation::Offset)), "tail is at {offset}");
     }
-    // More than the ring has room for.
+    // More bytes than the ring has room for.
     ring(&stream).word(at).store(8 * LEN, Relaxed);
     ring(&stream).word(ring(&stream).index().start_of(20)).store(8 * LEN + SIZE + 1, Relaxed);
     assert_eq!(
@@ -134,7 +134,7 @@ impl Sink for Parts {
     }
 }
 
-/// A value that is near to something: mostly impossible in some way.
+/// A value close to a small number or a power of two, or any value: mostly impossible in some way.
 fn value() -> impl Strategy<Value = u64> {
     prop_oneof![
         0..2000u64,
@@ -175,7 +175,7 @@ fn options() -> impl Strategy<Value = ReadOptions> {
     })
 }
 
-/// All that is done with a ring. Whatever comes of it, it comes to an end.
+/// Everything that can be done with a ring. All of it must terminate, whatever the result.
 fn use_it(stream: &Stream, options: ReadOptions, readers: &mut Vec<Reader>, most: usize) {
     readers.extend(stream.reader(options));
     for (at, reader) in readers.iter_mut().enumerate() {

@@ -1,5 +1,4 @@
-//! What a stream's readers must know besides its bytes, in one word so that it is always
-//! consistent.
+//! Stream status for readers, in one word so that it is always consistent.
 
 use pfs_proto::{End, Until};
 
@@ -30,7 +29,7 @@ impl Status {
         self.0 & CLOSED != 0
     }
 
-    /// Whether it was closed as failed.
+    /// Whether the stream was closed as failed.
     pub(crate) fn failed(self) -> bool {
         self.0 & FAILED != 0
     }
@@ -39,18 +38,18 @@ impl Status {
         self.0 & REMOVED != 0
     }
 
-    /// Whether the stream goes on in another ring. All that this one holds is there, too, unless it
-    /// was overwritten.
+    /// Whether the stream has moved to another ring. The other ring holds everything that this one
+    /// holds, except what was overwritten.
     pub(crate) fn moved(self) -> bool {
         self.0 & MOVED != 0
     }
 
-    /// As a ring has it that the stream has left.
+    /// The status to leave in a ring that the stream has left.
     pub(crate) fn as_moved(self) -> Self {
         Self(self.0 & !LEASED | MOVED)
     }
 
-    /// Whether a writer of another process appends to the ring by itself.
+    /// Whether a writer of another process holds a lease, and appends to the ring directly.
     pub(crate) fn leased(self) -> bool {
         self.0 & LEASED != 0
     }
@@ -59,7 +58,7 @@ impl Status {
         self.0 = if leased { self.0 | LEASED } else { self.0 & !LEASED };
     }
 
-    /// Writers attached now.
+    /// The number of attached writers.
     pub(crate) fn writers(self) -> u64 {
         self.0 & WRITERS
     }
@@ -69,12 +68,13 @@ impl Status {
         self.0 & WRITTEN != 0 && self.writers() == 0
     }
 
-    /// Writers that went without finishing, or finished as failed, since the stream's creation.
+    /// The number of writers, since the stream's creation, that left without finishing or finished
+    /// as failed.
     pub(crate) fn deaths(self) -> u64 {
         (self.0 & (LEASED - 1)) >> DEATH.trailing_zeros()
     }
 
-    /// The end that a reader has come to which has read up to head.
+    /// The end for a reader that has read up to head, if this is its end.
     pub(crate) fn end_at_head(self, until: Until, deaths_before: u64) -> Option<End> {
         if self.failed() {
             Some(End::Failed)
@@ -91,7 +91,8 @@ impl Status {
         self.0 |= CLOSED;
     }
 
-    /// Closes it as failed, unless it is closed: readers may have been told of that end.
+    /// Closes the stream as failed, unless it is closed: readers may have been told of the earlier
+    /// end.
     pub(crate) fn close_failed(&mut self) {
         if !self.closed() {
             self.0 |= CLOSED | FAILED;
@@ -102,7 +103,7 @@ impl Status {
         self.0 |= REMOVED;
     }
 
-    /// Counts a writer in. A process has far fewer than the 2^24 that there is room for.
+    /// Counts an attached writer. A process has far fewer than the 2^24 that fit.
     pub(crate) fn writer_joined(&mut self) {
         self.0 = (self.0 | WRITTEN) + 1;
     }

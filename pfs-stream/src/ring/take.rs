@@ -1,4 +1,4 @@
-//! Reading a ring that holds large chunks by reference.
+//! Zero-copy reading of a ring that holds large chunks by reference.
 
 use std::collections::VecDeque;
 
@@ -15,12 +15,12 @@ use crate::{
     },
 };
 
-/// So many references at most are taken at a time.
+/// The most references that are taken at a time.
 const RUN: usize = if cfg!(loom) { 2 } else { 64 };
 
 impl RingReader {
-    /// Gives the sink the references that come next, or copies up to the next reference; as
-    /// [`copy`](Self::copy) otherwise.
+    /// Reads the next chunks: gives the sink the next references, or [copies](Self::copy) chunks up
+    /// to the next reference. `None` if the writer overtook the read; the sink is then unchanged.
     pub(super) fn take(
         &mut self,
         head_seq: u64,
@@ -39,13 +39,13 @@ impl RingReader {
         }
         let mut queue = VecDeque::new();
         let read = self.take_references(head_seq, most.taken, &mut queue);
-        // Not before now: what the sink does with them may take long.
+        // Not earlier: the sink may take long with each chunk, and must not delay the hazard.
         queue.into_iter().for_each(|chunk| sink.hold(chunk));
         Ok(read)
     }
 
-    /// Adds references to at most about `most` bytes to a queue; `None` if the writer came past
-    /// meanwhile.
+    /// Adds references to about `most` bytes at most to a queue. `None` if the writer overtook the
+    /// read.
     fn take_references(
         &mut self,
         head_seq: u64,
@@ -53,8 +53,8 @@ impl RingReader {
         queue: &mut VecDeque<Bytes>,
     ) -> Option<Read> {
         queue.reserve(RUN);
-        // A reader may start inside a chunk. Where that starts is right if tail is found not to be
-        // past it.
+        // A reader may start inside a chunk. The start of that chunk is correct if tail is
+        // afterwards found not to be past the chunk.
         let start = self.ring.load(self.ring.index().start_of(self.seq), Relaxed);
         fence(Acquire);
         let mut taking =
@@ -62,7 +62,7 @@ impl RingReader {
         let stop = if self.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };
         let most = self.offset.saturating_add(most as u64);
         let to = head_seq.min(self.seq + RUN as u64);
-        // The first one may be larger than was asked for.
+        // The first chunk may be larger than `most`.
         let first = taking.next(u64::MAX)?;
         let mut offset = start + first.len() as u64;
         queue.push_back(if start < self.offset {
@@ -85,7 +85,8 @@ impl RingReader {
         Some(read)
     }
 
-    /// The first chunk after the next that is held, among those that can be copied at once.
+    /// The first held chunk after the next chunk, or the end of the chunks that can be copied at
+    /// once, if that comes first.
     fn copied_up_to(&self, hazard: &HazardSlot, head_seq: u64, max_bytes: usize) -> u64 {
         let most = self.offset.saturating_add(max_bytes as u64);
         let mut seq = self.seq + 1;

@@ -1,22 +1,22 @@
-//! How the words of a ring contradict each other.
+//! Contradictions between the words of a ring.
 
 use thiserror::Error;
 
-/// What no writer of a ring does, found by one of its readers: who may write the ring has spoiled
-/// it. Nothing that was read before is wrong for that reason.
+/// A contradiction that a reader found in the words of a ring. No writer of a ring causes one, so a
+/// process that may write the ring has corrupted it. Everything that was read before stays valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// Head is behind tail, behind what was read already, or where no stream ever comes.
+    /// Head is behind tail, behind what was read already, or beyond what any stream reaches.
     #[error("its head is impossible")]
     Head,
     /// Tail went back.
     #[error("its tail went back")]
     Tail,
-    /// There are more chunks than the ring's index has entries for.
+    /// The ring claims more chunks than its index has entries for.
     #[error("it claims more chunks than it has room for")]
     Chunks,
-    /// The offset where a chunk starts contradicts the others.
+    /// The start offset of a chunk contradicts other offsets.
     #[error("the offset of a chunk in it is impossible")]
     Offset,
 }

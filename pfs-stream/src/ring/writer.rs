@@ -1,4 +1,4 @@
-//! The one writing end of a ring; lives under the stream's lock.
+//! Writing end of a ring. A ring has only one, under the stream's lock.
 
 use bytes::Bytes;
 
@@ -11,10 +11,10 @@ use crate::{
     },
 };
 
-/// The place of the next byte, where that is not worth keeping.
+/// The place of the next byte, while it is not worth computing.
 const UNKNOWN: u64 = u64::MAX;
 
-/// What the tail is to be after an append.
+/// The tail of a ring after an append.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tail {
     /// The oldest chunk that is left.
@@ -23,7 +23,7 @@ pub(crate) struct Tail {
     offset: u64,
 }
 
-/// Appends to a ring, and finds places in what it holds.
+/// Appends to a ring, and finds positions in what the ring holds.
 #[derive(Debug)]
 pub(crate) struct RingWriter {
     ring: Ring,
@@ -31,19 +31,20 @@ pub(crate) struct RingWriter {
     tail: u64,
     head_seq: u64,
     head: u64,
-    /// Where entries are now.
+    /// The index that has the entries now.
     index: Index,
-    /// The entries of the tail's chunk and of the next one, and the place of the next byte in the
-    /// data: what division would tell, which takes longer than all the rest of a small append.
+    /// The entries of the tail's chunk and of the next chunk, and the place of the next byte in the
+    /// data. Kept here because computing them takes a division, which would take longer than all
+    /// the rest of a small append.
     tail_entry: usize,
     head_entry: usize,
     place: u64,
-    /// What it holds by reference.
+    /// Reclaims the chunks that the ring holds by reference.
     reclaimer: Option<Reclaimer>,
 }
 
 impl RingWriter {
-    /// For a ring that nothing has been appended to, and has no other writer.
+    /// A writer for an empty ring that has no other writer.
     pub(crate) fn new(ring: Ring) -> Self {
         let reclaimer = ring.holds().then(|| Reclaimer::new(ring.layout()));
         let index = ring.index();
@@ -61,14 +62,15 @@ impl RingWriter {
         }
     }
 
-    /// For a ring that another one's chunks are [copied](Self::follow) to, from this place on.
+    /// A writer for a ring that gets [copies](Self::follow) of another ring's chunks, from position
+    /// `at` on.
     pub(crate) fn from(ring: Ring, at: Position) -> Self {
         let mut writer = Self::new(ring);
         writer.begin(at);
         writer
     }
 
-    /// Holds nothing, and goes on from this place.
+    /// Empties the ring, and goes on from position `at`.
     fn begin(&mut self, at: Position) {
         let entry = self.index.entry_of(at.seq);
         (self.tail_seq, self.tail, self.tail_entry) = (at.seq, at.offset, entry);
@@ -80,14 +82,14 @@ impl RingWriter {
         words[layout::HEAD_SEQ].store(at.seq, Release);
     }
 
-    /// For a ring that another writer has filled with what is between these places.
+    /// A writer for a ring that another writer has filled with what is between these positions.
     pub(crate) fn going_on(ring: Ring, tail: Position, head: Position) -> Self {
         let mut writer = Self::new(ring);
         writer.set(tail, head);
         writer
     }
 
-    /// Has these places from now on, whatever is in the ring.
+    /// Sets tail and head, whatever is in the ring.
     pub(super) fn set(&mut self, tail: Position, head: Position) {
         (self.tail_seq, self.tail, self.tail_entry) =
             (tail.seq, tail.offset, self.index.entry_of(tail.seq));
@@ -96,9 +98,8 @@ impl RingWriter {
         self.place = UNKNOWN;
     }
 
-    /// Copies chunks that another writer's ring holds, as many as come after those that were copied
-    /// before, up to about so many bytes and chunks; whether it has copied all. Nobody reads
-    /// this ring before that.
+    /// Copies the next chunks that another writer's ring holds, up to about `bytes` and `chunks`.
+    /// Returns whether everything is copied. No reader reads this ring before that.
     pub(crate) fn follow(&mut self, other: &Self, newest: u64, bytes: u64, chunks: u64) -> bool {
         let tail = other.tail();
         if self.head_seq < tail.seq {
@@ -112,10 +113,10 @@ impl RingWriter {
         let mut time = self.newest_time();
         while self.head_seq < other.head_seq.min(last) && self.head < most {
             let end = other.start_of(self.head_seq + 1);
-            // Whatever the holder of a lease wrote there, times rise.
+            // Times only rise, whatever the holder of a lease wrote.
             time = other.time_of(self.head_seq).max(time).min(newest);
-            // The holder of a lease may have spoiled any entry: the rest of the history goes then.
-            // A later chunk has a byte at least.
+            // The holder of a lease may have corrupted any entry; then the rest of the history is
+            // dropped. Each later chunk has at least one byte.
             let rest = other.head_seq - self.head_seq - 1;
             let len = end.checked_sub(self.head).filter(|len| *len > 0);
             let Some(len) =
@@ -130,8 +131,8 @@ impl RingWriter {
             self.advance_place(chunk.len);
             self.advance_head(chunk.len, time);
         }
-        // The holder of a lease that has ended may have announced one append more, and may be
-        // writing it: what that overwrites is not what was copied.
+        // A holder whose lease has ended may have announced one more append, and may be writing it.
+        // Drop the chunks which that append overwrites from the copy.
         fence(Acquire);
         let announced = other.ring.load(layout::TAIL_SEQ, Relaxed).min(self.head_seq);
         if announced > self.tail_seq {
@@ -172,19 +173,19 @@ impl RingWriter {
         self.head.saturating_sub(self.start_of(seq))
     }
 
-    /// The oldest chunk that would still be readable after a good part of the ring were appended;
-    /// head if none would.
+    /// The oldest chunk that would still be readable after appending a good part (a quarter) of the
+    /// ring; head if none would.
     pub(crate) fn tail_after_much(&self) -> u64 {
         let (bytes, chunks) = (self.layout().capacity(), self.layout().max_chunks());
         let (bytes, chunks) = (bytes - bytes / 4, chunks - chunks / 4);
         self.first(|seq| self.bytes_from(seq) <= bytes && self.head_seq - seq <= chunks).seq
     }
 
-    /// The oldest chunk that an append of so many chunks, `len` bytes together, would leave
-    /// readable.
+    /// The oldest chunk that would stay readable after an append of `count` chunks, `len` bytes
+    /// together.
     ///
-    /// Walks over the chunks that go; each chunk goes once, so this costs O(1) a chunk in the long
-    /// run.
+    /// Walks over the chunks that the append overwrites. Each chunk is overwritten once, so this
+    /// costs amortized O(1) per chunk.
     #[inline]
     pub(crate) fn tail_after(&self, len: u64, count: usize) -> Tail {
         let (capacity, most) = (self.layout().capacity(), self.layout().max_chunks());
@@ -197,13 +198,13 @@ impl RingWriter {
         Tail { seq, entry, offset: start }
     }
 
-    /// Appends a chunk of at least 1 byte, no more than the capacity, and publishes it. `tail` is
-    /// [`tail_after`](Self::tail_after) it; `time` is in microseconds since the Unix epoch. What
-    /// was held and is let go of is added to `gone`, to be dropped when the lock is not held:
-    /// whose it was may do anything then.
+    /// Appends a chunk of at least 1 byte and at most the capacity, and publishes it. `tail` is the
+    /// [`tail_after`](Self::tail_after) of this chunk; `time` is in microseconds since the Unix
+    /// epoch. Reclaimed references are added to `gone`, to be dropped after the lock is released:
+    /// dropping them may run any foreign code.
     ///
-    /// Compiled into its callers, with what it calls: for a small chunk, the calls are a sixth of
-    /// all instructions.
+    /// Inlined into its callers, together with what it calls: for a small chunk, the calls are a
+    /// sixth of all instructions.
     #[inline(always)]
     pub(crate) fn append(
         &mut self,
@@ -218,19 +219,19 @@ impl RingWriter {
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
     }
 
-    /// Does all of an append but publish it, in a ring that holds no chunk by reference.
+    /// Does all of an append except publishing, in a ring that holds no chunk by reference.
     #[inline(always)]
     pub(super) fn fill(&mut self, chunk: &impl Source, tail: Tail, time: u64) {
         self.advance_tail(tail, &mut Vec::new());
         self.write_chunk(chunk, time);
     }
 
-    /// The first step of an append whose bytes come from elsewhere.
+    /// Advances tail for an append whose bytes come from elsewhere: the first step of that append.
     pub(super) fn announce(&mut self, tail: Tail) {
         self.advance_tail(tail, &mut Vec::new());
     }
 
-    /// Counts a chunk whose bytes were put where they belong.
+    /// Counts a chunk whose bytes are already in place.
     pub(super) fn count_written(&mut self, size: usize, time: u64) {
         self.place = UNKNOWN;
         self.advance_head(size, time);
@@ -243,7 +244,8 @@ impl RingWriter {
         self.advance_head(chunk.size(), time);
     }
 
-    /// As [`append`](Self::append) for one chunk, which is held if it can be.
+    /// Appends one chunk, and publishes it. Holds the chunk by reference if possible, and copies it
+    /// otherwise.
     #[inline(always)]
     pub(crate) fn append_held(
         &mut self,
@@ -267,21 +269,21 @@ impl RingWriter {
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
     }
 
-    /// Copies what there is no room to hold.
+    /// Copies a chunk that there is no room to hold.
     #[cold]
     fn append_copy(&mut self, chunk: Bytes, gone: &mut Vec<Bytes>) {
         self.write(&Given::new(&chunk));
         gone.push(chunk);
     }
 
-    /// The first step of an append.
+    /// Advances tail, and reclaims what it passes: the first step of an append.
     #[inline(always)]
     fn advance_tail(&mut self, tail: Tail, gone: &mut Vec<Bytes>) {
         let Tail { seq, entry, offset } = tail;
         if seq <= self.tail_seq {
             return;
         }
-        // Release, so that who sees this tail also sees a head that is not behind it.
+        // Release, so that a thread that sees this tail also sees a head that is not behind it.
         self.ring.word(layout::TAIL_SEQ).store(seq, Release);
         fence(Release);
         (self.tail_seq, self.tail_entry, self.tail) = (seq, entry, offset);
@@ -290,7 +292,7 @@ impl RingWriter {
         }
     }
 
-    /// Sees to it that one more chunk has an entry.
+    /// Ensures that one more chunk has an entry.
     #[inline(always)]
     fn make_entry(&mut self) {
         if self.head_seq + 1 - self.tail_seq > self.index.max_chunks() {
@@ -298,7 +300,7 @@ impl RingWriter {
         }
     }
 
-    /// Leaves the first index for the other one.
+    /// Moves from the first index to the full-size index.
     #[cold]
     fn grow(&mut self) {
         let (from, to, words) = (self.index, self.layout().index(), self.ring.words());
@@ -329,7 +331,7 @@ impl RingWriter {
         }
     }
 
-    /// Moves on in the data, behind a chunk that was written.
+    /// Moves the place of the next byte behind a chunk that was written.
     #[inline(always)]
     fn advance_place(&mut self, size: usize) {
         let (after, capacity) = (self.place + size as u64, self.layout().capacity());
@@ -342,15 +344,15 @@ impl RingWriter {
         let words = self.ring.words();
         self.head += size as u64;
         self.head_seq += 1;
-        // The entry of the first chunk says already where it starts; that after the last one is
-        // told where head is.
+        // The entry of this chunk already holds the chunk's start. The entry after it gets head.
         let entry = self.head_entry;
         self.head_entry = self.index.entry_after(entry);
         words[self.index.time_at(entry)].store(time, Relaxed);
         words[self.index.start_at(self.head_entry)].store(self.head, Relaxed);
     }
 
-    /// A hazard slot for a reader that starts at this chunk, if it can take references.
+    /// A hazard slot for a reader that starts at chunk `seq`, if the ring holds chunks by
+    /// reference.
     pub(crate) fn hazard(&mut self, seq: u64) -> Option<HazardSlot> {
         self.reclaimer.as_mut().map(|reclaimer| reclaimer.hazard(seq))
     }
@@ -360,15 +362,15 @@ impl RingWriter {
         self.first(|seq| self.bytes_from(seq) <= bytes)
     }
 
-    /// The oldest chunk that has room in a ring of this layout with all after it and with so much
-    /// more; head if there is none.
+    /// The oldest chunk that fits into a ring of this layout together with all chunks after it and
+    /// with `bytes` and `chunks` more; head if there is none.
     pub(crate) fn oldest_with_room(&self, layout: Layout, bytes: u64, chunks: u64) -> Position {
         let has_room = |at: Position| {
             let all = self.head.saturating_sub(at.offset).saturating_add(bytes);
             layout.has_room(all, self.head_seq - at.seq + chunks)
         };
         let at = self.start_if_possible(self.first(|seq| has_room(self.position(seq))).seq);
-        // The holder of a lease may have spoiled the entries that were looked at.
+        // The holder of a lease may have corrupted the entries that were looked at.
         if has_room(at) { at } else { self.head() }
     }
 
@@ -377,13 +379,13 @@ impl RingWriter {
         self.first(|seq| self.time_of(seq) >= time)
     }
 
-    /// The chunk that holds the byte at `offset`, which is from tail to head.
+    /// The chunk with the byte at `offset`, which is from tail to head.
     pub(crate) fn chunk_at(&self, offset: u64) -> Position {
         let after = self.first(|seq| self.start_of(seq) > offset);
         if after.offset > offset { self.position(after.seq.saturating_sub(1)) } else { after }
     }
 
-    /// Bytes appended since `time`, and the time from when they count: later than `time` where the
+    /// Bytes appended since `time`, and the time from which they count: later than `time` if the
     /// ring does not reach back that far.
     pub(crate) fn appended_since(&self, time: u64) -> (u64, u64) {
         let first = self.oldest_since(time);
@@ -392,7 +394,7 @@ impl RingWriter {
         (self.head.saturating_sub(first.offset), from)
     }
 
-    /// When the newest chunk in the ring was appended; 0 if it holds none.
+    /// When the newest chunk in the ring was appended; 0 if the ring holds no chunk.
     fn newest_time(&self) -> u64 {
         if self.head_seq > self.tail_seq { self.time_of(self.head_seq - 1) } else { 0 }
     }
@@ -401,8 +403,8 @@ impl RingWriter {
         self.ring.load(self.index.time_of(seq), Relaxed)
     }
 
-    /// The first chunk in the ring for which `wanted` holds, where it holds for all after it; else
-    /// head.
+    /// Binary search: the first chunk in the ring for which `wanted` holds, if `wanted` holds for
+    /// all chunks after it; head if there is none.
     fn first(&self, wanted: impl Fn(u64) -> bool) -> Position {
         let (mut low, mut high) = (self.tail_seq, self.head_seq);
         while low < high {
