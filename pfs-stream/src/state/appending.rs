@@ -1,4 +1,5 @@
-//! What the lock of a stream protects: a writer finds room under it, and appends.
+//! Append state: everything that a stream's lock protects. A writer checks for room under this
+//! lock, and appends.
 
 use std::task::Waker;
 
@@ -15,40 +16,40 @@ use crate::{
     sync::{Arc, MutexGuard, lock},
 };
 
-/// What only one writer at a time may touch.
+/// The append state, which only one writer at a time may touch.
 #[derive(Debug)]
 pub(crate) struct Appending {
     pub(crate) ring: RingWriter,
     pub(crate) growth: Growth,
-    /// The lease of a writer that appends by itself.
+    /// The lease of a writer that appends to the ring directly.
     pub(crate) lease: Option<Lease>,
-    /// Who waits for the end of a lease that has ended.
+    /// Wakes the task that waits for the end of a lease that has ended.
     pub(crate) lease_waiter: Option<Waker>,
-    /// Whether nothing may be appended to the ring any more, because the holder of a lease that
-    /// ended may still write there.
+    /// Whether nothing may be appended to the ring any more, because the former holder of a lease
+    /// may still write there.
     pub(crate) is_sealed: bool,
     pub(crate) status: Status,
-    /// Deaths before the first of the writers attached now (or last) joined.
+    /// The number of deaths before the first of the writers attached now (or last) joined.
     pub(crate) deaths_before: u64,
     pub(crate) finished: u64,
-    /// Time of the newest chunk, or when the stream was made; times never go back, whatever the
+    /// Time of the newest chunk, or of the stream's creation. Times never go back, whatever the
     /// clock does.
     pub(crate) newest: u64,
-    /// No `block` reader was at a chunk before this one when last looked; they only move on.
+    /// No `block` reader was before this chunk at the last check; readers only move forward.
     pub(crate) block_floor: u64,
     pub(crate) writers: Vec<Arc<WriterState>>,
-    /// Writers that wait for room now.
+    /// The number of writers that wait for room now.
     pub(crate) waiting: usize,
-    /// Whether those who wait are to be woken when the lock is given back: writers that wait for
-    /// room, because the stream moved to a ring that may have it, or whoever waits for the end
-    /// of a lease.
+    /// Whether waiters must be woken when the lock is released: writers that wait for room, because
+    /// the stream moved to a ring that may have room, or the task that waits for the end of a
+    /// lease.
     pub(crate) has_to_wake: bool,
     /// The chunk that `block` readers must reach before the last append that found no room can go
     /// on.
     pub(crate) refused: u64,
 }
 
-/// Why a stream takes no more appends, if that is so.
+/// Why a stream takes no more appends; `None` if it takes them.
 #[inline]
 pub(crate) fn refusal(status: Status) -> Option<WriteError> {
     if status.removed() {
@@ -60,8 +61,8 @@ pub(crate) fn refusal(status: Status) -> Option<WriteError> {
     }
 }
 
-/// Gives the lock back, and only then drops what the stream let go of, and wakes those who are to
-/// be woken. Returns where head is.
+/// Releases the lock, and only then drops the reclaimed chunks and wakes waiters. Returns the
+/// offset of head.
 #[inline(always)]
 pub(crate) fn release(
     append: MutexGuard<'_, Appending>,
@@ -80,7 +81,7 @@ pub(crate) fn release(
     offset
 }
 
-/// Gives the lock back after an append that failed. It may have ended a lease all the same.
+/// Releases the lock after an append that failed. The append may still have ended a lease.
 #[cold]
 pub(crate) fn refuse(
     append: MutexGuard<'_, Appending>,
@@ -91,8 +92,8 @@ pub(crate) fn refuse(
     error
 }
 
-/// Gives the lock back, and wakes writers that wait for room and whoever waits for the end of a
-/// lease. Readers too: the holder may have been stopped before it woke them.
+/// Releases the lock, and wakes writers that wait for room and the task that waits for the end of a
+/// lease. Also wakes readers: the holder may have been stopped before it woke them.
 #[cold]
 fn wake_waiting(mut append: MutexGuard<'_, Appending>, shared: &Shared) {
     append.has_to_wake = false;
@@ -107,7 +108,7 @@ fn wake_waiting(mut append: MutexGuard<'_, Appending>, shared: &Shared) {
 }
 
 impl Appending {
-    /// When the newest chunk was appended, if any was.
+    /// When the newest chunk was appended, if there was any.
     pub(crate) fn last_append(&self) -> Option<u64> {
         (self.ring.head().seq > 0).then_some(self.newest)
     }
@@ -123,8 +124,8 @@ impl Appending {
         }
     }
 
-    /// Appends a chunk; false if a `block` reader needs the room. An error if there is no memory
-    /// for it.
+    /// Appends a chunk. False if a `block` reader needs the room. An error if there is no memory
+    /// for the chunk.
     #[inline(always)]
     pub(crate) fn put(
         &mut self,
@@ -142,8 +143,8 @@ impl Appending {
         Ok(true)
     }
 
-    /// Sees to it that the ring has room for so much, and that nothing goes which the stream has
-    /// room for. False if a `block` reader needs the room.
+    /// Ensures that the ring has room for `bytes` and `chunks`, without dropping history that the
+    /// stream has room for. False if a `block` reader needs the room.
     #[inline(always)]
     pub(crate) fn grow_for(
         &mut self,
@@ -157,7 +158,8 @@ impl Appending {
         Ok(true)
     }
 
-    /// Appends a chunk that the ring may hold.
+    /// Appends a chunk, by reference if the ring can hold it so. False if a `block` reader needs
+    /// the room.
     #[inline(always)]
     pub(crate) fn put_held(
         &mut self,
@@ -183,7 +185,7 @@ impl Appending {
         Some((tail, time))
     }
 
-    /// Whether an append may overwrite everything before chunk `tail`. If not, that chunk is noted.
+    /// Whether an append may overwrite all chunks before chunk `tail`. If not, records that chunk.
     #[inline]
     pub(crate) fn has_room_up_to(&mut self, tail: u64, shared: &Shared) -> bool {
         let has_room = self.may_overwrite(tail, shared);
@@ -193,15 +195,16 @@ impl Appending {
         has_room
     }
 
-    /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned. If
-    /// not, and if a writer waits for that, the slowest of them is to say when it has come
-    /// there: it alone, because the others are further.
+    /// Whether `block` readers allow all chunks before chunk `tail` to be overwritten. If not, and
+    /// if a writer waits, asks only the slowest `block` reader to notify us when it reaches `tail`;
+    /// the others are ahead of it.
     #[inline]
     pub(crate) fn may_overwrite(&mut self, tail: u64, shared: &Shared) -> bool {
         tail <= self.block_floor || self.is_past_blocking(tail, shared)
     }
 
-    /// The chunk that the slowest `block` reader has come to; beyond every chunk if there is none.
+    /// The chunk that the slowest `block` reader has reached; beyond every chunk if there is no
+    /// such reader.
     pub(crate) fn slowest_block_reader(&mut self, shared: &Shared) -> u64 {
         let readers = lock(&shared.readers);
         let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
@@ -209,8 +212,9 @@ impl Appending {
         self.block_floor
     }
 
-    /// The `block` readers whose [pages](crate::reader_stats::ReaderStats::file) the holder of a
-    /// lease can be given; none if that is not so of all of them.
+    /// The `block` readers, for the holder of a lease that can be given all their [stats
+    /// pages](crate::reader_stats::ReaderStats::file). Empty if any of them has no page that can be
+    /// handed out.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn blocking_elsewhere(&self, shared: &Shared) -> Vec<Arc<ReaderState>> {
         let readers = lock(&shared.readers);
@@ -221,12 +225,13 @@ impl Appending {
         if can_all { blocking } else { Vec::new() }
     }
 
-    /// Whether all `block` readers have come to chunk `tail`, now that they are looked at.
+    /// Checks the positions of all `block` readers: whether all of them have reached chunk `tail`.
     fn is_past_blocking(&mut self, tail: u64, shared: &Shared) -> bool {
-        // Seldom: only when the ring has gone round up to where the slowest one was last seen.
+        // This is rare: only when the ring has wrapped around to where the slowest reader was at
+        // the last check.
         let readers = lock(&shared.readers);
-        // Each time round, one of them has come further; unless it lies, and then writers wait
-        // until it goes.
+        // Each iteration means that a reader has moved on. Only a reader that lies about its
+        // position can prevent this; then writers wait until that reader leaves.
         for _ in 0..=readers.len() {
             let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
             let slowest =

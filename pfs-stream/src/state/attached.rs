@@ -1,4 +1,4 @@
-//! What a stream knows of who is attached to it.
+//! Attached readers and writers, as their stream sees them.
 
 use std::{task::Waker, time::SystemTime};
 
@@ -14,21 +14,21 @@ use crate::{
     totals::Counted,
 };
 
-/// What a stream knows of a reader.
+/// The state of an attached reader.
 #[derive(Debug)]
 pub(crate) struct ReaderState {
-    /// Its number among all readers that the stream ever had, from 1 on.
+    /// The reader's number among all readers that the stream ever had, from 1 on.
     pub(crate) number: u64,
     pub(crate) peer: Peer,
-    /// As the reader asked for it.
+    /// The policy that the reader asked for.
     asked: SlowPolicy,
-    /// 1 once writers no longer wait for it, although it asked for that. Written under the lock of
-    /// the stream's readers.
+    /// 1 once writers no longer wait for the reader, although it asked for that. Written under the
+    /// lock of the stream's readers.
     given_up: AtomicU64,
     pub(crate) since: SystemTime,
     pub(crate) start: u64,
     pub(crate) stats: ReaderStats,
-    /// The ring that it reads in another process.
+    /// The ring that the reader reads in another process.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) elsewhere: Mutex<Option<RingElsewhere>>,
 }
@@ -65,7 +65,7 @@ impl ReaderState {
         }
     }
 
-    /// The same reader, with other stats, in this process.
+    /// The same reader with other stats, back in this process.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn with_stats(&self, stats: ReaderStats) -> Self {
         let Self { number, peer, asked, since, start, .. } = *self;
@@ -73,12 +73,12 @@ impl ReaderState {
         Self { number, peer, asked, given_up, since, start, stats, elsewhere: Mutex::default() }
     }
 
-    /// The slow policy that holds for it now.
+    /// The slow policy that applies to the reader now.
     pub(crate) fn policy(&self) -> SlowPolicy {
         if self.is_given_up() { SlowPolicy::Drop } else { self.asked }
     }
 
-    /// Whether it was a `block` reader that kept a writer waiting for too long.
+    /// Whether this was a `block` reader that kept a writer waiting for too long.
     pub(crate) fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::Relaxed) != 0
     }
@@ -89,8 +89,9 @@ impl ReaderState {
         self.stats.release();
     }
 
-    /// The progress in its stats, clamped to what is possible: another process can write anything
-    /// into its page. The reader's own stats are exact only while `head` does not move.
+    /// The progress in the reader's stats, clamped to what is possible, because another process can
+    /// write anything into its page. The stats of a reader in this process are exact, but only
+    /// while `head` does not move.
     pub(crate) fn progress(&self, head: Position) -> Progress {
         let stats = &self.stats;
         let lost_bytes = stats.lost_bytes().min(head.offset.saturating_sub(self.start));
@@ -98,7 +99,7 @@ impl ReaderState {
             position: stats.offset().min(head.offset).max(self.start),
             gaps: stats.gaps().min(lost_bytes),
             lost_bytes,
-            // No chunk is empty.
+            // No chunk is empty, so there are at least as many lost bytes as lost chunks.
             lost_chunks: stats.lost_chunks().min(lost_bytes).min(head.seq),
         }
     }
@@ -118,20 +119,21 @@ impl ReaderState {
     }
 }
 
-/// What others can see of a writer.
+/// The state of an attached writer.
 #[derive(Debug)]
 pub(crate) struct WriterState {
     pub(crate) peer: Peer,
     pub(crate) since: SystemTime,
     pub(crate) bytes: AtomicU64,
-    /// Those of the bytes that it appended under a lease.
+    /// The bytes among those that the writer appended under a lease.
     pub(crate) leased: AtomicU64,
-    /// Since when it waits for room, as [`clock::elapsed`] has it; 0 if it does not.
+    /// Since when the writer waits for room, on the clock of [`clock::elapsed`]; 0 if it does not
+    /// wait.
     pub(crate) waiting: AtomicU64,
-    /// The chunk that `block` readers must reach before its last append that found no room can go
-    /// on.
+    /// The chunk that `block` readers must reach before the writer's last append that found no room
+    /// can go on.
     pub(crate) needs: AtomicU64,
-    /// How its lease ended, until it is told, and who waits for that.
+    /// How the writer's lease ended, until that is reported, and the task that waits for the end.
     pub(crate) lease_end: Mutex<(Option<LeaseEnd>, Option<Waker>)>,
 }
 
@@ -148,15 +150,17 @@ impl WriterState {
         }
     }
 
-    /// Records the room that its append needs, which has just found none, and gives the lock back.
+    /// Records the room that the writer's append needs, which has just found none, and releases the
+    /// lock.
     #[cold]
     pub(crate) fn needs_room(&self, append: MutexGuard<'_, Appending>, shared: &Shared) {
         self.needs.store(append.refused, Ordering::Relaxed);
-        // The stream may have moved for it all the same, and others may need less.
+        // The stream may have moved to another ring all the same, and other writers may need less
+        // room.
         release(append, &mut Vec::new(), shared);
     }
 
-    /// Counts what was appended. Only the writer itself calls this.
+    /// Counts an append. Only the writer itself calls this.
     pub(crate) fn count(&self, bytes: u64) {
         let before = self.bytes.load(Ordering::Relaxed);
         self.bytes.store(before.saturating_add(bytes), Ordering::Relaxed);

@@ -1,22 +1,22 @@
-//! How a stream's ring grows.
+//! Ring growth: how a stream moves to larger rings.
 //!
-//! A stream begins with a ring of a few hundred bytes. Before an append would drop history for
-//! which its sizes have room, it moves to a larger one: a ring is filled up with a copy of what the
-//! other one holds, and then takes its place. The copying begins when three quarters of a ring are
-//! taken, and each append does a part of it in proportion to its own size. So no append waits for a
-//! whole ring to be copied, unless it is itself as large as a good part of it.
+//! A stream begins with a ring of a few hundred bytes. Before an append would drop history that
+//! fits the configured sizes, the stream moves to a larger ring: a new ring is filled with a copy
+//! of what the old ring holds, and then replaces it. The copying begins when the old ring is three
+//! quarters full. Each append then copies a part in proportion to its own size. So no append waits
+//! for a whole ring to be copied, unless the append is itself as large as a good part of the ring.
 //!
-//! Readers find [`Status::moved`](crate::ring::Status::moved) in the ring that was left, and go on
-//! in the other one, where all of it is. Those in other processes read what is left in the old ring
-//! first, and then ask for the next one. As long as there are such readers, rings are in memory
-//! that can be shared, if the system has any; otherwise the readers go on in this process. A ring
-//! of full size is in such memory, too. A stream leaves it only for a lease: when one is granted,
-//! and with the first append after it ended.
+//! Readers find [`Status::moved`](crate::ring::Status::moved) in the old ring, and continue in the
+//! new ring, which has everything. Readers in other processes first read the rest of the old ring,
+//! and then ask for the next ring. While there are such readers, new rings are in memory that can
+//! be shared, if the system has any; otherwise those readers continue in this process. A ring of
+//! full size is in memory that can be shared, too. A stream leaves a full-size ring only for a
+//! lease: when a lease is granted, and with the first append after the lease ended.
 //!
-//! A ring that was left is counted until the last reader has left it, too. Growth makes each ring
-//! at least four times as large as the one before, so that all that growth has left are together no
-//! more than a third of the stream's ring. Of the rings of full size that leases leave, only the
-//! last is kept and counted ([`Shared::forget_rings`]).
+//! An old ring counts towards the budgets until the last reader has left it. Growth makes each ring
+//! at least four times as large as the one before, so all rings left by growth together are at most
+//! a third of the stream's ring. Of the full-size rings left by leases, only the last is kept and
+//! counted ([`Shared::forget_rings`]).
 
 use std::{io, thread};
 
@@ -30,34 +30,34 @@ use crate::{
     sync::{Ordering, lock},
 };
 
-/// Bytes and chunks that an append copies, beside as many times its own.
+/// The least bytes and chunks that an append copies, in addition to a multiple of its own size.
 const COPY_STEP_BYTES: u64 = if cfg!(loom) { 4 } else { 64 * 1024 };
 const COPY_STEP_CHUNKS: u64 = if cfg!(loom) { 1 } else { 1024 };
 const COPY_FACTOR: u64 = 4;
 
-/// The system is asked for the whole memory of shared rings of so many bytes at most before a
-/// stream moves there. Where larger rings lack a page later, the process is ended, as for any other
-/// memory; `reserve` asks for all of it at once.
+/// A shared ring of at most this many bytes is allocated as a whole before a stream moves there. If
+/// a page is missing in a larger ring later, the process is killed, as for any other memory. With
+/// `reserve`, all memory is allocated at once.
 pub(crate) const MAX_ALLOCATED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// After a lease, a stream takes a ring of so many times less, where it finds no memory for a
-/// larger one.
+/// After a lease, if there is no memory for a ring, the stream tries a ring that is this many times
+/// smaller.
 const SEALED_SHRINK_FACTOR: u64 = 4;
 
-/// Rings of so many bytes and more are freed by a thread of their own.
+/// Rings of at least this many bytes are freed by a separate thread.
 const FREE_IN_THREAD_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How far the ring of a stream is on its way to full size.
+/// Growth of a stream's ring to full size.
 #[derive(Debug)]
 pub(crate) struct Growth {
-    /// An append beyond this place has something to do for it.
+    /// An append beyond this position has to do a part of the growth.
     at: Position,
     /// The ring that is being filled.
     next: Option<Box<Next>>,
-    /// Of the largest ring.
+    /// The layout of the largest ring.
     full: Layout,
-    /// Whether there was no memory for a larger ring, so that history goes although the stream has
-    /// room for it.
+    /// Whether there was no memory for a larger ring, so that history is dropped although the
+    /// stream has room for it.
     is_stuck: bool,
     /// How often the stream moved to another ring.
     pub(crate) moves: u64,
@@ -67,10 +67,10 @@ pub(crate) struct Growth {
 #[derive(Debug)]
 pub(crate) struct Next {
     writer: RingWriter,
-    /// Bytes of it that the system has given, or that it is not asked for.
+    /// Bytes of the ring that the system has allocated, or that need not be allocated.
     allocated: u64,
-    /// Whether it was made for readers of other processes, too. If it is not shared for all that,
-    /// no memory could be.
+    /// Whether the ring was made for readers of other processes too. If it is not shared
+    /// nevertheless, there was no memory that could be shared.
     is_for_others: bool,
 }
 
@@ -85,8 +85,8 @@ impl Next {
         self.writer.ring().layout()
     }
 
-    /// Copies so many bytes and chunks of another ring, and has the system give as large a part of
-    /// its memory. Whether it has all.
+    /// Copies up to `bytes` and `chunks` of another ring, and has the system allocate a
+    /// proportional part of this ring's memory. Returns whether both are complete.
     fn fill(
         &mut self,
         other: &RingWriter,
@@ -105,18 +105,19 @@ impl Next {
     }
 }
 
-/// Where nothing ever comes.
+/// A position that no stream ever reaches.
 const NEVER: Position = Position { seq: u64::MAX, offset: u64::MAX };
 
 impl Growth {
-    /// For a stream whose ring has this layout now, and can come to be a `full` one.
+    /// The growth of a stream whose ring has `layout` now, and can grow to `full`.
     pub(crate) fn new(layout: Layout, full: Layout) -> Self {
         let mut growth = Self { at: NEVER, next: None, full, is_stuck: false, moves: 0 };
         growth.begin(layout, Position::default());
         growth
     }
 
-    /// Copies nothing yet, into whatever ring, for a ring that holds what is from this place on.
+    /// Starts over for a ring of this layout whose history begins at `tail`. Nothing is copied
+    /// until the ring is three quarters full.
     fn begin(&mut self, layout: Layout, tail: Position) {
         (self.next, self.is_stuck) = (None, false);
         let part = |all: u64| all - all / 4;
@@ -131,7 +132,7 @@ impl Growth {
         };
     }
 
-    /// Each append has something to do from now on.
+    /// Makes every append call [`grow`](Appending::grow) from now on.
     pub(crate) fn is_due_always(&mut self) {
         (self.at, self.next) = (Position::default(), None);
     }
@@ -141,20 +142,20 @@ impl Growth {
         self.next.as_ref().map_or(0, |next| next.writer.ring().layout().bytes())
     }
 
-    /// How much of a budget the ring takes that is being filled.
+    /// The share of a budget of the ring that is being filled.
     pub(crate) fn charged_to(&self, budget: &Budget) -> u64 {
         self.next.as_ref().map_or(0, |next| next.writer.ring().charged_to(budget))
     }
 
-    /// Grows no more, and gives the ring back that was being filled: to be dropped when the lock is
-    /// not held.
+    /// Stops growing. Returns the ring that was being filled, to be dropped after the lock is
+    /// released.
     #[must_use]
     pub(crate) fn stop(&mut self) -> Option<Box<Next>> {
         self.at = NEVER;
         self.next.take()
     }
 
-    /// Whether an append of so much has something to do for the growth of this ring.
+    /// Whether an append of `bytes` and `chunks` has to do a part of the growth.
     #[inline(always)]
     pub(crate) fn is_due(&self, head: Position, bytes: u64, chunks: u64) -> bool {
         head.offset + bytes > self.at.offset || head.seq + chunks > self.at.seq
@@ -162,8 +163,8 @@ impl Growth {
 }
 
 impl Appending {
-    /// Ends a lease, and moves from the ring of one that has ended. Otherwise copies a part of what
-    /// the ring holds into a larger one, and moves there once that is complete. False if
+    /// Ends a lease, and moves from the ring of a lease that has ended. Otherwise copies a part of
+    /// what the ring holds into a larger ring, and moves there once the copy is complete. False if
     /// `block` readers must read more first.
     #[cold]
     pub(super) fn grow(
@@ -178,11 +179,11 @@ impl Appending {
         }
         let layout = self.ring.ring().layout();
         let (head, tail) = (self.ring.head(), self.ring.tail());
-        // With all that is held, of which nothing is to go.
+        // The append together with everything that is held, if nothing is dropped.
         let (all_bytes, all_chunks) =
             (head.offset - tail.offset + bytes, head.seq - tail.seq + chunks);
         let full = self.growth.full;
-        // Readers of other processes follow to rings that they can map.
+        // Readers of other processes can follow only to rings that they can map.
         let is_read_elsewhere = shared.shm_readers.load(Ordering::Relaxed) > 0;
         let has_room_for_all = |next: Layout| next == full || next.has_room(all_bytes, all_chunks);
         let found = self.growth.next.take().filter(|next| next.is_for_others || !is_read_elsewhere);
@@ -203,8 +204,8 @@ impl Appending {
                 }
             }
         };
-        // Whole if the append would drop something for which there is room in the other ring,
-        // unless that has gone on for a while.
+        // Copy everything at once if the append would drop history that fits into the other ring,
+        // unless growth has been stuck, so that history was dropped before.
         let would_drop = self.ring.tail_after(bytes, chunks as usize).seq > self.ring.tail().seq;
         let (most_bytes, most_chunks) = if would_drop && !self.growth.is_stuck
             || !layout.has_room(bytes, chunks)
@@ -236,12 +237,12 @@ impl Appending {
         Ok(true)
     }
 
-    /// Moves to a ring of the stream's own after a lease: to one of full size or, where memory is
-    /// short, to the largest that there is memory for, with a shorter history. It holds at least
-    /// what `block` readers have not read. False if there is no memory for that: the append
-    /// must wait until they have read all. Then it needs no more than a ring for itself, and
-    /// that takes the place of the leased one: a lease is no reason to refuse appends that the
-    /// stream took before, whatever others have taken of its budgets meanwhile.
+    /// Moves to a ring of the stream's own after a lease. That ring has full size or, if memory is
+    /// short, is the largest that there is memory for, with a shorter history. It holds at least
+    /// what `block` readers have not read. False if there is no memory for that: the append must
+    /// then wait until they have read everything. After that, the stream needs only a ring for the
+    /// append itself, and that ring replaces the leased one, whatever else is charged to the
+    /// budgets: a lease is no reason to refuse appends that the stream took before.
     fn leave_sealed(
         &mut self,
         bytes: u64,
@@ -264,8 +265,8 @@ impl Appending {
         Ok(true)
     }
 
-    /// Goes on in a ring of the stream's own, after a lease, which holds at least what is from this
-    /// chunk on, and has room for an append.
+    /// Moves to a ring of the stream's own after a lease. The ring holds at least the history from
+    /// chunk `floor` on, and has room for an append.
     fn leave_with_all_from(
         &mut self,
         floor: u64,
@@ -295,9 +296,9 @@ impl Appending {
         }
     }
 
-    /// Goes on in a ring of this layout, after a lease: with all of the history in one of full
-    /// size, and otherwise with as much of it as has room beside an append. One that takes the
-    /// place of the leased ring is counted whatever the limits are: that is given back next.
+    /// Moves to a ring of this layout after a lease. A ring of full size gets all of the history; a
+    /// smaller ring gets as much of it as fits beside the append. With `is_in_place`, the ring is
+    /// charged whatever the limits are, because the leased ring is given back next.
     fn leave_for(
         &mut self,
         layout: Layout,
@@ -330,8 +331,8 @@ impl Appending {
         Ok(())
     }
 
-    /// Goes on in another ring, which holds all that this one does. Readers that sleep are still to
-    /// be woken, except those of other processes that sleep on the ring that is left.
+    /// Moves to another ring, which holds everything that this ring holds. The caller must still
+    /// wake sleeping readers, except readers of other processes that sleep on the old ring.
     pub(crate) fn move_to(&mut self, next: RingWriter, shared: &Shared) {
         next.ring().set_status(self.status);
         self.growth.begin(next.ring().layout(), next.tail());
@@ -349,18 +350,19 @@ impl Appending {
     }
 }
 
-/// Frees a ring of this layout, unless others have it. A large one is freed by a thread of its own,
-/// because the system takes its time: without that, the append that moved a stream from 256 MiB to
-/// 1 GiB took 15 to 27 ms of processor time, and the longest of all others 2 ms.
+/// Frees a ring of this layout, unless others have it. A large ring is freed by a separate thread,
+/// because the system takes its time to free it: without the thread, the append that moved a stream
+/// from 256 MiB to 1 GiB took 15 to 27 ms of processor time, while the longest of all other appends
+/// took 2 ms.
 fn free(layout: Layout, ring: impl Send + 'static) {
     if layout.bytes() >= FREE_IN_THREAD_BYTES {
-        // Where there can be no thread, it is freed here.
+        // If no thread can be started, the ring is freed here.
         let _ = thread::Builder::new().name("pfs-free".to_owned()).spawn(move || drop(ring));
     }
 }
 
 impl Shared {
-    /// Takes memory for a ring, charged as the stream is.
+    /// Takes memory for a ring from the budgets of the stream.
     pub(crate) fn charge(&self, layout: Layout) -> Result<Vec<Reservation>, WriteError> {
         let needed = layout.bytes();
         let charge =
@@ -368,7 +370,7 @@ impl Shared {
         charge.ok_or(WriteError::NoMemory { needed })
     }
 
-    /// Takes memory for the ring after `current`, charged so.
+    /// Takes memory for the ring after `current`, with this charge.
     fn larger_ring(
         &self,
         current: &Ring,
@@ -376,7 +378,7 @@ impl Shared {
         charge: Vec<Reservation>,
         is_read_elsewhere: bool,
     ) -> Result<Ring, WriteError> {
-        // The descriptor of the current ring is closed when that is left.
+        // The descriptor of the current ring is closed when the stream leaves that ring.
         let has_descriptor = current.is_shared();
         let ring = if is_read_elsewhere || layout == self.config.layout() {
             shareable_ring(layout, charge, (!has_descriptor).then_some(&self.descriptors))
@@ -386,8 +388,8 @@ impl Shared {
         ring.map_err(|_| WriteError::NoMemory { needed: layout.bytes() })
     }
 
-    /// Wakes readers of other processes that sleep on a ring that the stream has left for another,
-    /// and gives that the descriptor that the stream occupies, if it needs one.
+    /// Wakes readers of other processes that sleep on a ring that the stream has left. Passes the
+    /// stream's descriptor on to the next ring, if that ring needs one.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     fn leave(&self, left: &Ring, next: &Ring) {
         if !left.is_shared() {
@@ -407,7 +409,7 @@ impl Shared {
         }
     }
 
-    /// As if somebody slept there.
+    /// Notifies as if there were a sleeper.
     #[cfg(loom)]
     fn leave(&self, left: &Ring, _: &Ring) {
         left.notify();
@@ -424,8 +426,8 @@ fn own_ring(layout: Layout, charge: Vec<Reservation>) -> io::Result<Ring> {
     Ok(ring)
 }
 
-/// Takes memory for a ring that other processes can be given, if the system has any and there is a
-/// descriptor left for it, or none is needed.
+/// Takes memory for a ring that can be shared with other processes, if the system has any, and if
+/// there is a descriptor for the ring or none is needed.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 fn shareable_ring(
     layout: Layout,

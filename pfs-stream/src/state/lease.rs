@@ -1,15 +1,15 @@
-//! Leases: the only writer of a stream, in another process, appends to the ring by itself, and the
-//! stream looks on.
+//! Leases on the stream's side: the only writer of a stream, in another process, appends to the
+//! ring directly, and the stream observes.
 //!
-//! A lease is an option of the append state. Whoever wants to know where the stream is
-//! [looks](Shared::look) first, which takes note of what the holder has appended. Whoever appends
-//! through the stream ends the lease: [`Appending::grow`] is where both meet, because an append to
-//! a leased ring is always due for growth.
+//! The lease is an option of the append state. Code that needs the position of the stream calls
+//! [`look`](Shared::look) first, which takes note of what the holder has appended. An append
+//! through the stream ends the lease: it always calls [`Appending::grow`], because an append to a
+//! leased ring is always due for growth.
 //!
 //! A lease ends by one instruction, [`RingWriter::seal`](crate::ring::RingWriter::seal), which
 //! needs no consent, cannot fail, and allocates nothing. The sealed ring stays the stream's ring
 //! until the next append, which moves the stream to a ring of its own: the holder may still be
-//! writing into the sealed one.
+//! writing into the sealed ring.
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,26 +31,26 @@ use crate::{
     sync::{Arc, MutexGuard, Ordering, lock},
 };
 
-/// Bytes a second that no holder appends: more are a violation.
+/// The highest append rate of a holder, in bytes per second. More is a violation.
 const MAX_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024 * 1024;
 
-/// A lease, as its stream sees it.
+/// A lease, on the stream's side.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) writer: Arc<WriterState>,
-    /// Where head was when it was granted.
+    /// Head when the lease was granted.
     from: Position,
-    /// Bytes that its writer had appended before.
+    /// Bytes that the writer had appended before the lease.
     before: u64,
-    /// When head was last seen, as [`clock::elapsed`] has it.
+    /// When head was last seen, on the clock of [`clock::elapsed`].
     seen: u64,
     /// How the holder and readers of other processes wake each other.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) wake_files: Arc<WakeFiles>,
 }
 
-/// What the holder of a lease and readers of other processes wake each other by. The stream itself
-/// uses neither.
+/// The files by which the holder of a lease and readers of other processes wake each other. The
+/// stream itself uses neither.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[derive(Debug)]
 pub(crate) struct WakeFiles {
@@ -59,13 +59,14 @@ pub(crate) struct WakeFiles {
     /// The event counter (eventfd) that `block` readers add to when they have made room that the
     /// holder waits for.
     room: OwnedFd,
-    /// Their descriptors.
+    /// The reservation of their descriptors.
     _reserved: Reservation,
 }
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 impl WakeFiles {
-    /// `None` if there are no descriptors or no memory for them.
+    /// Creates the page and the event counter. `None` if there are no descriptors or no memory for
+    /// them.
     pub(crate) fn new(descriptors: &Budget) -> Option<Self> {
         let reserved = descriptors.reserve(2)?;
         let (_, asleep) = Memory::writable_by_others(PAGE_WORDS).ok()?;
@@ -85,11 +86,11 @@ impl WakeFiles {
 pub struct LeaseEnd {
     /// Chunks that the holder appended under the lease and that are in the stream.
     pub chunks: u64,
-    /// Their bytes.
+    /// Bytes of these chunks.
     pub bytes: u64,
-    /// The offset after the last of them.
+    /// The offset after the last of these chunks.
     pub offset: u64,
-    /// What was wrong with the ring, if that is why.
+    /// What was wrong with the ring, if the lease ended for that reason.
     pub violation: Option<Violation>,
 }
 
@@ -119,8 +120,8 @@ impl Lease {
 }
 
 impl Appending {
-    /// Whether the only writer may get a lease: nobody else appends, and nobody would be left
-    /// behind when the lease ends.
+    /// Whether the only writer may get a lease: there is no other writer, and every reader could
+    /// follow the stream when the lease ends.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn can_be_leased(&self, shared: &Shared) -> bool {
         let status = self.status;
@@ -131,8 +132,8 @@ impl Appending {
             && shared.staying.load(Ordering::SeqCst) == 0
     }
 
-    /// Takes note of what the holder of a lease has appended since the last look, or of what it
-    /// overwrites after the end of its lease.
+    /// Takes note of what the holder of a lease has appended since the last look, or of what a
+    /// former holder overwrites after the end of its lease.
     pub(crate) fn look(&mut self, shared: &Shared) {
         let Some(lease) = &mut self.lease else {
             if self.is_sealed {
@@ -159,16 +160,16 @@ impl Appending {
         }
     }
 
-    /// Ends the lease of a ring that its holder has spoiled, and leaves that ring at once: its
-    /// words may keep readers waiting. Without memory for another one, the next append leaves
-    /// it.
+    /// Ends the lease of a ring that its holder has corrupted, and leaves that ring at once,
+    /// because its words may keep readers waiting. If there is no memory for another ring, the next
+    /// append leaves it.
     fn leave_spoiled(&mut self, shared: &Shared, violation: Violation) {
         self.end_lease(shared, Some(violation));
         let _ = self.grow(0, 0, shared);
     }
 
-    /// Whether a place that was found in the ring may be wrong, because the holder of a lease has
-    /// overwritten what was looked at, or has spoiled it.
+    /// Whether a position that was found in the ring may be wrong, because the holder of a lease
+    /// has overwritten or corrupted the words that were looked at.
     pub(crate) fn is_disturbed(&self, at: Position) -> bool {
         if self.lease.is_none() && !self.is_sealed {
             return false;
@@ -178,26 +179,26 @@ impl Appending {
         !is_possible || self.ring.has_announced_beyond(at.seq)
     }
 
-    /// Tells the holder of a lease how many readers there are.
+    /// Tells the holder of a lease how many readers are attached.
     pub(crate) fn tell_readers(&self, shared: &Shared) {
         if self.lease.is_some() {
             self.ring.set_readers(shared.reader_count.load(Ordering::SeqCst) as u64);
         }
     }
 
-    /// Counts what the holder has appended for it.
+    /// Adds what the holder has appended to the stats of its writer.
     fn count_leased(&mut self, shared: &Shared) {
         let Some(lease) = &self.lease else { return };
         let bytes = lease.before.saturating_add(lease.so_far(self.ring.head()).bytes);
         let more = bytes.saturating_sub(lease.writer.bytes.swap(bytes, Ordering::Relaxed));
         lease.writer.leased.fetch_add(more, Ordering::Relaxed);
-        // Never the holder's stamp: the time is when this was seen.
+        // Never use the holder's timestamp: this is the time when the append was seen.
         self.newest = self.newest.max(clock::append_time());
         shared.renew();
     }
 
-    /// Ends the lease, if there is one. What the holder has appended up to now is in the stream,
-    /// and nothing more. Whoever waits for the end is woken when the lock is
+    /// Ends the lease, if there is one. Everything that the holder has published up to now is in
+    /// the stream, and nothing after. The task that waits for the end is woken when the lock is
     /// [released](super::release).
     pub(crate) fn end_lease(&mut self, shared: &Shared, found: Option<Violation>) {
         if self.lease.is_none() {
@@ -210,7 +211,7 @@ impl Appending {
         self.is_sealed = true;
         self.growth.is_due_always();
         self.status.set_leased(false);
-        // After the seal: whoever sees the status sees the last head.
+        // Publish after the seal: a reader that sees the status also sees the last head.
         shared.publish(self);
         let end = LeaseEnd { violation, ..lease.so_far(self.ring.head()) };
         let waiter = {
@@ -223,7 +224,7 @@ impl Appending {
 }
 
 impl Shared {
-    /// The append state, with what the holder of a lease has appended up to now.
+    /// Locks the append state, and takes note of what the holder of a lease has appended up to now.
     pub(crate) fn look(&self) -> MutexGuard<'_, Appending> {
         let mut append = lock(&self.append);
         let was_leased = append.lease.is_some();
@@ -237,14 +238,14 @@ impl Shared {
         append
     }
 
-    /// Takes note of what the holder of a lease has appended, if there is one.
+    /// Takes note of what the holder of a lease has appended, if there is a lease.
     pub(crate) fn look_if_leased(&self) {
         if self.status().leased() {
             drop(self.look());
         }
     }
 
-    /// Tells the holder of a lease how many readers there are.
+    /// Tells the holder of a lease how many readers are attached.
     pub(crate) fn tell_readers(&self) {
         if self.status().leased() {
             lock(&self.append).tell_readers(self);

@@ -1,4 +1,4 @@
-//! What all handles of a stream share, and who is attached to it.
+//! Shared state of a stream: what all its handles share, and its attached readers and writers.
 
 mod appending;
 mod attached;
@@ -39,38 +39,38 @@ pub use shm::NextRing;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use shm::RingElsewhere;
 
-/// Streams made in this process so far.
+/// The number of streams made in this process so far.
 static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
-/// What all handles of a stream share.
+/// The state that all handles of a stream share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: String,
-    /// Which stream it is, for names are used again.
+    /// Identifies the stream, because names are used again.
     pub(crate) identity: Identity,
     pub(crate) config: StreamConfig,
-    /// The status, for those who do not hold the lock.
+    /// The status, for code that does not hold the lock.
     status: AtomicU64,
-    /// The stream's ring, on whose notifier readers of other processes sleep, once one was handed
-    /// out. Taken after `append` where both are needed.
+    /// The stream's ring, once it was handed out: readers of other processes sleep on its notifier.
+    /// Locked after `append` where both are needed.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) shared_ring: Mutex<Option<Ring>>,
-    /// Whether its ring holds chunks by reference.
+    /// Whether the stream's ring holds chunks by reference.
     pub(crate) holds: bool,
     pub(crate) created: SystemTime,
-    /// The one short lock of an append. Nobody holds it while copying out, waiting or waking.
+    /// The one short lock of an append. Never held while copying out, waiting or waking.
     pub(crate) append: Mutex<Appending>,
-    /// Taken after `append` where both are needed; a reader takes it to attach and to leave.
+    /// Locked after `append` where both are needed. A reader locks it to attach and to leave.
     pub(crate) readers: Mutex<Vec<Arc<ReaderState>>>,
     pub(crate) reader_count: AtomicUsize,
-    /// Readers that are in other processes.
+    /// The number of readers in other processes.
     pub(crate) shm_readers: AtomicUsize,
-    /// Those of them that cannot follow to another ring.
+    /// The number of those readers that cannot follow to another ring.
     pub(crate) staying: AtomicUsize,
-    /// Bytes that readers who have left were told they lost. Written under `readers`, when one
+    /// Bytes that readers who have left were told they lost. Written under `readers`, when a reader
     /// leaves.
     pub(crate) lost_before: AtomicU64,
-    /// Where those who leave add up what they did.
+    /// Totals of readers and writers that have left.
     pub(crate) gone: std::sync::Arc<Gone>,
     /// Readers that wait for something to read.
     pub(crate) news: WaitQueue,
@@ -79,43 +79,43 @@ pub(crate) struct Shared {
     /// Writers that wait for readers to attach.
     pub(crate) joins: WaitQueue,
     /// Tasks that wait for the stream to take no more appends, or to be removed. Woken only for
-    /// that.
+    /// these events.
     pub(crate) ends: WaitQueue,
-    /// Those who are told what happens to the stream. Apart, so that they keep nothing of a
-    /// removed stream's memory.
+    /// Watchers of the stream's events. Allocated separately, so that watchers keep no memory of a
+    /// removed stream.
     pub(crate) watchers: std::sync::Arc<Watchers>,
     pub(crate) lifetime: Lifetime,
-    /// What its host keeps about it.
+    /// Per-stream data of the host.
     pub(crate) extensions: Extensions,
-    /// What its rings are charged to.
+    /// The budgets that the stream's rings are charged to.
     pub(crate) budgets: Vec<Budget>,
-    /// Where the descriptors for its shared memory come from.
+    /// The budget of descriptors for the stream's shared memory.
     pub(crate) descriptors: Budget,
-    /// What it takes beside its rings. Given back when the last handle is gone, or the stream was
-    /// removed and is read by no other process.
+    /// What the stream takes beside its rings. Given back when the last handle is dropped, or when
+    /// the stream was removed and no other process reads it.
     reserved: Mutex<Vec<Reservation>>,
 }
 
-/// Bytes that a stream of this name takes beside its rings: what its handles share, and its place
-/// in a registry. Measured with 100,000 streams of 100 bytes: 2,221 bytes each, of which the ring
-/// has 592.
+/// Bytes that a stream of this name takes beside its rings: the state that its handles share, and
+/// its place in a registry. Measured with 100,000 streams of 100 bytes: 2,221 bytes each, of which
+/// the ring has 592.
 pub(crate) fn overhead(name: &str) -> u64 {
     1536 + 3 * name.len() as u64
 }
 
-/// What a stream is charged to.
+/// The budgets and reservations of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Charges {
-    /// What it takes beside its ring.
+    /// What the stream takes beside its ring.
     pub(crate) reserved: Vec<Reservation>,
-    /// What its rings are charged to, after the first.
+    /// The budgets that the stream's rings after the first are charged to.
     pub(crate) budgets: Vec<Budget>,
-    /// Where the descriptors for its shared memory come from.
+    /// The budget of descriptors for the stream's shared memory.
     pub(crate) descriptors: Budget,
 }
 
 impl Shared {
-    /// For a stream that nobody is attached to yet.
+    /// The state of a new stream, without readers and writers.
     pub(crate) fn new(
         name: &str,
         config: StreamConfig,
@@ -174,13 +174,13 @@ impl Shared {
         }
     }
 
-    /// The append lock of a stream that takes appends.
+    /// Locks the append state, if the stream takes appends.
     pub(crate) fn appending(&self) -> Result<MutexGuard<'_, Appending>, WriteError> {
         let append = lock(&self.append);
         refusal(append.status).map_or(Ok(append), Err)
     }
 
-    /// Begins the time to live anew. Does next to nothing for a stream that has none.
+    /// Restarts the time to live. Does next to nothing for a stream that has none.
     #[inline(always)]
     pub(crate) fn renew(&self) {
         if self.config.ttl.is_some() {
@@ -197,18 +197,19 @@ impl Shared {
         (!status.closed()).then_some(idle_for)
     }
 
-    /// What the stream was when its status was last changed.
+    /// The status as of its last change.
     pub(crate) fn status(&self) -> Status {
         Status::from_word(self.status.load(Ordering::Acquire))
     }
 
-    /// Tells everybody who looks what the status is now.
+    /// Publishes the status to all handles and readers.
     pub(crate) fn publish(&self, append: &Appending) {
         self.status.store(append.status.word(), Ordering::Release);
         append.ring.ring().set_status(append.status);
     }
 
-    /// Closes or removes the stream, and tells everybody. Returns what it is now.
+    /// Changes the status: closes or removes the stream, and tells all waiters. Returns the new
+    /// status.
     pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) -> Status {
         let mut append = lock(&self.append);
         append.end_lease(self, None);
@@ -233,19 +234,19 @@ impl Shared {
     }
 
     /// Gives the memory of a removed stream back, even if readers are attached: a reader that has
-    /// not noticed the removal finds nothing but the removal.
+    /// not noticed the removal yet finds only the removal.
     fn release(&self) {
         let mut append = lock(&self.append);
         let next = append.growth.stop();
-        // A ring that the system cannot take back goes with the last handle of it, and is counted
-        // until then.
+        // If the system cannot take a ring back, the ring is freed and counted until its last
+        // handle is dropped.
         let _ = append.ring.ring().release();
         drop(append);
         drop(next);
         self.give_back();
     }
 
-    /// Counts a removed stream no longer, unless its memory is mapped by other processes.
+    /// Stops counting a removed stream, unless its memory is mapped by other processes.
     pub(crate) fn give_back(&self) {
         let append = lock(&self.append);
         if !append.status.removed() || self.shm_readers.load(Ordering::SeqCst) > 0 {
@@ -258,7 +259,7 @@ impl Shared {
         lock(&self.reserved).clear();
     }
 
-    /// How much the stream takes of a budget.
+    /// The share of a budget that the stream takes.
     pub(crate) fn reserved_from(&self, budget: &Budget) -> u64 {
         let append = lock(&self.append);
         let rings = append.ring.ring().charged_to(budget) + append.growth.charged_to(budget);
@@ -269,7 +270,7 @@ impl Shared {
         rings + beside
     }
 
-    /// Wakes the readers that sleep, wherever they do.
+    /// Wakes all sleeping readers, in this process and in others.
     pub(crate) fn wake_readers(&self) {
         self.news.wake_all();
         #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -288,7 +289,7 @@ impl Shared {
         self.ends.wake_all();
     }
 
-    /// Adds this stream and those who are attached to it.
+    /// Adds this stream and its attached readers and writers to the totals.
     pub(crate) fn add_to(&self, totals: &mut Totals) {
         let now = clock::elapsed();
         let append = self.look();

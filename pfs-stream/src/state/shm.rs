@@ -1,4 +1,4 @@
-//! Rings in memory that other processes are given, and how a stream moves to one of them.
+//! Rings in shared memory that other processes map, and the move of a stream to such a ring.
 
 use std::{
     io,
@@ -25,12 +25,12 @@ pub struct NextRing {
     wake_files: Option<Arc<WakeFiles>>,
     /// How often the stream had moved when this was its ring.
     moves: u64,
-    /// Whether a writer of another process has, or had, a lease of it.
+    /// Whether a writer of another process has, or had, a lease of this ring.
     was_leased: bool,
 }
 
-/// The ring that a reader of another process is on. It is counted as long as the stream keeps it
-/// here.
+/// The ring that a reader of another process uses. The ring is counted as long as the stream keeps
+/// it here.
 #[derive(Debug)]
 pub(crate) struct RingElsewhere {
     moves: u64,
@@ -49,8 +49,9 @@ impl NextRing {
         self.file.as_fd()
     }
 
-    /// Where the holder of a lease appends to the ring: the page in which a reader that is about to
-    /// sleep says so, and the event counter by which it tells the holder that it has made room.
+    /// For a ring to which the holder of a lease appends: the page in which a reader that is about
+    /// to sleep asks to be woken, and the event counter by which a reader tells the holder that it
+    /// has made room.
     pub fn wake_files(&self) -> Option<[BorrowedFd<'_>; 2]> {
         self.wake_files.as_ref().map(|it| it.files())
     }
@@ -61,24 +62,24 @@ impl RingElsewhere {
         Self { moves: next.moves, was_leased: next.was_leased, ring: Some(ring) }
     }
 
-    /// Its number, if the stream has left it or has ended, and a former holder of a lease could
-    /// hide that from the reader.
+    /// The number of the ring, if the stream has left it or has ended, and a former holder of a
+    /// lease could hide that from the reader.
     pub(crate) fn is_over(&self, append: &Appending) -> Option<u64> {
         let has_ended = append.is_sealed && append.status.closed();
         (self.was_leased && (has_ended || !self.is_current(append))).then_some(self.moves)
     }
 
-    /// Whether it is the one that the stream has now.
+    /// Whether this is the stream's current ring.
     pub(crate) fn is_current(&self, append: &Appending) -> bool {
         self.moves == append.growth.moves
     }
 }
 
 impl Shared {
-    /// Takes the handles of rings of full size that the stream left before its last move. Smaller
-    /// ones, which growth has left, stay. A reader that is still in such a ring keeps the
-    /// memory in its own process, and follows later; what a `block` reader is promised is
-    /// in the stream's ring, too.
+    /// Takes the handles of full-size rings that the stream left before its last move. Smaller
+    /// rings, left by growth, stay. A reader that is still in such a full-size ring keeps the
+    /// memory mapped in its own process, and follows later. Everything that a `block` reader is
+    /// promised is also in the stream's current ring.
     pub(crate) fn forget_rings(&self, append: &Appending) -> Vec<Ring> {
         if self.shm_readers.load(Ordering::SeqCst) == 0 {
             return Vec::new();
@@ -91,8 +92,8 @@ impl Shared {
         lock(&self.readers).iter().filter_map(forget).collect()
     }
 
-    /// The stream's ring, and what another process gets of it. Where others cannot be given the
-    /// ring, the stream moves to one that they can be given.
+    /// The stream's ring, and its description for another process. If the ring cannot be shared,
+    /// the stream moves to a ring that can be.
     pub(crate) fn share(&self, can_follow: bool) -> io::Result<(Ring, NextRing)> {
         loop {
             let mut append = lock(&self.append);
@@ -111,8 +112,8 @@ impl Shared {
             drop(append);
             let layout = if can_follow { now.to_shared(full) } else { full };
             let ring = self.ring_for_others(layout, is_shared, Ring::shared)?;
-            // By then another process may be given the ring that the stream has, or that may be too
-            // large for this one.
+            // By then the stream's ring may be one that can be shared, or may be too large to be
+            // copied into this ring.
             let stop = |append: &Appending| {
                 let is_needless = self.is_fit(append, can_follow)
                     || !layout.has_room_of(append.ring.ring().layout());
@@ -130,7 +131,7 @@ impl Shared {
         }
     }
 
-    /// Whether another process can be given the stream's ring.
+    /// Whether the stream's ring can be given to another process.
     fn is_fit(&self, append: &Appending, can_follow: bool) -> bool {
         let ring = append.ring.ring();
         let stays =
@@ -138,7 +139,7 @@ impl Shared {
         ring.is_shared() && (can_follow || stays)
     }
 
-    /// The stream's ring, and what another process gets of it, if it can be shared.
+    /// The stream's ring, and its description for another process, if the ring can be shared.
     pub(crate) fn next_ring(&self, append: &Appending) -> Option<(Ring, NextRing)> {
         let ring = append.ring.ring();
         let file = ring.memory().file()?;
@@ -149,8 +150,8 @@ impl Shared {
         Some((ring.clone(), NextRing { layout, file, wake_files, moves, was_leased }))
     }
 
-    /// Takes memory for a ring that other processes are given, charged as the stream is. A stream
-    /// that has a descriptor for its ring passes that on when it moves.
+    /// Takes memory for a ring that can be given to other processes, charged as the stream is. A
+    /// stream that has a descriptor for its current ring passes it on when it moves.
     pub(crate) fn ring_for_others(
         &self,
         layout: Layout,
@@ -171,9 +172,9 @@ impl Shared {
         Ok(ring)
     }
 
-    /// Whether a ring that others are given has a descriptor when the stream moves there: its own,
-    /// or that of the ring that is left. The stream may have moved since memory was taken, so one
-    /// is taken now where there is none.
+    /// Whether a ring for other processes will have a descriptor when the stream moves there: its
+    /// own, or the descriptor of the old ring. The stream may have moved since the memory was
+    /// taken, so this reserves a descriptor if there is none.
     pub(crate) fn has_descriptor(&self, next: &Ring, append: &Appending) -> bool {
         if append.ring.ring().is_shared() || next.charged_to(&self.descriptors) > 0 {
             return true;
@@ -182,8 +183,8 @@ impl Shared {
     }
 
     /// Copies what the stream holds into another ring, and calls `arrive` under the append lock
-    /// once that ring has all of it. Ends with what `stop` returns, if it returns something
-    /// before. Readers are woken when the stream has arrived.
+    /// once that ring has everything. Ends early with the result of `stop`, if `stop` returns one.
+    /// Wakes readers when the stream has arrived.
     pub(crate) fn copy_into<T>(
         &self,
         ring: &Ring,
@@ -192,8 +193,8 @@ impl Shared {
     ) -> T {
         let (mut next, mut step) = (None, FIRST_COPY_BYTES);
         loop {
-            // Little at a time, so that writers need not wait for long, and more each time, so that
-            // they cannot outrun it.
+            // Copy a little at a time, so that writers need not wait for long, and more each time,
+            // so that they cannot outrun the copy.
             let mut append = self.look();
             if let Some(stopped) = stop(&append) {
                 return stopped;
