@@ -1,4 +1,4 @@
-//! Streams by name, within limits.
+//! Stream registry: streams by name, within limits.
 
 mod expiry;
 mod pending;
@@ -28,14 +28,14 @@ use pending::Slot;
 
 pub use pending::PendingReader;
 
-/// What comes next after the slash in the order of names.
+/// The character after the slash in the order of names.
 const AFTER_SLASH: char = '0';
 
 /// Named streams. Clones are handles to the same registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
     pub(crate) inner: Arc<Inner>,
-    /// To which the streams are charged that are created through this handle.
+    /// The quota that is charged for streams created through this handle.
     quota: Option<Quota>,
 }
 
@@ -43,12 +43,11 @@ pub struct Registry {
 pub(crate) struct Inner {
     max_streams: AtomicUsize,
     created: SystemTime,
-    /// Memory that streams take, including removed ones that readers in other processes have not
-    /// left yet.
+    /// Memory of streams, including removed streams that readers in other processes still map.
     rings: Budget,
     /// Descriptors of rings.
     descriptors: Budget,
-    /// What those did who are no longer attached to any stream.
+    /// Totals of readers and writers that have left.
     gone: Arc<Gone>,
     names: Mutex<Names>,
 }
@@ -57,7 +56,7 @@ pub(crate) struct Inner {
 pub(crate) struct Names {
     streams: BTreeMap<String, Stream>,
     expiry: Expiry,
-    /// Readers that wait for a stream of a name.
+    /// Readers that wait for a stream of a name to be created.
     pub(crate) pending: HashMap<String, Vec<Weak<Slot>>>,
 }
 
@@ -82,9 +81,9 @@ impl Registry {
         Self::with_descriptors(limits, u64::MAX)
     }
 
-    /// An empty registry whose streams occupy at most `descriptors` descriptors: one for each that
-    /// has its full size, or that another process was given to read. Further streams are read
-    /// and written in this process alone.
+    /// An empty registry whose streams occupy at most `descriptors` descriptors. A stream occupies
+    /// one if it has its full size, or if another process was given its ring to read. Beyond the
+    /// limit, streams can be read and written in this process only.
     pub fn with_descriptors(limits: Limits, descriptors: u64) -> Self {
         let names = Mutex::new(Names::default());
         let rings = Budget::new(limits.max_memory);
@@ -95,8 +94,7 @@ impl Registry {
         Self { inner, quota: None }
     }
 
-    /// A handle to the same registry that charges the streams created through it to a quota as
-    /// well.
+    /// A handle to the same registry that also charges a quota for the streams created through it.
     ///
     /// ```
     /// # use pfs_stream::*;
@@ -113,13 +111,13 @@ impl Registry {
         Self { inner: Arc::clone(&self.inner), quota: Some(quota.clone()) }
     }
 
-    /// When it was made: the start of the daemon in the [`Identity`](crate::Identity) of its
-    /// streams.
+    /// When the registry was made: the start of the daemon in the [`Identity`](crate::Identity) of
+    /// its streams.
     pub fn created(&self) -> SystemTime {
         self.inner.created
     }
 
-    /// Makes a stream. Readers that wait for the name are attached before anybody can append.
+    /// Creates a stream. Readers that wait for the name are attached before anyone can append.
     ///
     /// # Errors
     ///
@@ -128,12 +126,12 @@ impl Registry {
         self.create_with(name, config, |_| ())
     }
 
-    /// As [`create`](Self::create), and before anybody else can append to the stream, `begin` is
-    /// called with it.
+    /// Creates a stream, like [`create`](Self::create), and calls `begin` with it before anyone
+    /// else can append to it.
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create).
+    /// [`CreateError`], in the same cases as [`create`](Self::create).
     pub fn create_with(
         &self,
         name: &str,
@@ -149,14 +147,15 @@ impl Registry {
         Ok(stream)
     }
 
-    /// As [`create_with`](Self::create_with), but in place of a stream of this name, if there is
-    /// one, closed or not. That one is removed in the same step: nobody finds none in between,
-    /// and those attached to it are told that it was removed.
+    /// Creates a stream, like [`create_with`](Self::create_with), in place of the stream of this
+    /// name if there is one, closed or not. The old stream is removed in the same step: a lookup of
+    /// the name always finds one of the two, and readers and writers of the old stream are told
+    /// that it was removed.
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create), except [`CreateError::Exists`]. The old stream is as it was
-    /// then.
+    /// [`CreateError`], in the same cases as [`create`](Self::create), except
+    /// [`CreateError::Exists`]. The old stream is unchanged then.
     pub fn replace_with(
         &self,
         name: &str,
@@ -172,11 +171,12 @@ impl Registry {
         Ok(stream)
     }
 
-    /// The stream of this name, made if there is none.
+    /// The stream of this name. Creates the stream if there is none.
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create), except [`CreateError::Exists`].
+    /// [`CreateError`], in the same cases as [`create`](Self::create), except
+    /// [`CreateError::Exists`].
     pub fn open_or_create(&self, name: &str, config: StreamConfig) -> Result<Stream, CreateError> {
         let mut names = self.inner.names();
         match names.streams.get(name) {
@@ -185,7 +185,7 @@ impl Registry {
         }
     }
 
-    /// Makes a stream, and gives back the one whose name it took.
+    /// Creates a stream. Returns it, and the stream whose name it took.
     fn make(
         &self,
         names: &mut Names,
@@ -197,7 +197,8 @@ impl Registry {
         let replaced = names.streams.get(name);
         let overhead = state::overhead(name);
         let needed = config.first_layout().bytes() + overhead;
-        // The quota first: an owner who has reached it can make room, however full the registry is.
+        // Check the quota first: an owner who has reached it can make room, however full the
+        // registry is.
         let mut charges = Charges {
             budgets: vec![self.inner.rings.clone()],
             descriptors: self.inner.descriptors.clone(),
@@ -242,14 +243,15 @@ impl Registry {
         self.inner.names().streams.get(name).cloned()
     }
 
-    /// Removes a stream, telling everybody attached. False if there is none.
+    /// Removes a stream, and tells all its readers and writers. False if there is no stream of this
+    /// name.
     pub fn remove(&self, name: &str) -> bool {
         let removed = self.inner.names().take(name);
         removed.map(|stream| stream.remove()).is_some()
     }
 
-    /// Removes this very stream, telling everybody attached. False if it is not there any more;
-    /// another stream of its name stays.
+    /// Removes exactly this stream, and tells all its readers and writers. False if it is no longer
+    /// in the registry; another stream of its name stays.
     pub fn remove_stream(&self, stream: &Stream) -> bool {
         let mut names = self.inner.names();
         let is_there = |found: &Stream| found.identity() == stream.identity();
@@ -267,22 +269,22 @@ impl Registry {
         self.inner.names().streams.values().cloned().collect()
     }
 
-    /// The first `most` streams that have the name `path` or are below it, as `/a/b` is below `/a`,
-    /// and whose names come behind `after`; sorted by name. Looks at no other streams.
+    /// The first `most` streams, sorted by name, that have the name `path` or are below it (as
+    /// `/a/b` is below `/a`), and whose names sort after `after`. Visits no other streams.
     pub fn list_at(&self, path: &str, after: &str, most: usize) -> Vec<Stream> {
         let (first, end) = (format!("{path}/"), format!("{path}{AFTER_SLASH}"));
         let names = self.inner.names();
         let at = names.streams.get(path).filter(|stream| stream.name() > after);
         let begin = if after < &*first { Bound::Included(&*first) } else { Bound::Excluded(after) };
-        // Beyond its end a range has no beginning.
+        // `range` panics if its start is after its end.
         let below =
             (after < &*end).then(|| names.streams.range::<str, _>((begin, Bound::Excluded(&*end))));
         let below = below.into_iter().flatten().map(|(_, stream)| stream);
         at.into_iter().chain(below).take(most).cloned().collect()
     }
 
-    /// A reader of the stream of this name, as soon as it exists. It is attached before the first
-    /// byte.
+    /// A reader of the stream of this name, as soon as the stream exists. The reader is attached
+    /// before the first byte.
     pub fn reader_when_created(
         &self,
         name: &str,
@@ -303,7 +305,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// As [`Stream::reader`].
+    /// [`AttachError`], in the same cases as [`Stream::reader`].
     pub fn reader(
         &self,
         name: &str,
@@ -313,9 +315,10 @@ impl Registry {
         Some(self.get(name)?.reader_of(options, peer))
     }
 
-    /// Removes the streams whose time to live runs out, whose deadline comes, or that were
-    /// [idle](Self::set_idle_ttl) for long enough within this time, and tells their names. With
-    /// zero, those that have expired. Looks only at streams that are due.
+    /// Expires streams, and returns their names: removes the streams whose time to live runs out,
+    /// whose deadline comes, or that will have been [idle](Self::set_idle_ttl) for long enough,
+    /// within this time. With zero, removes the streams that have already expired. Visits only
+    /// streams that are due.
     pub fn expire(&self, within: Duration) -> Vec<String> {
         let until = Until::from_now(within);
         let mut expired = Vec::new();
@@ -323,56 +326,56 @@ impl Registry {
         expired.into_iter().map(|stream| (stream.remove(), stream.name().to_owned()).1).collect()
     }
 
-    /// How long it takes until a stream expires, unless it is used meanwhile: when to call
+    /// The time until a stream expires, unless the stream is used meanwhile: when to call
     /// [`expire`](Self::expire).
     pub fn next_expiry(&self) -> Option<Duration> {
         self.inner.names().expiry.next()
     }
 
-    /// Waits until a stream may expire before the time that [`next_expiry`](Self::next_expiry) told
-    /// last, because it was made afterwards or [`set_idle_ttl`](Self::set_idle_ttl) was called.
-    /// For one task, which expires streams.
+    /// Waits until a stream may expire earlier than [`next_expiry`](Self::next_expiry) last said,
+    /// because the stream was created afterwards or [`set_idle_ttl`](Self::set_idle_ttl) was
+    /// called. Only one task, the one that expires streams, may call this.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is missed.
+    /// Cancel safe: no earlier expiry is missed.
     pub async fn expiry_is_sooner(&self) {
         poll_fn(|cx| self.inner.names().expiry.poll_sooner(cx)).await;
     }
 
-    /// Has streams expire that were idle for this time: not closed, and without readers, writers
-    /// and [holds](Stream::hold). `None`, the default, has them stay. Streams that have a time
-    /// to live or a deadline keep to that. Counts for streams that are there, from the end of
-    /// their last use on.
+    /// Sets the idle time after which streams expire. A stream is idle while it is not closed and
+    /// has no readers, writers and [holds](Stream::hold). `None`, the default, keeps idle streams.
+    /// A stream with a time to live or a deadline of its own keeps to that. Applies to existing
+    /// streams too, from the end of their last use on.
     pub fn set_idle_ttl(&self, idle_ttl: Option<Duration>) {
         self.inner.names().set_idle_ttl(idle_ttl);
     }
 
-    /// Streams that it holds.
+    /// The number of streams.
     pub fn len(&self) -> usize {
         self.inner.names().streams.len()
     }
 
-    /// Whether it holds no stream.
+    /// Whether the registry has no stream.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes of memory that streams take, including removed ones that readers in other processes
-    /// have not left yet.
+    /// Bytes of memory of streams, including removed streams that readers in other processes still
+    /// map.
     pub fn memory(&self) -> u64 {
         self.inner.rings.used()
     }
 
-    /// What its streams did since it was made, and who is attached to them. Takes each stream's
-    /// locks in turn.
+    /// Totals: what the streams did since the registry was made, and their attached readers and
+    /// writers. Takes the locks of each stream in turn.
     pub fn totals(&self) -> Totals {
         self.inner
             .gone
             .with(|totals| self.list().iter().for_each(|stream| stream.shared.add_to(totals)))
     }
 
-    /// What it may hold.
+    /// The limits of the registry.
     pub fn limits(&self) -> Limits {
         Limits {
             max_streams: self.inner.max_streams.load(Relaxed),
@@ -380,8 +383,8 @@ impl Registry {
         }
     }
 
-    /// Changes what it may hold, and how many descriptors its streams may occupy. Streams beyond
-    /// lower limits stay; no further one is made until enough of them are gone.
+    /// Changes the limits, and how many descriptors the streams may occupy. Streams beyond lower
+    /// limits stay; no further stream can be created until enough of them are gone.
     pub fn set_limits(&self, limits: Limits, descriptors: u64) {
         self.inner.max_streams.store(limits.max_streams, Relaxed);
         self.inner.rings.set_limit(limits.max_memory);

@@ -1,7 +1,7 @@
-//! When streams expire: queues of due times, so that nobody walks over all streams. An append does
-//! not touch them. A stream that comes due and was used meanwhile is queued again, for the time
-//! that follows from its last use. A stream that nothing ends is in no queue, and a removed one
-//! leaves them at once.
+//! Stream expiry: queues of due times, so that no pass walks over all streams. An append does not
+//! touch the queues. A stream that comes due but was used meanwhile is queued again, for the time
+//! that follows from its last use. A stream that never expires is in no queue, and a removed stream
+//! leaves the queues at once.
 
 use std::{
     collections::BTreeMap,
@@ -13,25 +13,25 @@ use std::{
 use super::Names;
 use crate::{Stream, clock};
 
-/// Streams that are looked at before others may take the lock of the registry.
+/// The most streams that are checked before others may take the lock of the registry.
 const STREAMS_PER_LOCK: usize = 1024;
 
-/// A due time, and the number of the stream, by which streams of the same time differ.
+/// A due time, and the number of the stream, which distinguishes streams with the same due time.
 type Place<T> = (T, u64);
 
-/// Up to when streams expire now.
+/// The point in time up to which streams expire now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Until {
     within: Duration,
-    /// As [`clock::elapsed`] has it.
+    /// On the clock of [`clock::elapsed`].
     elapsed: u64,
-    /// As the system's clock has it; `None` is never.
+    /// On the system's clock; `None` is never.
     time: Option<SystemTime>,
 }
 
 impl Until {
     pub(super) fn from_now(within: Duration) -> Self {
-        // Whatever is queued again comes later than this, so that one pass ends.
+        // A stream that is queued again gets a later due time than this, so that one pass ends.
         let elapsed =
             clock::elapsed().saturating_add(clock::duration_micros(within)).min(u64::MAX - 1);
         Self { within, elapsed, time: SystemTime::now().checked_add(within) }
@@ -41,15 +41,15 @@ impl Until {
 /// The queues, with the names of the streams.
 #[derive(Debug)]
 pub(crate) struct Expiry {
-    /// How long a stream may be idle that has no lifetime of its own.
+    /// How long a stream without a lifetime of its own may be idle.
     idle_ttl: Option<Duration>,
-    /// Streams that expire when they were not used for some time. Due times are as
-    /// [`clock::elapsed`] has them, and never later than a stream can expire.
+    /// Streams that expire after they were not used for some time. Due times are on the clock of
+    /// [`clock::elapsed`], and never later than the stream can expire.
     unused: BTreeMap<Place<u64>, String>,
     deadlines: BTreeMap<Place<SystemTime>, String>,
-    /// The first due time that the sleeper was told of, as [`clock::elapsed`] has it.
+    /// The first due time that the sleeper was told, on the clock of [`clock::elapsed`].
     told: u64,
-    /// Whether something was queued that is due before that.
+    /// Whether an earlier due time than that was queued.
     is_sooner: bool,
     sleeper: Option<Waker>,
 }
@@ -62,7 +62,7 @@ impl Default for Expiry {
 }
 
 impl Expiry {
-    /// Queues a stream if something ends it.
+    /// Queues a stream if it can expire.
     pub(super) fn put(&mut self, stream: &Stream) {
         if let Some(left) = stream.unused_left(self.idle_ttl) {
             self.put_unused(stream, left, 0);
@@ -74,8 +74,8 @@ impl Expiry {
         }
     }
 
-    /// Queues a stream that is not in the queue, and that expires after this time unless it is
-    /// used; to be looked at after `after`.
+    /// Queues a stream that is not in the queue, and that expires after `left` unless it is used.
+    /// Its due time is later than `after`.
     fn put_unused(&mut self, stream: &Stream, left: Duration, after: u64) {
         let due = clock::elapsed()
             .saturating_add(clock::duration_micros(left))
@@ -102,7 +102,7 @@ impl Expiry {
         }
     }
 
-    /// How long it takes until a stream is due.
+    /// The time until a stream is due.
     pub(super) fn next(&mut self) -> Option<Duration> {
         let now = clock::elapsed();
         let unused = self.unused.first_key_value().map(|((due, _), _)| due.saturating_sub(now));
@@ -115,7 +115,7 @@ impl Expiry {
         left.map(Duration::from_micros)
     }
 
-    /// Ready when something is due before what [`next`](Self::next) told.
+    /// Ready when a stream is due earlier than [`next`](Self::next) said.
     pub(super) fn poll_sooner(&mut self, cx: &Context<'_>) -> Poll<()> {
         if mem::take(&mut self.is_sooner) {
             return Poll::Ready(());
@@ -135,7 +135,7 @@ impl Expiry {
         (first.key().0 <= until.elapsed).then(|| first.remove())
     }
 
-    /// Streams in the queues.
+    /// The number of queued streams.
     #[cfg(all(test, not(loom)))]
     pub(super) fn len(&self) -> usize {
         self.unused.len() + self.deadlines.len()
@@ -147,8 +147,8 @@ fn number(stream: &Stream) -> u64 {
 }
 
 impl Names {
-    /// Takes streams out that expire by then. Returns whether there may be more: only so many are
-    /// looked at in one call.
+    /// Takes out streams that expire by `until`. Returns whether there may be more, because one
+    /// call checks only a limited number.
     pub(super) fn take_expired(&mut self, until: Until, expired: &mut Vec<Stream>) -> bool {
         for _ in 0..STREAMS_PER_LOCK {
             if let Some(name) = self.expiry.pop_deadline(until) {
@@ -162,15 +162,15 @@ impl Names {
                     self.expiry.put_unused(stream, left, until.elapsed)
                 }
                 Some(_) => expired.extend(self.take(&name)),
-                // It was closed.
+                // The stream was closed.
                 None => {}
             }
         }
         true
     }
 
-    /// Has streams without a lifetime of their own expire after another time, also those that are
-    /// there.
+    /// Changes the time after which streams without a lifetime of their own expire, for existing
+    /// streams too.
     pub(super) fn set_idle_ttl(&mut self, idle_ttl: Option<Duration>) {
         if mem::replace(&mut self.expiry.idle_ttl, idle_ttl) == idle_ttl {
             return;
@@ -290,7 +290,7 @@ mod tests {
         drop((reader, hold, writer));
         advance(TTL - SECOND);
         assert_eq!((expired(&registry), registry.len()), (vec![], 3));
-        // One that came for a moment counts, too.
+        // A short visit counts too.
         drop(read.reader(ReadOptions::default()).unwrap());
         append(&written);
         advance(SECOND);
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(expired(&registry), ["short"]);
         advance(TTL);
         assert_eq!(expired(&registry).len(), 0);
-        // It counts for a stream that is read as well.
+        // The time to live also applies to a stream that is being read.
         let _reader = registry.get("long").unwrap().reader(ReadOptions::default()).unwrap();
         advance(TTL);
         assert_eq!((expired(&registry), registry.len()), (vec!["long".into()], 1));
@@ -354,7 +354,7 @@ mod tests {
         create(&registry, "immortal", small());
         create(&registry, "deadline", small().deadline(SystemTime::now() + 2 * TTL));
         assert!(!is_sooner());
-        // Whether or not it is still there.
+        // This applies whether or not the stream still exists.
         create(&registry, "sooner", small().ttl(SECOND));
         registry.remove("sooner");
         assert!(is_sooner());

@@ -1,4 +1,4 @@
-//! Readers that wait for a stream to be created.
+//! Pending readers, which wait for a stream to be created.
 
 use std::{
     future::Future,
@@ -13,7 +13,7 @@ use pfs_proto::{Peer, ReadOptions};
 use super::Registry;
 use crate::{AttachError, Reader, Stream};
 
-/// Where a registry leaves the reader for the one who waits for it.
+/// Where a registry leaves the reader for the task that waits for it.
 #[derive(Debug)]
 pub(crate) struct Slot {
     options: ReadOptions,
@@ -24,7 +24,7 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 enum State {
     Waiting(Option<Waker>),
-    // Boxed: many wait, few are ready at a time.
+    // Boxed because many slots wait and few are ready at a time.
     Ready(Box<Result<Reader, AttachError>>),
     Taken,
 }
@@ -46,7 +46,7 @@ impl Slot {
     }
 }
 
-/// A reader to come: a future that is ready once the stream exists. Dropping it stops the waiting.
+/// A pending reader: a future that is ready once the stream exists. Dropping it stops the wait.
 #[derive(Debug)]
 pub struct PendingReader {
     registry: Registry,
@@ -70,7 +70,7 @@ impl Future for PendingReader {
 
     /// # Panics
     ///
-    /// When polled again after it was ready.
+    /// The future is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.slot.state();
         match &mut *state {
