@@ -1,12 +1,12 @@
-//! Budgets: bytes of memory, descriptors or streams that are in use, counted against a limit.
+//! Budgets: counts memory, descriptors or streams in use against a limit.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// A number of bytes, descriptors, streams or connections that may be in use at a time. Clones
-/// share it.
+/// A limit on the bytes, descriptors, streams or connections in use at a time. Clones share the
+/// count.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Counters>);
 
@@ -16,14 +16,14 @@ struct Counters {
     limit: AtomicU64,
 }
 
-/// A part of a budget that is in use, given back when dropped.
+/// A reserved part of a budget, given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Budget,
     bytes: u64,
 }
 
-/// Without a limit.
+/// No limit.
 impl Default for Budget {
     fn default() -> Self {
         Self::new(u64::MAX)
@@ -36,39 +36,39 @@ impl Budget {
         Self(Arc::new(Counters { used: AtomicU64::new(0), limit: AtomicU64::new(limit) }))
     }
 
-    /// Whether it has no other handle, and nothing of it is in use: a reservation is a handle, too.
+    /// Whether this is the only handle, and nothing is in use. A reservation is a handle, too.
     pub(crate) fn is_idle(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// Bytes that may be in use.
+    /// The limit, in bytes.
     pub fn limit(&self) -> u64 {
         self.0.limit.load(Relaxed)
     }
 
-    /// Changes the limit. What is in use beyond a lower limit stays in use; nothing more is given
-    /// out until enough of it was given back.
+    /// Changes the limit. A lower limit takes nothing away: new reservations fail until enough was
+    /// given back.
     pub fn set_limit(&self, limit: u64) {
         self.0.limit.store(limit, Relaxed);
     }
 
-    /// Bytes that are in use.
+    /// Bytes in use.
     pub fn used(&self) -> u64 {
         self.0.used.load(Relaxed)
     }
 
-    /// Whether nothing of it is left.
+    /// Whether the budget is used up.
     pub(crate) fn is_used_up(&self) -> bool {
         self.used() >= self.limit()
     }
 
-    /// Takes bytes; `None` if that would exceed the limit.
+    /// Reserves bytes. `None` if that would exceed the limit.
     pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
         self.reserve_beyond(bytes, 0)
     }
 
-    /// Takes bytes. `spared` bytes more than the limit may be in use: the caller gives that many
-    /// back next.
+    /// Reserves bytes, and tolerates `spared` bytes beyond the limit, because the caller gives that
+    /// many back next.
     pub(crate) fn reserve_beyond(&self, bytes: u64, spared: u64) -> Option<Reservation> {
         self.take(bytes, spared).then(|| Reservation { budget: self.clone(), bytes })
     }
@@ -85,25 +85,26 @@ impl Budget {
 }
 
 impl Reservation {
-    /// Whether it is a part of this budget.
+    /// Whether this is a part of `budget`.
     pub(crate) fn is_of(&self, budget: &Budget) -> bool {
         Arc::ptr_eq(&self.budget.0, &budget.0)
     }
 
-    /// Bytes that are reserved.
+    /// The number of reserved bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Takes bytes out of it, as a reservation of their own: all of them if it has no more.
+    /// Moves bytes into a separate reservation. Moves all of them if there are no more than
+    /// `bytes`.
     pub(crate) fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         Self { budget: self.budget.clone(), bytes }
     }
 
-    /// Takes or gives back bytes, so that `bytes` are reserved. Returns false, and changes nothing,
-    /// if that would exceed the limit.
+    /// Changes the reservation to `bytes`. Returns false, and changes nothing, if that would exceed
+    /// the limit.
     #[must_use]
     pub fn resize(&mut self, bytes: u64) -> bool {
         if bytes < self.bytes {

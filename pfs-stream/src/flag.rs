@@ -1,9 +1,9 @@
-//! Flags by which two sides that share memory tell each other that they are about to sleep, checked
+//! Wake-up flags: two sides that share memory tell each other that they are about to sleep. Checked
 //! with loom.
 //!
-//! The sleeper raises its flag, issues a full fence and looks once more for what it waits for; the
-//! other side publishes its news, issues a full fence and looks at the flag. Whichever of the two
-//! fences comes first, one side sees the other.
+//! The sleeper raises its flag, issues a full fence, and checks its condition once more. The other
+//! side publishes its news, issues a full fence, and checks the flag. Whichever fence comes first,
+//! at least one side sees what the other side did.
 
 use crate::sync::{
     AtomicU64,
@@ -11,21 +11,21 @@ use crate::sync::{
     fence,
 };
 
-/// Asks to be notified, for a reason that is not 0. What one waits for must be looked at once more
-/// afterwards.
+/// Asks to be notified, for a `reason` other than 0. Check the condition once more after this call,
+/// before sleeping.
 pub(crate) fn raise(flag: &AtomicU64, reason: u64) {
     flag.store(reason, Relaxed);
     fence(SeqCst);
 }
 
-/// Whether the other side is to be notified now, for a reason that is one; once. To be asked after
-/// the news is published.
+/// Returns true once if the peer is about to sleep and `is_reason` accepts its reason: the caller
+/// must then notify the peer. Call this after the news is published.
 pub(crate) fn take(flag: &AtomicU64, is_reason: impl FnOnce(u64) -> bool) -> bool {
     fence(SeqCst);
     take_fenced(flag, is_reason)
 }
 
-/// As [`take`] for two flags, with one fence.
+/// Takes two flags with one fence, like [`take`].
 pub(crate) fn take_both(
     one: &AtomicU64,
     other: &AtomicU64,
@@ -38,7 +38,7 @@ pub(crate) fn take_both(
 #[inline(always)]
 fn take_fenced(flag: &AtomicU64, is_reason: impl FnOnce(u64) -> bool) -> bool {
     let reason = flag.load(Relaxed);
-    // Nearly always 0, and then taking costs no more than the fence.
+    // The flag is nearly always 0, and then taking costs no more than the fence.
     reason != 0 && is_reason(reason) && flag.swap(0, Relaxed) != 0
 }
 
@@ -59,7 +59,7 @@ mod tests {
         producer_sleeps: AtomicU64,
     }
 
-    /// Sleeps until `there` holds; loom finds it if nobody rings.
+    /// Sleeps until `there` holds. Loom detects a missing notification as a deadlock.
     fn wait(flag: &AtomicU64, reason: u64, notifier: &Notify, there: impl Fn() -> bool) {
         while !there() {
             raise(flag, reason);
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn neither_side_sleeps_when_the_other_has_done_what_it_waits_for() {
         let mut builder = Builder::new();
-        // Without a bound there are too many ways for it to end in a sensible time.
+        // Without a bound there are too many interleavings to explore in a sensible time.
         builder.preemption_bound = Some(2);
         builder.check(|| {
             let area = Arc::new(Words::default());
@@ -97,7 +97,7 @@ mod tests {
                     consumer_notifier.notify();
                 }
             }
-            // Rung only when all of it is consumed.
+            // Notified only when everything is consumed.
             wait(&area.producer_sleeps, 2, ours, || area.consumed.load(Acquire) == 2);
             consumer.join().unwrap();
         });

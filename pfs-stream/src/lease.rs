@@ -1,20 +1,26 @@
-//! Leases: a writer of another process appends to the ring by itself, without a copy and without a
-//! wake-up in between.
+//! Leases: a writer of another process appends to the ring directly, without a copy and without
+//! waking the stream's process.
 //!
-//! A writer gets a lease only while it is the only writer of its stream. The stream's side is the
-//! [`Writer`] that stands for it: it [offers](Writer::offer_lease) a ring and, when the other
-//! process has mapped that, [grants](Writer::grant_lease) the lease, which moves the stream there.
-//! The other process makes a [`Holder`] of what it was given, pushes chunks into the ring, and
-//! publishes them.
+//! A writer gets a lease only while it is the only writer of its stream. On the stream's side, the
+//! [`Writer`] that represents it [offers](Writer::offer_lease) a ring. When the other process has
+//! mapped the ring, the `Writer` [grants](Writer::grant_lease) the lease, which moves the stream to
+//! the offered ring. The other process makes a [`Holder`] from what it received, pushes chunks into
+//! the ring, and publishes them.
 //!
-//! The stream ends the lease when anybody else appends, when a `block` reader attaches or one whose
-//! process cannot follow from ring to ring, when the stream is closed or removed, when the writer
-//! goes, and when the ring is spoiled. That takes one instruction. What the holder has published
-//! before is in the stream. It can publish nothing after that, and appends what is left through the
-//! stream.
+//! The stream ends the lease when
 //!
-//! Nothing that the holder writes is trusted. It can spoil the contents of this stream, and nothing
-//! else.
+//! - anyone else appends,
+//! - a `block` reader attaches, or a reader whose process cannot follow from ring to ring,
+//! - the stream is closed or removed,
+//! - the writer leaves,
+//! - or the ring is found to be corrupt.
+//!
+//! Ending a lease takes one instruction. Everything that the holder has published before that
+//! instruction is in the stream. The holder can publish nothing after it, and appends the rest
+//! through the stream.
+//!
+//! Nothing that the holder writes is trusted. It can corrupt the contents of this stream, and
+//! nothing else.
 
 use std::{
     io,
@@ -38,11 +44,11 @@ use crate::{
 pub use crate::state::LeaseEnd;
 pub use pfs_proto::LeaseStart;
 
-/// Bytes that a holder pushes at most before it should publish them, where that is less than a
+/// The most bytes that a holder pushes before it should publish them, if that is less than a
 /// sixteenth of the ring.
 const MAX_UNPUBLISHED_BYTES: u64 = 64 * 1024;
 
-/// A ring for a writer of another process, that is not the stream's yet.
+/// A ring for a writer of another process. The stream has not moved to the ring yet.
 #[derive(Debug)]
 pub struct Offer {
     ring: Ring,
@@ -50,7 +56,7 @@ pub struct Offer {
     wake_files: Arc<WakeFiles>,
 }
 
-/// A lease that was granted, for the other process.
+/// A granted lease, for the other process.
 #[derive(Debug)]
 pub struct Grant {
     start: LeaseStart,
@@ -63,16 +69,15 @@ impl Grant {
         self.start
     }
 
-    /// The files of the pages of all `block` readers, as many as [`start`](Self::start) says: the
-    /// holder waits for those readers by itself.
+    /// The files of the stats pages of all `block` readers, as many as [`start`](Self::start) says.
+    /// With them the holder itself waits for those readers.
     pub fn pages(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.blocking.iter().filter_map(|reader| reader.stats.file()).map(AsFd::as_fd)
     }
 }
 
 impl Offer {
-    /// The file of the ring, which the other process may map for writing until the lease is
-    /// granted.
+    /// The file of the ring. The other process may map it for writing until the lease is granted.
     pub fn ring(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -90,16 +95,16 @@ impl Offer {
 }
 
 impl Writer {
-    /// A ring for the process that this writer stands for, if it may get a lease: it is the only
-    /// writer of an open stream, nobody holds a lease, every reader can
-    /// [follow](crate::shm::Handout::follow), and there is memory. The stream stays where it is
-    /// until the lease is [granted](Self::grant_lease).
+    /// Offers a ring to the process that this writer represents, if the writer may get a lease: it
+    /// is the only writer of an open stream, there is no lease, every reader can
+    /// [follow](crate::shm::Handout::follow), and there is enough memory. The stream moves only
+    /// when the lease is [granted](Self::grant_lease).
     pub fn offer_lease(&self) -> Option<Offer> {
         let layout = self.shared.config.layout();
         let has_descriptor = {
             let append = self.shared.look();
-            // A ring whose pages may be missing is not handed to a process that would be ended by
-            // that.
+            // A page of the ring that could not be allocated would kill the other process. So the
+            // process gets no ring that is too large to be allocated as a whole.
             if !append.can_be_leased(&self.shared)
                 || self.shared.holds
                 || layout.bytes() > MAX_ALLOCATED_BYTES
@@ -114,10 +119,10 @@ impl Writer {
         Some(Offer { ring, file, wake_files })
     }
 
-    /// Grants the lease: moves the stream to that ring, which the other process has mapped. `None`,
-    /// and nothing has changed, if this is no longer possible.
+    /// Grants the lease: moves the stream to the offered ring, which the other process has mapped.
+    /// Returns `None`, and changes nothing, if a lease is no longer possible.
     pub fn grant_lease(&mut self, offer: Offer) -> Option<Grant> {
-        // Readers are given the ring from now on.
+        // From now on readers are given the ring, and must not be able to write it.
         offer.ring.memory().forbid_writing().ok()?;
         let (shared, state) = (&self.shared, &self.state);
         lock(&state.lease_end).0 = None;
@@ -144,7 +149,7 @@ impl Writer {
         })
     }
 
-    /// Ready when the lease has ended; once.
+    /// Ready when the lease has ended. Reports each end once.
     pub fn poll_lease_end(&mut self, cx: &mut Context<'_>) -> Poll<LeaseEnd> {
         let mut told = lock(&self.state.lease_end);
         if let Some(end) = told.0.take() {
@@ -160,7 +165,8 @@ impl Writer {
         self.offset = self.offset.max(if end.chunks > 0 { end.offset } else { 0 });
     }
 
-    /// Ends the lease, if it has one, and says how. What the holder has appended is in the stream.
+    /// Ends the lease, if this writer has one, and returns how it ended. Everything that the holder
+    /// has published is in the stream.
     pub fn end_lease(&mut self) -> Option<LeaseEnd> {
         let mut append = lock(&self.shared.append);
         if append.lease.as_ref().is_some_and(|lease| Arc::ptr_eq(&lease.writer, &self.state)) {
@@ -178,7 +184,7 @@ impl Writer {
         append.ring.head().offset.saturating_sub(append.ring.tail().offset)
     }
 
-    /// What the holder has appended up to now, as if the lease ended here; `None` if there is no
+    /// What the holder has appended up to now, as if the lease ended here. `None` if there is no
     /// lease.
     pub fn look_at_holder(&self) -> Option<LeaseEnd> {
         let append = self.shared.look();
@@ -187,33 +193,34 @@ impl Writer {
         Some(lease.so_far(append.ring.head()))
     }
 
-    /// The holder says that it has appended something that somebody in this process waits for.
+    /// Wakes waiters in this process. Call this when the holder says that it has published
+    /// something that they wait for.
     pub fn holder_published(&self) {
         self.shared.news.wake_all();
     }
 
-    /// Wakes all readers that sleep, those of other processes too: for what the holder has appended
-    /// without waking anybody, because it was stopped before it could.
+    /// Wakes all sleeping readers, also those of other processes. Needed for a holder that was
+    /// stopped after it published and before it could wake readers.
     pub fn wake_for_holder(&self) {
         self.shared.wake_readers();
     }
 
-    /// Waits until `block` readers let the holder overwrite everything before this chunk, or until
-    /// the lease has ended. Then the holder is to be told.
+    /// Waits until `block` readers let the holder overwrite all chunks before `up_to`, or until the
+    /// lease has ended. The caller must then tell the holder.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn room_for_holder(&mut self, up_to: u64) {
-        // Whatever it says, a reader that has read all is in nobody's way.
+        // Whatever the holder says, a reader that has read everything is in no writer's way.
         let up_to = up_to.min(self.shared.look().ring.head().seq);
-        // What the slowest reader in the way is given up for.
+        // Records how far the slowest blocking reader must get, or be given up.
         self.state.needs.store(up_to, Ordering::Relaxed);
         let mut waiting = Waiting::new(self);
         std::future::poll_fn(|cx| {
             waiting.poll(cx, || {
                 let mut append = self.shared.look();
-                // A ring that is not leased has no floor: other words may be in its place.
+                // A ring that is not leased has no floor: its word may have another meaning.
                 if append.lease.is_some() {
                     if !append.may_overwrite(up_to, &self.shared) {
                         return None;
@@ -228,7 +235,7 @@ impl Writer {
     }
 }
 
-/// What the other process has mapped of an [`Offer`]: the lease is not granted yet.
+/// The mapped parts of an [`Offer`], in the other process. The lease is not granted yet.
 #[derive(Debug)]
 pub struct MappedOffer {
     ring: Ring,
@@ -239,14 +246,15 @@ pub struct MappedOffer {
 #[derive(Debug)]
 pub struct Holder {
     ring: LeasedWriter,
-    /// The chunk that the lease began with.
+    /// The first chunk of the lease.
     first: u64,
     asleep: Memory,
     newest: u64,
     max_chunk: u64,
-    /// So many bytes are pushed before it should publish them.
+    /// Bytes that are pushed before the holder should publish them.
     most_unpublished: u64,
-    /// All `block` readers; empty if only the stream knows where those are.
+    /// The stats pages of all `block` readers; empty if only the stream knows where those readers
+    /// are.
     blocking: Vec<StatsPage>,
 }
 
@@ -257,7 +265,7 @@ pub enum HolderError {
     /// The chunk is larger than the stream takes.
     #[error("a chunk of {size} bytes is larger than the {max} bytes that the stream takes")]
     TooLarge {
-        /// Its size, in bytes.
+        /// The size of the chunk, in bytes.
         size: u64,
         /// The largest size, in bytes.
         max: u64,
@@ -265,13 +273,13 @@ pub enum HolderError {
     /// A `block` reader needs the room.
     #[error("a block reader needs the room")]
     Full {
-        /// The chunk that it must have come to.
+        /// The chunk that the reader must reach first.
         up_to: u64,
     },
-    /// The lease has ended. Nothing of the chunk is in the stream.
+    /// The lease has ended. No part of the chunk is in the stream.
     #[error("the lease has ended")]
     Ended,
-    /// Somebody else appends to the ring.
+    /// Another writer appends to the ring.
     #[error("somebody else appends to the leased ring")]
     OtherWriter,
 }
@@ -287,19 +295,19 @@ impl From<Refused> for HolderError {
 }
 
 impl MappedOffer {
-    /// Maps what an [`Offer`] gave. Children of this process do not inherit it.
+    /// Maps what an [`Offer`] contains. Child processes of this process do not inherit the mapping.
     ///
     /// # Errors
     ///
-    /// When this system can't map it, or it is not what it should be.
+    /// The system cannot map the files, or they do not have the expected size and seals.
     pub fn open(ring: OwnedFd, asleep: OwnedFd, layout: RingLayout) -> io::Result<Self> {
         let ring = Ring::open_to_write(ring, layout)?;
         Ok(Self { ring, asleep: Memory::open(asleep, PAGE_WORDS, Sharing::Writable)? })
     }
 
-    /// Begins to append, now that the lease is granted. `pages` are those of [`Grant::pages`]: if
-    /// any of them cannot be mapped, the stream must be asked for all room. `None` if no ring
-    /// of this layout can be so.
+    /// Begins to append, once the lease is granted. `pages` are the files of [`Grant::pages`]. If
+    /// one of them cannot be mapped, the holder must ask the stream for all room. `None` if the
+    /// lease start is impossible for this ring.
     pub fn begin(
         self,
         start: LeaseStart,
@@ -333,8 +341,8 @@ impl MappedOffer {
 }
 
 impl Holder {
-    /// Writes a chunk into the ring, which is in the stream once it is [published](Self::publish).
-    /// An empty chunk changes nothing.
+    /// Writes a chunk into the ring. The chunk is in the stream once it is
+    /// [published](Self::publish). An empty chunk changes nothing.
     ///
     /// History that the chunk overwrites is gone at once.
     ///
@@ -362,13 +370,15 @@ impl Holder {
         Ok(())
     }
 
-    /// Reads once from a file straight into the ring, as one chunk of at most `most` bytes that is
-    /// pushed. Returns its size; 0 at the file's end. Readers lose the history that `most`
-    /// bytes would overwrite before the file has given anything, so wait for the file before.
+    /// Pushes one chunk of at most `most` bytes, read once from a file straight into the ring.
+    /// Returns the size of the chunk; 0 at the end of the file. Readers lose the history that
+    /// `most` bytes would overwrite before the file has given anything, so wait until the file is
+    /// readable before this call.
     ///
     /// # Errors
     ///
-    /// The outer error is the ring's, and the inner one is the file's. Nothing was read.
+    /// The outer error is that of the ring, the inner error is that of the file. In either case
+    /// nothing was read.
     pub fn try_push_from(
         &mut self,
         file: BorrowedFd<'_>,
@@ -378,7 +388,7 @@ impl Holder {
         let mut newest = self.newest;
         let mut push = |ring: &mut LeasedWriter| {
             ring.push_from(file, most, || {
-                // Not before: the file may have kept this waiting.
+                // After the read, which may have waited for the file.
                 newest = clock::append_time().max(newest);
                 newest
             })
@@ -391,12 +401,12 @@ impl Holder {
         Ok(len)
     }
 
-    /// Publishes what was pushed, and wakes the readers of other processes that sleep. Returns true
-    /// if the stream is to be told, because somebody waits there for what was published.
+    /// Publishes what was pushed, and wakes sleeping readers of other processes. Returns true if a
+    /// waiter in the stream's process waits for what was published, and the stream must be told.
     ///
     /// # Errors
     ///
-    /// [`HolderError`]; what was pushed since it was last published stays
+    /// [`HolderError`]; what was pushed since the last publish stays
     /// [unpublished](Self::unpublished).
     pub fn publish(&mut self) -> Result<bool, HolderError> {
         self.ring.publish()?;
@@ -408,24 +418,23 @@ impl Holder {
         Ok(published)
     }
 
-    /// The chunks that were pushed and are not published: when the lease has ended, they are to be
-    /// appended through the stream.
+    /// The chunks that were pushed and not published. When the lease has ended, append them through
+    /// the stream.
     ///
     /// # Errors
     ///
-    /// [`HolderError::OtherWriter`]; the rest cannot be told.
+    /// [`HolderError::OtherWriter`]; the remaining chunks cannot be determined.
     pub fn unpublished(&self) -> impl Iterator<Item = Result<Vec<u8>, HolderError>> {
         self.ring.unpublished().map(|chunk| chunk.ok_or(HolderError::OtherWriter))
     }
 
-    /// To be asked before the holder waits for [room](HolderError::Full): false if it need not
-    /// wait, because there is some. Otherwise the slowest `block` reader adds to the [event
-    /// counter](Offer::wake_files) when it has made a good part of the ring free. Who waits long
-    /// for that, or at all with an empty [`Grant::pages`], must ask the
-    /// [stream](Writer::room_for_holder), too: a reader may have gone, or be in the stream's
-    /// process.
+    /// Whether the holder must wait for [room](HolderError::Full); call this before waiting. False
+    /// if there is room already. If true, the slowest `block` reader adds to the [event
+    /// counter](Offer::wake_files) when it has freed a good part of the ring. A holder that waits
+    /// for long, or that waits with an empty [`Grant::pages`], must also ask the
+    /// [stream](Writer::room_for_holder): a reader may have left, or be in the stream's process.
     pub fn waits_for_room(&self, up_to: u64) -> bool {
-        // Nobody is waited for who has read all.
+        // Never wait for a reader that has read everything.
         let much = self.ring.ring().tail_after_much().min(self.ring.published().seq);
         for _ in 0..=self.blocking.len() {
             let slowest =
@@ -443,13 +452,13 @@ impl Holder {
         true
     }
 
-    /// Whether readers add to the event counter when they have made room that it [waits
-    /// for](Self::waits_for_room): those that it knows.
+    /// Whether `block` readers add to the event counter when they have made room that the holder
+    /// [waits for](Self::waits_for_room). True if the holder has their stats pages.
     pub fn asks_readers(&self) -> bool {
         !self.blocking.is_empty()
     }
 
-    /// Whether all `block` readers have come to this chunk, as they say themselves.
+    /// Whether all `block` readers have reached chunk `up_to`, according to their stats pages.
     #[cold]
     fn finds_room(&mut self, up_to: u64) -> bool {
         let Some(slowest) = self.blocking.iter().map(StatsPage::seq).min() else { return false };
@@ -457,28 +466,29 @@ impl Holder {
         slowest >= up_to
     }
 
-    /// Readers attached now.
+    /// The number of attached readers.
     pub fn readers(&self) -> usize {
         usize::try_from(self.ring.ring().readers()).unwrap_or(usize::MAX)
     }
 
-    /// Chunks that it has pushed.
+    /// The number of pushed chunks.
     pub fn pushed(&self) -> u64 {
         self.ring.ring().head().seq.saturating_sub(self.first)
     }
 
-    /// The offset after the newest chunk that it has pushed.
+    /// The offset after the newest pushed chunk.
     pub fn offset(&self) -> u64 {
         self.ring.ring().head().offset
     }
 
-    /// Chunks that it has published.
+    /// The number of published chunks.
     pub fn published(&self) -> u64 {
         self.ring.published().seq.saturating_sub(self.first)
     }
 
-    /// Whether so much was pushed that it is time to [publish](Self::publish) it: readers would
-    /// wait longer, and a holder that dies now has cost them more history than it has appended.
+    /// Whether enough was pushed that it is time to [publish](Self::publish). With more, readers
+    /// would wait longer, and a holder that dies would have cost them more history than it has
+    /// appended.
     #[inline]
     pub fn should_publish(&self) -> bool {
         let (head, published) = (self.ring.ring().head(), self.ring.published());

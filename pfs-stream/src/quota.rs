@@ -1,14 +1,14 @@
-//! Quotas: what the streams of one owner may take of a registry.
+//! Quotas: limits on the streams of one owner in a registry.
 
 use crate::{Budget, CreateError, Limits, Reservation, Stream, stream};
 
-/// Limits on the streams that are [charged](crate::Registry::charged_to) to it, beside those of
-/// their registry. Clones share what is in use.
+/// Limits on the streams that are [charged](crate::Registry::charged_to) to this quota, in addition
+/// to the limits of their registry. Clones share the count.
 ///
-/// A stream is charged until its memory is given back. A stream that was removed while other
-/// processes map it is charged until the last of them has left. A stream may replace one of the
-/// same quota even if the quota is full; until other processes have left the replaced stream, one
-/// stream more than allowed is charged.
+/// A stream is charged until its memory is given back. A removed stream that other processes map is
+/// charged until the last of them has left. A stream may replace one of the same quota even if the
+/// quota is full: until other processes have left the replaced stream, one more stream than allowed
+/// is charged.
 #[derive(Clone, Debug)]
 pub struct Quota {
     streams: Budget,
@@ -22,30 +22,31 @@ impl Quota {
         Self { streams: Budget::new(max_streams as u64), memory: Budget::new(max_memory) }
     }
 
-    /// Changes the limits, which hold for streams that are charged from now on; no stream that
-    /// exists is lost.
+    /// Changes the limits for streams that are charged from now on. Existing streams stay.
     pub fn set_limits(&self, limits: Limits) {
         let Limits { max_streams, max_memory } = limits;
         self.streams.set_limit(max_streams as u64);
         self.memory.set_limit(max_memory);
     }
 
-    /// Streams that are charged to it.
+    /// The number of streams charged to this quota.
     pub fn streams(&self) -> u64 {
         self.streams.used()
     }
 
-    /// Bytes of memory that these streams take.
+    /// Bytes of memory of these streams.
     pub fn memory(&self) -> u64 {
         self.memory.used()
     }
 
-    /// Whether no stream is charged to it, and it has no other handle through which one could be.
+    /// Whether no stream is charged to this quota, and no other handle exists that could charge
+    /// one.
     pub fn is_idle(&self) -> bool {
         self.streams.is_idle() && self.memory.is_idle()
     }
 
-    /// Charges a stream of so many bytes, which takes the name of `replaced` if there is one.
+    /// Charges a stream of `needed` bytes. The stream takes the name of `replaced`, if there is
+    /// one.
     pub(crate) fn charge(
         &self,
         needed: u64,

@@ -1,4 +1,4 @@
-//! What a reader writes for others to see: where it is and what it lost.
+//! Stats of a reader: its position and losses, for others to see.
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use std::os::fd::OwnedFd;
@@ -18,31 +18,32 @@ const OFFSET: usize = 0;
 const SEQ: usize = 1;
 const LOST_BYTES: usize = 2;
 const LOST_CHUNKS: usize = 3;
-/// The chunk that the reader is to have come to when it says that there is room; 0 if nobody wants
-/// to know.
+/// The chunk that the reader must reach before it tells the stream that there is room; 0 if no
+/// writer waits for it.
 const WANTED: usize = 4;
 const GAPS: usize = 5;
 /// 1 if the reader must copy what it reads. Never goes back to 0.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 const COPIES: usize = 6;
 const WORDS: usize = 7;
-/// The chunk that the reader is to have come to when it wakes the holder of a lease; 0 if the
-/// holder does not wait for it.
+/// The chunk that the reader must reach before it wakes the holder of a lease; 0 if the holder does
+/// not wait for it.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 const WANTED_BY_HOLDER: usize = 7;
 /// 1 once no writer waits for the reader any more. Never goes back to 0.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 const RELEASED: usize = 8;
 
-/// Bytes of a page of stats that is shared with another process.
+/// Words of a stats page that is shared with another process.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) const PAGE_WORDS: usize = 4096 / 8;
 
-/// Written by one reader alone, except for what is wanted of it; read by writers that may have to
-/// wait for it, and by `stat`.
+/// Position and losses of a reader. Written by that reader alone, except for the words with which
+/// others ask it for something. Read by writers that may have to wait for the reader, and by
+/// `stat`.
 ///
-/// In a page of another process they are whatever that process wrote: good for nothing but telling
-/// about that reader and, if its policy is `block`, for making writers wait or not wait for it.
+/// In the page of another process, the words are whatever that process wrote. They are used only to
+/// report about that reader and, if its policy is `block`, to decide whether writers wait for it.
 #[derive(Debug)]
 pub(crate) enum ReaderStats {
     Own([AtomicU64; WORDS]),
@@ -50,16 +51,16 @@ pub(crate) enum ReaderStats {
     Page(StatsPage),
 }
 
-/// The page that a reader of another process writes.
+/// The stats page that a reader of another process writes.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[derive(Debug)]
 pub(crate) struct StatsPage {
     memory: Memory,
-    /// Its file, for the holder of a lease that waits for the reader.
+    /// The file of the page, for the holder of a lease that waits for the reader.
     file: Option<StatsPageFile>,
 }
 
-/// The file of a page, and its descriptor.
+/// The file of a stats page, and the reservation of its descriptor.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[derive(Debug)]
 pub(crate) struct StatsPageFile {
@@ -73,13 +74,13 @@ impl StatsPage {
         Self { memory, file }
     }
 
-    /// Asks the reader to wake the holder of a lease when it has come to this chunk, which is not
-    /// the first. Where it is must be looked at afterwards.
+    /// Asks the reader to wake the holder of a lease when it reaches chunk `seq`, which must not be
+    /// 0. Check the reader's position afterwards: it may have reached the chunk just before.
     pub(crate) fn want_for_holder(&self, seq: u64) {
         flag::raise(&self.memory.words()[WANTED_BY_HOLDER], seq);
     }
 
-    /// The chunk that is read next; beyond every chunk if no writer waits for the reader.
+    /// The next chunk that the reader reads; beyond every chunk if no writer waits for the reader.
     pub(crate) fn seq(&self) -> u64 {
         let words = self.memory.words();
         if words[RELEASED].load(Relaxed) != 0 { u64::MAX } else { words[SEQ].load(Acquire) }
@@ -101,11 +102,12 @@ impl ReaderStats {
 
     pub(crate) fn set_position(&self, at: Position) {
         self.word(OFFSET).store(at.offset, Relaxed);
-        // Release: what was copied before this is said may be overwritten afterwards.
+        // Release, because the chunks before `seq` may be overwritten once this is stored: the copy
+        // must come before the store.
         self.word(SEQ).store(at.seq, Release);
     }
 
-    /// Begins with losses that were counted elsewhere.
+    /// Starts with losses that were counted elsewhere.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn set_lost(&self, bytes: u64, chunks: u64, gaps: u64) {
         for (word, count) in [(LOST_BYTES, bytes), (LOST_CHUNKS, chunks), (GAPS, gaps)] {
@@ -113,7 +115,7 @@ impl ReaderStats {
         }
     }
 
-    /// Counts what was read, and then says where the reader is. Only the reader itself calls this.
+    /// Counts a read, and then stores the reader's position. Only the reader itself calls this.
     pub(crate) fn record(&self, read: Read, at: Position) {
         if let Read::Gap { from, to, chunks } = read {
             for (word, more) in [(LOST_BYTES, to - from), (LOST_CHUNKS, chunks), (GAPS, 1)] {
@@ -124,15 +126,16 @@ impl ReaderStats {
         self.set_position(at);
     }
 
-    /// Asks the reader to say so when it has come to this chunk, which is not the first. Where it
-    /// is must be looked at afterwards: it may have come there just now.
+    /// Asks the reader to report when it reaches chunk `seq`, which must not be 0. Check the
+    /// reader's position afterwards: it may have reached the chunk just before.
     pub(crate) fn want(&self, seq: u64) {
         let before = self.word(WANTED).load(Relaxed);
         flag::raise(self.word(WANTED), if before == 0 { seq } else { before.min(seq) });
     }
 
-    /// Whether the reader is to tell the stream now that there is room, and whether it is to wake
-    /// the holder of a lease; once. To be asked after its position was recorded.
+    /// Whether the reader must now tell the stream that there is room, and whether it must now wake
+    /// the holder of a lease. True once for each request. Call this after the position was
+    /// recorded.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn wanted_by(&self, at: Position) -> (bool, bool) {
         match self {
@@ -144,18 +147,18 @@ impl ReaderStats {
         }
     }
 
-    /// Whether the reader is to say now that there is room; once. To be asked after its position
-    /// was recorded.
+    /// Whether the reader must now tell the stream that there is room. True once for each request.
+    /// Call this after the position was recorded.
     pub(crate) fn is_wanted(&self, at: Position) -> bool {
         flag::take(self.word(WANTED), |wanted| wanted <= at.seq)
     }
 
-    /// Whether they are in a page of another process.
+    /// Whether the stats are in a page of another process.
     pub(crate) fn are_shared(&self) -> bool {
         !matches!(self, Self::Own(_))
     }
 
-    /// The file of its page, for the holder of a lease that waits for the reader.
+    /// The file of the stats page, for the holder of a lease that waits for the reader.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn file(&self) -> Option<&OwnedFd> {
         match self {

@@ -1,9 +1,10 @@
-//! Readers in other processes: they are handed the ring and read it for themselves.
+//! Shared-memory readers: readers in other processes that receive the ring and read it directly.
 //!
-//! The stream's side is a [`Handout`]: two descriptors and where to begin, to be passed on by
-//! whoever knows sockets. The other side makes a [`ShmReader`] of them, which reads with the very
-//! code of a [`Reader`]. It can write nothing but its own page of stats, and sleeps on a futex in
-//! the ring's header that costs the stream one system call a wake-up, however many sleep.
+//! On the stream's side is a [`Handout`]: two descriptors and a start position. The code that owns
+//! the sockets passes them on. The other process makes a [`ShmReader`] from them, which reads with
+//! the same code as a [`Reader`]. It can write only its own stats page. It sleeps on a futex in the
+//! header of the ring, which costs the stream one system call per wake-up, however many readers
+//! sleep.
 
 use std::{
     future::Future,
@@ -27,16 +28,16 @@ use crate::{
 
 pub use crate::{ring::WriteToError, state::NextRing};
 
-/// A reader of another process, as its stream sees it: attached until this is dropped.
+/// A reader of another process, on the stream's side. The reader is attached until this is dropped.
 #[derive(Debug)]
 pub struct Handout {
     membership: Membership,
     start: ShmStart,
     held: Extent,
-    /// The ring and the page, for the other process. The page stays with the reader if the holder
-    /// of a lease may wait for it.
+    /// The ring and the stats page, for the other process. The file of the page stays with the
+    /// reader state instead if the holder of a lease may wait for this reader.
     files: Option<(NextRing, Option<OwnedFd>)>,
-    /// Whether the other process has read, and its page says where it is.
+    /// Whether the other process has read, so that its page has its position.
     has_read: AtomicBool,
     _counted: Counted,
 }
@@ -48,25 +49,25 @@ pub enum FollowError {
     /// The stream was removed.
     #[error("the stream was removed")]
     Removed,
-    /// It has the stream's ring already.
+    /// The reader already has the stream's ring.
     #[error("the stream has not left the ring that the reader has")]
     NotMoved,
-    /// The stream has no ring that could be shared, or one that a former holder of a lease can
-    /// still write to.
+    /// The stream has no ring that can be shared, or its ring is one that a former holder of a
+    /// lease can still write.
     #[error("the stream has no ring that could be shared")]
     NotShared,
 }
 
 impl Reader {
-    /// Turns a reader into one that another process is to go on with, from where it is. A process
-    /// that [cannot follow](Handout::follow) its stream from ring to ring is given one of full
-    /// size.
+    /// Hands the reader out to another process, which continues from the reader's position. A
+    /// process that [cannot follow](Handout::follow) its stream from ring to ring is given a ring
+    /// of full size.
     ///
     /// # Errors
     ///
-    /// When the system gives no memory for its page of stats, and when it has taken chunks out of
-    /// the ring already or its stream is [local](crate::Stream::local); the reader comes back
-    /// as it was.
+    /// The system has no memory for the stats page or for a ring that can be shared, the reader has
+    /// already taken chunks out of the ring, or its stream is [local](crate::Stream::local). The
+    /// reader is returned unchanged.
     // The large variant is the reader itself, which must not be lost.
     #[allow(clippy::result_large_err)]
     pub fn hand_out(self, can_follow: bool) -> Result<Handout, (Self, io::Error)> {
@@ -81,8 +82,9 @@ impl Reader {
             Ok((memory, file)) => (memory, file),
             Err(error) => return Err((self, error)),
         };
-        // Before the ring is taken: a removal in between would release the memory that the client
-        // is about to map, and an append could leave it for one that the client cannot map.
+        // Count the reader before taking the ring. A removal in between would release the memory
+        // that the client is about to map, and an append in between could move the stream to a ring
+        // that the client cannot map.
         let counted = Counted::new(&self.membership.shared, can_follow);
         let (shared, next) = match self.membership.shared.share(can_follow) {
             Ok(shared) => shared,
@@ -93,14 +95,14 @@ impl Reader {
         ring.ring = shared;
         let waits = ring.policy == SlowPolicy::Block && can_follow;
         let reserved = waits.then(|| membership.shared.descriptors.reserve(1)).flatten();
-        // Extensions for holders of leases.
+        // The page file must stay open for holders of leases.
         let (for_holder, file) = match reserved {
             Some(reserved) => (Some(StatsPageFile { file, _reserved: reserved }), None),
             None => (None, Some(file)),
         };
         membership.set_stats(ReaderStats::Page(StatsPage::new(page, for_holder)), ring.position());
-        // Also if the lease ends meanwhile: the client expects more descriptors exactly if this
-        // says so.
+        // This stays true even if the lease ends meanwhile: the client expects more descriptors
+        // exactly if `leased` is true.
         let start = ShmStart { leased: next.wake_files().is_some(), ..ring.to_start() };
         *lock(&membership.state.elsewhere) = Some(RingElsewhere::new(ring.ring, &next));
         Ok(Handout {
@@ -115,50 +117,51 @@ impl Reader {
 }
 
 impl Handout {
-    /// Where the other side begins.
+    /// Where the other process begins.
     pub fn start(&self) -> ShmStart {
         self.start
     }
 
-    /// The file of the ring, which another process can only read. `None` once it was closed.
+    /// The file of the ring, which another process can only read. `None` after the files were
+    /// closed.
     pub fn ring(&self) -> Option<BorrowedFd<'_>> {
         self.files.as_ref().map(|(ring, _)| ring.file())
     }
 
     /// The [page and the event counter](NextRing::wake_files) of a leased ring. The other process
-    /// must be given them, too: nobody wakes a reader that does not [use
-    /// them](ShmReader::wake_by).
+    /// must get them, too: a reader that does not [use them](ShmReader::wake_by) is never woken.
     pub fn wake_files(&self) -> Option<[BorrowedFd<'_>; 2]> {
         self.files.as_ref().and_then(|(ring, _)| ring.wake_files())
     }
 
-    /// The reader's page of stats, which it writes; `None` once it was closed.
+    /// The stats page of the reader, which the other process writes. `None` after it was closed.
     pub fn page(&self) -> Option<BorrowedFd<'_>> {
         let page = self.files.as_ref().and_then(|(_, page)| page.as_ref());
         page.or_else(|| self.membership.state.stats.file()).map(AsFd::as_fd)
     }
 
-    /// Closes the files, once the other process has them: the reader then occupies no descriptor,
+    /// Closes the files, once the other process has them. The reader then occupies no descriptor,
     /// or one if it is a `block` reader that the holder of a lease may wait for.
     pub fn close_files(&mut self) {
         self.files = None;
     }
 
-    /// Has the reader copy what it reads, whatever its policy: the stream may stop to
-    /// [wait](crate::Blockers) for it, and bytes that went to a file straight from the ring
-    /// cannot be taken back. A reader that has the page already may be passing bytes on just
-    /// now; if it is given up before it has, it [is told](WriteToError::Overtaken) which of them
-    /// may be wrong.
+    /// Makes the reader copy what it reads, whatever its policy. Needed because the stream may stop
+    /// [waiting](crate::Blockers) for the reader, and bytes that went to a file straight from the
+    /// ring cannot be taken back. A reader that already has the page may be passing bytes on at
+    /// this moment. If it is given up before it is done, it [reports](WriteToError::Overtaken)
+    /// which bytes may be wrong.
     pub fn require_copies(&self) {
         self.membership.state.stats.require_copies();
     }
 
-    /// The ring after the one that the other process has, and its file: the stream has left that
-    /// one, and the process has read all of it. It goes on in the next ring from where it is.
+    /// The ring after the one that the other process has, and its file. Call this after the stream
+    /// has left the old ring and the process has read all of it. The process continues in the next
+    /// ring from its position.
     ///
     /// # Errors
     ///
-    /// [`FollowError`]; the reader stays where it is.
+    /// [`FollowError`]; the reader stays in its ring.
     pub fn follow(&self) -> Result<NextRing, FollowError> {
         let shared = &self.membership.shared;
         self.has_read.store(true, Ordering::Relaxed);
@@ -168,8 +171,8 @@ impl Handout {
         }
         let elsewhere = &self.membership.state.elsewhere;
         if lock(elsewhere).as_ref().is_some_and(|ring| ring.is_current(&append)) {
-            // The reader trusts the ring no more, to which a former holder of a lease can still
-            // write.
+            // A former holder of a lease can still write this ring, so the reader no longer trusts
+            // it.
             return Err(if append.is_sealed {
                 FollowError::NotShared
             } else {
@@ -179,14 +182,14 @@ impl Handout {
         let (ring, next) = shared.next_ring(&append).ok_or(FollowError::NotShared)?;
         let left = lock(elsewhere).replace(RingElsewhere::new(ring, &next));
         drop(append);
-        // Only now: dropping the last handle of a ring frees it.
+        // Drop the old ring after the lock: dropping the last handle of a ring frees it.
         drop(left);
         Ok(next)
     }
 
     /// Waits until the stream has left the ring that the other process reads, or has ended, and
-    /// returns the ring's number. Waits only for rings that were leased, whose former holder
-    /// could hide this, and never returns `told`.
+    /// returns the number of that ring. Waits only for rings that were leased, because only their
+    /// former holder could hide the move. Never returns `told`.
     ///
     /// # Cancel safety
     ///
@@ -201,13 +204,13 @@ impl Handout {
         })
     }
 
-    /// The other process cannot map: the reader is to go on here. Once it has asked for another
-    /// ring, it goes on from where its page says that it is.
+    /// Takes the reader back, because the other process cannot map the ring. If that process has
+    /// asked for another ring, the reader continues from the position in its stats page.
     pub fn take_back(mut self) -> Reader {
         let shared = &self.membership.shared;
         let mut append = shared.look();
         if self.membership.state.stats.file().is_some() {
-            // The holder may wait for the page, which nobody writes any more.
+            // The holder may be waiting for the page, which is no longer written.
             append.end_lease(shared, None);
         }
         let (ring, head) = (append.ring.ring().clone(), append.ring.head());
@@ -230,7 +233,7 @@ impl Handout {
         Stream { shared: Arc::clone(&self.membership.shared) }.removed()
     }
 
-    /// The reader says that it made room that a writer waits for.
+    /// Wakes writers that wait for room. Call this when the reader says that it made room.
     pub fn made_room(&self) {
         self.membership.shared.room.wake_all();
     }
@@ -241,13 +244,13 @@ impl Handout {
         self.membership.state.progress(append.ring.head())
     }
 
-    /// The offset that it claims to read next, clamped to between its start and head.
+    /// The offset that the reader claims to read next, clamped to between its start and head.
     pub fn position(&self) -> u64 {
         self.progress().position
     }
 
-    /// The end that the reader has come to, by the position that it claims; `None` if it could read
-    /// on.
+    /// The end that the reader has reached, according to the position that it claims. `None` if it
+    /// could read on.
     ///
     /// # Errors
     ///
@@ -274,18 +277,19 @@ impl Handout {
         Ok(None)
     }
 
-    /// Chunks that it claims to have lost, clamped to those that there were.
+    /// Chunks that the reader claims to have lost, clamped to what is possible.
     pub fn lost_chunks(&self) -> u64 {
         self.progress().lost_chunks
     }
 
-    /// Bytes that it claims to have lost, clamped to those that there were.
+    /// Bytes that the reader claims to have lost, clamped to what is possible.
     pub fn lost_bytes(&self) -> u64 {
         self.progress().lost_bytes
     }
 }
 
-/// Counted among the readers of other processes, for which the notifier is notified.
+/// A count of one among the readers of other processes. The stream notifies them only while there
+/// are any.
 #[derive(Debug)]
 struct Counted {
     shared: Arc<Shared>,
@@ -308,8 +312,8 @@ impl Drop for Counted {
     }
 }
 
-/// What [`ShmReader::try_write_to`] writes at a time keeps its part of a ring from being
-/// overwritten: no more than a fourth, so that the stream goes on meanwhile.
+/// [`ShmReader::try_write_to`] writes at most this fraction of a ring at a time (a fourth), because
+/// that part cannot be overwritten meanwhile, and the stream must go on.
 const SHARE: u64 = 4;
 
 /// Reads a ring that another process writes.
@@ -317,17 +321,17 @@ const SHARE: u64 = 4;
 pub struct ShmReader {
     ring: RingReader,
     stats: ReaderStats,
-    /// Where it asks the holder of a lease to wake it, and the event counter by which it wakes the
-    /// holder.
+    /// The page in which the reader asks the holder of a lease to wake it, and the event counter by
+    /// which the reader wakes the holder.
     wake_by: Option<(Memory, OwnedFd)>,
 }
 
 impl ShmReader {
-    /// Maps what a [`Handout`] gave.
+    /// Maps what a [`Handout`] contains.
     ///
     /// # Errors
     ///
-    /// When this system can't map it, or it is not what it should be.
+    /// The system cannot map the files, or they do not have the expected size and seals.
     pub fn open(ring: OwnedFd, page: OwnedFd, start: &ShmStart) -> io::Result<Self> {
         let ring = Ring::open(ring, start.layout)?;
         let page = StatsPage::new(Memory::open(page, PAGE_WORDS, Sharing::Writable)?, None);
@@ -338,21 +342,21 @@ impl ShmReader {
         })
     }
 
-    /// Uses these [files](NextRing::wake_files) as long as it reads this ring.
+    /// Uses these [files](NextRing::wake_files) while the reader reads this ring.
     ///
     /// # Errors
     ///
-    /// When this system can't map the page, or it is not what it should be.
+    /// The system cannot map the page, or it does not have the expected size and seals.
     pub fn wake_by(&mut self, asleep: OwnedFd, room: OwnedFd) -> io::Result<()> {
         self.wake_by = Some((Memory::open(asleep, PAGE_WORDS, Sharing::Writable)?, room));
         Ok(())
     }
 
-    /// What comes next, as [`Reader::try_read`] gives it.
+    /// Reads what comes next, like [`Reader::try_read`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`ReadError`], in the same cases as [`Reader::try_read`].
     pub fn try_read(
         &mut self,
         sink: &mut impl Sink,
@@ -369,37 +373,42 @@ impl ShmReader {
         Ok(read)
     }
 
-    /// Whether it has read all of a ring that its stream has left, so that it must
+    /// Whether the reader has read all of a ring that its stream has left, and must
     /// [follow](Self::follow).
     pub fn has_to_follow(&self) -> bool {
         self.ring.is_at_end_of_left_ring()
     }
 
-    /// Goes on in the ring that [`Handout::follow`] gave, at the same place. The
-    /// [notifier](Self::notifier) is another one then.
+    /// Continues at the same position in the ring that [`Handout::follow`] returned. The reader
+    /// then has another [notifier](Self::notifier).
     ///
     /// # Errors
     ///
-    /// When this system can't map it, or it is not what it should be; the reader stays where it is.
+    /// The system cannot map the ring, or it does not have the expected size and seals. The reader
+    /// stays in its old ring.
     pub fn follow(&mut self, ring: OwnedFd, layout: RingLayout) -> io::Result<()> {
         (self.ring.ring, self.wake_by) = (Ring::open(ring, layout)?, None);
         Ok(())
     }
 
-    /// Writes the next chunks to a file straight from the ring: whole ones, at most about `most`
-    /// bytes, and at least one chunk. `None`, and nothing was written, if they are less than
-    /// `least` bytes, if something other than chunks comes next, if this reader's policy is not
-    /// [`SlowPolicy::Block`], or if the stream [limits](Handout::require_copies) how long it waits
-    /// for this reader. Then call [`try_read`](Self::try_read).
+    /// Writes the next chunks to a file straight from the ring: whole chunks, about `most` bytes at
+    /// most, but at least one chunk. Returns `None`, and writes nothing, if
     ///
-    /// Writers wait for the reader meanwhile. That there is [room](Self::room_is_wanted) now is to
-    /// be told afterwards.
+    /// - there are fewer than `least` bytes,
+    /// - something other than chunks comes next,
+    /// - the policy of this reader is not [`SlowPolicy::Block`],
+    /// - or the stream [limits](Handout::require_copies) how long it waits for this reader.
+    ///
+    /// Call [`try_read`](Self::try_read) in these cases.
+    ///
+    /// Writers wait for the reader during the call. Afterwards the reader must report that there is
+    /// [room](Self::room_is_wanted).
     ///
     /// # Errors
     ///
-    /// [`WriteToError::File`], when a part may have been written, and [`WriteToError::Overtaken`]
-    /// where the stream did not wait after all, because it has let go of the [`Handout`]: what
-    /// the file got may then be wrong.
+    /// [`WriteToError::File`]: a part may have been written. [`WriteToError::Overtaken`]: the
+    /// stream did not wait after all, because the [`Handout`] was dropped or the reader was given
+    /// up; what the file got may be wrong.
     pub fn try_write_to(
         &mut self,
         file: BorrowedFd<'_>,
@@ -417,23 +426,23 @@ impl ShmReader {
         Ok(read)
     }
 
-    /// Whether the stream waits for the room that this reader has made: it must then be told that
-    /// there is some. Wakes the holder of a lease that waits for it. To be called once after
-    /// each read.
+    /// Whether the stream waits for the room that this reader has made, and must be told that there
+    /// is some. Wakes the holder of a lease that waits for the room. Call this once after each
+    /// read.
     pub fn room_is_wanted(&self) -> bool {
         if self.ring.policy != SlowPolicy::Block {
             return false;
         }
         let (by_stream, by_holder) = self.stats.wanted_by(self.ring.position());
         if let (true, Some((_, room))) = (by_holder, &self.wake_by) {
-            // Only a counter that somebody has filled takes no more, and that wakes the holder as
+            // The write fails only if the counter is full, and a full counter wakes the holder as
             // well.
             let _ = rustix::io::write(room, &1_u64.to_ne_bytes());
         }
         by_stream
     }
 
-    /// The offset that it reads next.
+    /// The offset that the reader reads next.
     pub fn position(&self) -> u64 {
         self.ring.offset
     }
@@ -444,26 +453,26 @@ impl ShmReader {
     }
 }
 
-/// What readers of other processes sleep on.
+/// Notifier of a ring: readers of other processes sleep on it.
 ///
 /// Take [`count`](Self::count), find nothing to read, then [`sleep`](Self::sleep) with that count:
-/// news in between is not missed.
+/// no news in between is missed.
 #[derive(Clone, Debug)]
 pub struct Notifier(Ring);
 
 impl Notifier {
-    /// How often it was notified.
+    /// How often the notifier was notified.
     pub fn count(&self) -> u32 {
         self.0.notify_count()
     }
 
-    /// Sleeps until it is notified, if it was not since `count`; or until the time is over, or for
-    /// no reason.
+    /// Sleeps until a notification after `count`, until the time `most` is over, or until a
+    /// spurious wake-up.
     pub fn sleep(&self, count: u32, most: Option<Duration>) {
         self.0.sleep(count, most);
     }
 
-    /// Wakes everybody who sleeps, without news: for whoever has other news for one of them.
+    /// Wakes all sleepers without news. For a caller that has other news for one of them.
     pub fn wake_sleepers(&self) {
         self.0.wake_sleepers();
     }

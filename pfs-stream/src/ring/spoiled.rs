@@ -76,7 +76,6 @@ fn an_impossible_word_is_an_error_of_its_own() {
         ring(&stream).word(word).store(value, Relaxed);
         let mut bytes = Vec::new();
         let read = reader.try_read(&mut bytes, 1024 * 1024);
-        // The chunks before the impossible one must be read first, and here there are none.
         assert_eq!(read, Err(ReadError::Spoiled(violation)), "word {word} is {value}");
         assert!(bytes.is_empty());
     }
