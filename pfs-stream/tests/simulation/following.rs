@@ -1,4 +1,4 @@
-//! A reader of a stream, of whatever kind, and what it must be given.
+//! A reader of a stream, of any kind, and what it must be given.
 
 #[cfg(all(target_os = "linux", not(miri)))]
 mod elsewhere;
@@ -26,11 +26,11 @@ enum Kind {
     Own(Box<Reader>),
     #[cfg(all(target_os = "linux", not(miri)))]
     Shm(Box<ShmProcess>),
-    /// While it turns from one kind into another.
+    /// While the reader is converted from one kind into another.
     Between,
 }
 
-/// What wakes it, while there was nothing to read when it looked last.
+/// What wakes the reader, if it found nothing to read at its last look.
 enum Sleep {
     Own(Arc<Notice>),
     #[cfg(all(target_os = "linux", not(miri)))]
@@ -40,34 +40,34 @@ enum Sleep {
 pub(crate) struct Following {
     kind: Kind,
     sleep: Option<Sleep>,
-    /// Its number in the schedule, by which its stream knows it.
+    /// The reader's number in the schedule, by which its stream knows it.
     pub(crate) number: u32,
     pub(crate) place: Place,
-    /// The number of the ring that its stream keeps for it.
+    /// The number of the ring that the stream keeps for the reader.
     pub(crate) ring: usize,
-    /// The offset after what was handed on. Before the place where events were taken together.
+    /// The offset after what was handed on. Lags behind the position if events were taken together.
     handed: u64,
-    /// Where its first read began, inside of a chunk perhaps.
+    /// Where the reader's first read began, perhaps inside a chunk.
     entered: u64,
     delivered: u64,
     pub(crate) lost: u64,
     lost_chunks: u64,
-    /// Whether writers wait for it no longer.
+    /// Whether writers no longer wait for the reader.
     pub(crate) given_up: bool,
-    /// What it was given last.
+    /// What the reader was given last.
     pub(crate) last: Next,
-    /// It reads nothing before this step.
+    /// The reader reads nothing before this step.
     pub(crate) paused_until: u64,
-    /// Whether it sleeps on until it looks by itself: the holder of a lease has published, and has
-    /// not come to waking it.
+    /// Whether the reader may sleep until it looks by itself: the holder of a lease has published,
+    /// and has not yet woken it.
     pub(crate) is_overdue: bool,
-    /// Whether a lease had ended in the ring when it came: the last append that its holder began
-    /// may overwrite what it reads.
+    /// Whether a lease had ended in the ring when the reader attached: the last append that the
+    /// holder began may overwrite what the reader reads.
     may_lose: bool,
 }
 
 impl Following {
-    /// Attaches a reader. `None` where there is nothing yet that it asked for.
+    /// Attaches a reader. `None` if what it asked for does not exist yet.
     pub(crate) fn join(
         stream: &Stream,
         ledger: &Ledger,
@@ -117,13 +117,13 @@ impl Following {
         })
     }
 
-    /// Whether it keeps its stream from being leased, because it cannot follow.
+    /// Whether the reader keeps its stream from being leased, because it cannot follow.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) fn stays(&self) -> bool {
         matches!(&self.kind, Kind::Shm(shm) if !shm.can_follow)
     }
 
-    /// Whether it has something to hand on.
+    /// Whether the reader has something to hand on.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) fn is_in_batch(&self) -> bool {
         self.handed < self.place.at
@@ -133,7 +133,7 @@ impl Following {
         !matches!(self.kind, Kind::Own(_))
     }
 
-    /// Whether it has read all of a ring that its stream has left, by its own account.
+    /// Whether the reader has read all of a ring that its stream has left, by its own account.
     fn has_to_follow(&self) -> bool {
         match &self.kind {
             #[cfg(all(target_os = "linux", not(miri)))]
@@ -142,23 +142,23 @@ impl Following {
         }
     }
 
-    /// What a ring holds, if it has that one in another process.
+    /// What a ring holds, if the reader has that ring in another process.
     #[cfg(not(all(target_os = "linux", not(miri))))]
     pub(crate) fn counters(&self, _: usize) -> Option<Held> {
         None
     }
 
-    /// Whether writers wait for it.
+    /// Whether writers wait for the reader.
     pub(crate) fn blocks(&self) -> bool {
         self.place.options.policy == SlowPolicy::Block && !self.given_up
     }
 
-    /// Whether it was told an end or an error.
+    /// Whether the reader was told an end or an error.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.last, Next::End(_) | Next::Removed | Next::TooSlow { .. })
     }
 
-    /// Whether it sleeps, and nobody has woken it.
+    /// Whether the reader sleeps and was not woken.
     pub(crate) fn is_asleep(&self) -> bool {
         match (&self.sleep, &self.kind) {
             (Some(Sleep::Own(notice)), _) => !notice.is_woken(),
@@ -168,7 +168,7 @@ impl Following {
         }
     }
 
-    /// What the ring that it reads holds. Only one in another process reads on in a ring that the
+    /// What the reader's ring holds. Only a reader in another process reads on in a ring that the
     /// stream has left.
     fn held(&self, ledger: &Ledger) -> Held {
         match &self.kind {
@@ -178,17 +178,18 @@ impl Following {
         }
     }
 
-    /// What it is given next.
+    /// What the reader must be given next.
     fn next(&self, ledger: &Ledger) -> Next {
         self.place.next(ledger, self.held(ledger))
     }
 
-    /// Whether a read gives something other than nothing.
+    /// Whether a read returns something.
     pub(crate) fn has_news(&self, ledger: &Ledger) -> bool {
         self.handed < self.place.at || self.next(ledger) != Next::Nothing
     }
 
-    /// One read of at most about so many bytes. Falls asleep where there is nothing, if it may.
+    /// One read of about `most` bytes at most. If there is nothing to read, the reader falls asleep
+    /// if `may_sleep`.
     pub(crate) fn read(&mut self, ledger: &Ledger, way: Way, most: usize, may_sleep: bool) {
         (self.sleep, self.is_overdue) = (None, false);
         if !self.is_shm() && self.handed == self.place.at {
@@ -242,8 +243,8 @@ impl Following {
         }
     }
 
-    /// Whether a read gave what it should have: `runs` is how a sink got the bytes that can take
-    /// parts.
+    /// Checks that a read returned what it should have. `runs` says how a sink that takes parts got
+    /// the bytes.
     fn check_read(
         &mut self,
         ledger: &Ledger,
@@ -299,7 +300,7 @@ impl Following {
         }
     }
 
-    /// As [`check_read`](Self::check_read), of all but data, which is given back.
+    /// Checks a read of anything but data. Data is returned unchecked.
     fn check_other(
         &mut self,
         ledger: &Ledger,
@@ -387,7 +388,7 @@ impl Following {
         self.check_other(ledger, next, read);
     }
 
-    /// Looks ahead in the chunk that is read in parts.
+    /// Peeks ahead in the chunk that is read in parts.
     pub(crate) fn peek(&self, ledger: &Ledger, ahead: u64, most: usize) {
         let Kind::Own(reader) = &self.kind else { return };
         if ledger.removed || self.handed < self.place.at {
@@ -405,7 +406,8 @@ impl Following {
         ledger.check_bytes(at + ahead, &bytes);
     }
 
-    /// What it was given and what it was told it lost is all from its start to its position.
+    /// Checks that delivered and lost bytes together are everything from the reader's start to its
+    /// position.
     fn check(&self, ledger: &Ledger) {
         assert_eq!(
             self.delivered + self.lost,
@@ -432,8 +434,8 @@ impl Following {
         }
     }
 
-    /// Its stats are what its stream tells of it. And if it sleeps, there is nothing that it sleeps
-    /// through.
+    /// Checks that the stats agree with what the stream says about the reader, and that a sleeping
+    /// reader sleeps through nothing.
     pub(crate) fn check_with(&self, ledger: &Ledger, stat: Option<&StreamStat>) {
         assert!(
             !self.is_asleep() || self.is_overdue || !self.has_news(ledger),

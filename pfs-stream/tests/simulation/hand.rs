@@ -1,4 +1,4 @@
-//! The holder of a lease, which may stop for ever after each of its steps: it writes the words that
+//! A holder of a lease that can stop for ever after each of its steps. It writes the words that
 //! [`Holder`] writes, in the same order, one at a time.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -7,7 +7,7 @@ use pfs_stream::lease::{Holder, HolderError, LeaseStart};
 
 use crate::{ledger::Chunk, words::Words};
 
-// Where a ring of full size has its words.
+// Words of a full-size ring.
 pub(crate) const TAIL: usize = 16;
 const HEAD: usize = 32;
 const NOTIFY: usize = 48;
@@ -18,44 +18,45 @@ const INDEX: usize = 512;
 /// The bit of head that ends a lease.
 pub(crate) const SEALED: u64 = 1 << 63;
 
-/// Who appends.
+/// Which implementation appends.
 pub(crate) enum Kind {
-    /// The engine's own, which does not stop.
+    /// The engine's own, which does not stop in the middle of an append.
     Holder(Box<Holder>),
     Steps,
 }
 
-/// A chunk, or the place before one.
+/// A chunk, or the position before a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     seq: u64,
     offset: u64,
 }
 
-/// What comes after chunks were published.
+/// What follows after chunks were published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// The append looks for room once more.
+    /// The append checks for room once more.
     Look,
-    /// It waits for room up to this chunk, if there is still none.
+    /// The append waits for room up to this chunk, if there is still none.
     Full(u64),
     Done,
 }
 
-/// The step that an append comes to next.
+/// The next step of the append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Is the lease over, and is there room?
+    /// Check whether the lease is over, and whether there is room.
     Look,
-    /// There was no room up to this chunk, and all is published. Is there still none?
+    /// There was no room up to this chunk, and everything is published. Check whether there is
+    /// still none.
     Full(u64),
-    /// It waits for room.
+    /// The append waits for room.
     Waits,
     Tail {
         seq: u64,
         offset: u64,
     },
-    /// So many bytes are written.
+    /// This many bytes are written.
     Bytes(usize),
     Time,
     Start,
@@ -67,25 +68,25 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Did {
     Nothing,
-    /// It said that it overwrites all before this chunk.
+    /// The holder announced that it overwrites all chunks before this one.
     Announced(u64),
-    /// It wrote a chunk into the ring, which overwrites all before this one.
+    /// The holder wrote a chunk into the ring, which overwrites all chunks before this one.
     Pushed(u64),
-    /// It published [all that it had](Hand::take_published) pushed.
+    /// The holder published [everything](Hand::take_published) that it had pushed.
     Published,
-    /// It took the flags of those who sleep. The daemon is to be told if `tells`.
+    /// The holder took the flags of sleepers. The daemon must be told if `tells`.
     Woke {
         tells: bool,
     },
-    /// Both at once.
+    /// Both in one step.
     PublishedAndWoke {
         tells: bool,
     },
     /// There was no room up to this chunk.
     Refused(u64),
-    /// It is about to wait for room up to this chunk.
+    /// The holder is about to wait for room up to this chunk.
     Waits(u64),
-    /// Its lease has ended: what it pushed, and the chunk, are not in the stream.
+    /// The lease has ended: the current chunk and the pushed ones are not in the stream.
     Ended,
 }
 
@@ -97,17 +98,17 @@ pub(crate) struct Hand {
     entries: u64,
     tail: Place,
     head: Place,
-    /// Where head is for everybody else.
+    /// Head as all others see it.
     published: Place,
-    /// The chunk that the lease began with.
+    /// The first chunk of the lease.
     first: u64,
     newest: u64,
     pub(crate) pending: Option<(Chunk, Step)>,
-    /// Bytes that it announces: more than those of the chunk if they come from a file.
+    /// Bytes that the append announces: more than the chunk has if they come from a file.
     most: u64,
-    /// Whether the chunk is to be published when it is pushed, or later with others.
+    /// Whether the chunk is published as soon as it is pushed, or later with others.
     publishes: bool,
-    /// Chunks that it has pushed and not published.
+    /// Chunks that were pushed and not published.
     pub(crate) pushed: Vec<Chunk>,
     just_published: Vec<Chunk>,
 }
@@ -140,7 +141,7 @@ impl Hand {
         }
     }
 
-    /// Chunks that it has published, by its own account.
+    /// The number of published chunks, by the holder's own account.
     pub(crate) fn published(&self) -> u64 {
         match &self.kind {
             Kind::Holder(holder) => holder.published(),
@@ -148,7 +149,7 @@ impl Hand {
         }
     }
 
-    /// The offset after the newest chunk that it has pushed.
+    /// The offset after the newest pushed chunk.
     pub(crate) fn offset(&self) -> u64 {
         match &self.kind {
             Kind::Holder(holder) => holder.offset(),
@@ -156,7 +157,7 @@ impl Hand {
         }
     }
 
-    /// The chunks that were published since this was last asked.
+    /// The chunks that were published since the last call.
     pub(crate) fn take_published(&mut self) -> Vec<Chunk> {
         std::mem::take(&mut self.just_published)
     }
@@ -168,17 +169,17 @@ impl Hand {
         }
     }
 
-    /// Bytes that it has pushed and not published.
+    /// Bytes that were pushed and not published.
     pub(crate) fn unpublished(&self) -> u64 {
         self.pushed.iter().map(|chunk| chunk.len).sum()
     }
 
-    /// Readers that it knows of.
+    /// The number of readers, as the holder sees it.
     pub(crate) fn readers(&self) -> u64 {
         self.words.load(READERS)
     }
 
-    /// Words whose value is a time.
+    /// Whether the value of a word is a time.
     pub(crate) fn is_time(&self, word: usize) -> bool {
         (INDEX..INDEX + 2 * self.entries as usize).contains(&word) && word % 2 == 1
     }
@@ -198,14 +199,14 @@ impl Hand {
         tail
     }
 
-    /// Begins to push a chunk, which is published then if `publishes`.
+    /// Begins to push a chunk, which is then published if `publishes`.
     pub(crate) fn begin(&mut self, chunk: Chunk, publishes: bool) {
         (self.pending, self.most, self.publishes) =
             (Some((chunk, Step::Look)), chunk.len, publishes);
     }
 
-    /// Begins to append what one read of a file gives, at most so many bytes. The engine's own
-    /// holder is not made to.
+    /// Begins to append what one read of a file gives, at most `most` bytes. Not for the engine's
+    /// own holder.
     pub(crate) fn begin_from_file(&mut self, chunk: Chunk, most: u64, publishes: bool) {
         self.begin(chunk, publishes);
         if matches!(self.kind, Kind::Steps) {
@@ -213,7 +214,7 @@ impl Hand {
         }
     }
 
-    /// Bytes that it announces.
+    /// Bytes that the append announces.
     pub(crate) fn most(&self) -> u64 {
         self.most
     }
@@ -227,7 +228,7 @@ impl Hand {
         is_due
     }
 
-    /// The next step of the append. Writes as many bytes as `part` at most, if it comes to that.
+    /// Does the next step of the append. If the step writes bytes, writes at most `part` bytes.
     pub(crate) fn step(&mut self, part: usize) -> Did {
         let Some((chunk, step)) = self.pending else { return Did::Nothing };
         let (did, next) = match (&mut self.kind, step) {
@@ -247,7 +248,8 @@ impl Hand {
             (Kind::Holder(holder), _) => {
                 let pushed = holder.try_push(chunk.bytes());
                 if holder.published() == holder.pushed() - u64::from(pushed.is_ok()) {
-                    // Perhaps just now, because the chunk overwrites what was not published.
+                    // Perhaps just now, because the chunk overwrites chunks that were not
+                    // published.
                     self.just_published.append(&mut self.pushed);
                 }
                 match pushed {
@@ -339,7 +341,7 @@ impl Hand {
             }
             Step::Publish(then) => {
                 let (from, to) = (self.published.seq, self.head.seq);
-                // One that only looks for room wakes those who sleep later.
+                // A publish on the way to room wakes no sleepers; they are woken later.
                 let next = if then == Then::Look { Step::Look } else { Step::Wake(then) };
                 if from == to {
                     return (Did::Nothing, Some(next));
@@ -368,7 +370,7 @@ impl Hand {
     }
 }
 
-/// What keeps the two holders from drifting apart.
+/// Tests that keep the two holders from drifting apart.
 mod tests {
     use std::sync::PoisonError;
 

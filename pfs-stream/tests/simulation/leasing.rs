@@ -1,5 +1,5 @@
-//! A writer that was offered a lease or has one: both ends of it, what its process does and what
-//! the daemon does for it.
+//! A writer that was offered a lease or has one: both ends of it, the writer's process and the
+//! daemon.
 
 use std::{
     cell::Cell,
@@ -29,11 +29,11 @@ use crate::{
 pub(crate) enum Leased {
     Offered(Offered),
     Holding(Holding),
-    /// Its lease has ended, and these chunks are not in the stream.
+    /// The lease has ended, and these chunks are not in the stream.
     Refused(Writer, VecDeque<Chunk>),
 }
 
-/// Its process has mapped what it was offered, or never will.
+/// The process has mapped what it was offered, or never will.
 pub(crate) struct Offered {
     pub(crate) writer: Writer,
     offer: Offer,
@@ -52,7 +52,7 @@ impl Offered {
         Ok(Self { writer, offer, mapped, ring: words.0, asleep: words.1 })
     }
 
-    /// The lease is granted, if it can be. Its holder appends step by step if `in_steps`.
+    /// Grants the lease, if that is still possible. The holder appends step by step if `in_steps`.
     pub(crate) fn grant(self, in_steps: bool) -> (Writer, Option<(LeaseStart, Hand)>) {
         let Self { mut writer, offer, mapped, ring, asleep } = self;
         let capacity = offer.layout().capacity;
@@ -71,26 +71,26 @@ pub(crate) enum Host {
     Here(Writer),
     /// The holder waits for room.
     Waits(RoomWait),
-    /// While it turns from one into the other.
+    /// While the end changes from one variant to the other.
     Between,
 }
 
 pub(crate) struct Holding {
     pub(crate) host: Host,
     pub(crate) hand: Hand,
-    /// The number of the ring.
+    /// The number of the leased ring.
     pub(crate) ring: usize,
     /// Woken when the lease ends.
     watch: Option<Arc<Notice>>,
-    /// The daemon is still to hear that the holder has published.
+    /// Whether the daemon has not yet heard that the holder has published.
     pub(crate) message: bool,
-    /// What the daemon told of the end.
+    /// How the lease ended, as the daemon reported it.
     pub(crate) end: Option<LeaseEnd>,
-    /// The holder found that its lease has ended, when it had these chunks to append.
+    /// The chunks that the holder had to append when it found that its lease has ended.
     pub(crate) has_ended: Option<Vec<Chunk>>,
-    /// It was told that there is room up to this chunk.
+    /// The chunk up to which the holder was told that there is room.
     pub(crate) room: Option<u64>,
-    /// Its process is stopped before this step.
+    /// The process is stopped before this step.
     pub(crate) stopped_until: u64,
 }
 
@@ -109,7 +109,7 @@ impl Holding {
         }
     }
 
-    /// The daemon looks for the end of the lease.
+    /// The daemon checks for the end of the lease.
     pub(crate) fn look_for_end(&mut self) -> Poll<LeaseEnd> {
         let Host::Here(writer) = &mut self.host else { return Poll::Pending };
         let (notice, waker) = Notice::new();
@@ -134,7 +134,7 @@ impl Holding {
         };
     }
 
-    /// As an executor polls it. Whether the holder is told something.
+    /// Polls the wait for room as an executor does. Returns whether the holder is told something.
     pub(crate) fn poll_room(&mut self) -> bool {
         let Host::Waits(waits) = &mut self.host else { return false };
         let Poll::Ready((writer, ())) = waits.poll() else { return false };
@@ -146,13 +146,13 @@ impl Holding {
 
 type Waited = (Writer, ());
 
-/// A holder's wait for room, as the daemon has it.
+/// A holder's wait for room, on the daemon's side.
 pub(crate) struct RoomWait {
     future: Pin<Box<dyn Future<Output = Waited>>>,
     notice: Arc<Notice>,
     is_cancelled: Rc<Cell<bool>>,
     blockers: Blockers,
-    /// The chunk that `block` readers must come to.
+    /// The chunk that `block` readers must reach.
     pub(crate) up_to: u64,
 }
 
@@ -172,7 +172,7 @@ impl RoomWait {
             (writer, ())
         });
         let (notice, waker) = Notice::new();
-        // A wait that nobody has polled yet is to be polled.
+        // A new wait must be polled once.
         waker.wake();
         Self { future, notice, is_cancelled, blockers, up_to }
     }
@@ -187,7 +187,7 @@ impl RoomWait {
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
-    /// The writer, which waits no longer.
+    /// Cancels the wait, and returns the writer.
     pub(crate) fn cancel(mut self) -> Writer {
         self.is_cancelled.set(true);
         match self.poll() {
@@ -196,7 +196,7 @@ impl RoomWait {
         }
     }
 
-    /// Has the stream wait no longer for the slowest reader in the way.
+    /// Makes the stream stop waiting for the slowest reader in the way.
     pub(crate) fn give_up_slowest(&self) -> Option<GivenUp> {
         self.blockers.give_up_slowest()
     }

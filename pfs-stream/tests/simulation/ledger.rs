@@ -1,14 +1,14 @@
-//! The oracle: what was appended to a stream, what its ring must still hold, and what a reader must
-//! be given next.
+//! Test oracle: what was appended to a stream, what its ring must still hold, and what a reader
+//! must be given next.
 
 use pfs_stream::{End, ReadOptions, SlowPolicy, Start, StreamConfig, StreamStat, Until};
 
 use crate::rings::Rings;
 
-/// A chunk: its bytes follow from its mark, so that no memory is needed to know what was written.
+/// A chunk. Its bytes follow from its mark, so no memory is needed to know what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Chunk {
-    /// No other chunk of the schedule has it.
+    /// Unique in the schedule.
     pub(crate) mark: u64,
     pub(crate) len: u64,
 }
@@ -23,12 +23,12 @@ impl Chunk {
     }
 }
 
-/// All chunks that were ever appended to a stream, and what became of it.
+/// All chunks that were ever appended to a stream, and the state of the stream.
 pub(crate) struct Ledger {
     pub(crate) config: StreamConfig,
     pub(crate) rings: Rings,
     chunks: Vec<Chunk>,
-    /// Where each of them ends.
+    /// Where each chunk ends.
     ends: Vec<u64>,
     /// The oldest chunk that the ring holds.
     tail: usize,
@@ -41,39 +41,40 @@ pub(crate) struct Ledger {
     is_sealed: bool,
     /// How leases ended.
     lease_ends: Vec<LeaseEnded>,
-    /// Whether the stream is asked for its stats in this step. That has it look at a leased ring.
+    /// Whether the stream is asked for its stats in this step, which makes it look at a leased
+    /// ring.
     pub(crate) is_looked_at: bool,
     /// Writers whose end has not come.
     writers: u64,
     written: bool,
     pub(crate) finished: u64,
     pub(crate) deaths: u64,
-    /// Deaths before the first of the writers of this generation.
+    /// Deaths before the first writer of this generation.
     pub(crate) deaths_before: u64,
 }
 
-/// A lease, which begins before this chunk.
+/// A lease that begins before chunk `from`.
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     from: usize,
 }
 
-/// What the holder of a ring is told.
+/// How a lease ended, as the holder of that ring is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseEnded {
     pub(crate) ring: usize,
-    /// Chunks that it appended, their bytes, and the offset after them.
+    /// Chunks that the holder appended, their bytes, and the offset after them.
     pub(crate) chunks: u64,
     pub(crate) bytes: u64,
     pub(crate) offset: u64,
 }
 
-/// The chunks that a ring holds, as a reader of it finds them.
+/// The chunks that a ring holds, as a reader of that ring finds them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     pub(crate) tail: usize,
     pub(crate) head: usize,
-    /// Whether the stream has left the ring, so that it holds this for good.
+    /// Whether the stream has left the ring, which therefore holds these chunks for good.
     pub(crate) is_left: bool,
 }
 
@@ -109,7 +110,7 @@ impl Ledger {
         Held { tail: self.tail, head: self.ends.len(), is_left: false }
     }
 
-    /// Where a chunk starts; head for the one after the newest.
+    /// The start of a chunk; head for the chunk after the newest.
     pub(crate) fn start_of(&self, chunk: usize) -> u64 {
         if chunk == 0 { 0 } else { self.ends[chunk - 1] }
     }
@@ -118,7 +119,7 @@ impl Ledger {
         self.ends[chunk]
     }
 
-    /// The chunk that holds the byte at an offset.
+    /// The chunk with the byte at an offset.
     pub(crate) fn chunk_at(&self, offset: u64) -> usize {
         self.ends.partition_point(|end| *end <= offset)
     }
@@ -138,14 +139,15 @@ impl Ledger {
         }
     }
 
-    /// The oldest chunk that the stream's ring still holds after `count` more chunks, of `len`
-    /// bytes together; `None` if that is not known. `capacity` is that of the ring.
+    /// The oldest chunk that the stream's ring, which has this capacity, still holds after `count`
+    /// more chunks of `len` bytes together. `None` if that is unknown.
     pub(crate) fn tail_after(&self, capacity: u64, len: u64, count: usize) -> Option<usize> {
         let most = self.rings.max_chunks(self.rings.current())?;
         Some(self.tail_in(capacity, most, len, count))
     }
 
-    /// As [`tail_after`](Self::tail_after), of a ring that holds so many bytes and chunks.
+    /// The oldest chunk that a ring with room for `capacity` bytes and `most` chunks still holds
+    /// after `count` more chunks of `len` bytes together.
     fn tail_in(&self, capacity: u64, most: u64, len: u64, count: usize) -> usize {
         let (head, next) = (self.head() + len, self.ends.len() + count);
         let is_held =
@@ -153,8 +155,9 @@ impl Ledger {
         (self.tail..self.ends.len()).find(|chunk| is_held(*chunk)).unwrap_or(self.ends.len())
     }
 
-    /// Enters chunks that were appended together. No more history went than had to, for the ring
-    /// that the stream has now; and for a ring of full size if there was always memory for one.
+    /// Records chunks that were appended together. Checks that no more history was dropped than
+    /// necessary: for the stream's current ring, and for a full-size ring if there was always
+    /// memory for one.
     pub(crate) fn append(&mut self, chunks: &[Chunk], stat: &StreamStat, was_limited: bool) {
         let len = chunks.iter().map(|chunk| chunk.len).sum();
         let (bytes, most) = self.rings.full();
@@ -179,20 +182,20 @@ impl Ledger {
         self.tail = tail;
     }
 
-    /// Whether the only writer may get a lease, unless a reader cannot follow or there is no
-    /// memory.
+    /// Whether the only writer may get a lease, provided that every reader can follow and that
+    /// there is memory.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) fn may_be_leased(&self) -> bool {
         !self.closed && !self.removed && self.writers == 1 && self.lease.is_none()
     }
 
-    /// A lease begins in the ring that the stream has now.
+    /// Begins a lease in the stream's current ring.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) fn lease(&mut self) {
         (self.lease, self.is_sealed) = (Some(Lease { from: self.ends.len() }), false);
     }
 
-    /// The lease ends, if there is one.
+    /// Ends the lease, if there is one.
     pub(crate) fn end_lease(&mut self) {
         let Some(Lease { from }) = self.lease.take() else { return };
         self.is_sealed = true;
@@ -207,7 +210,7 @@ impl Ledger {
         self.lease_ends.iter().find(|end| end.ring == ring).copied()
     }
 
-    /// The stream has left its ring.
+    /// Records that the stream has left its ring.
     pub(crate) fn left_ring(&mut self) {
         self.is_sealed = false;
     }
@@ -222,8 +225,8 @@ impl Ledger {
         self.is_sealed
     }
 
-    /// The holder of a ring has said that it overwrites all before this chunk, whether or not its
-    /// lease has ended.
+    /// Records that the holder of a ring has announced that it overwrites all chunks before this
+    /// one, whether or not its lease has ended.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) fn announced(&mut self, ring: usize, tail: u64) {
         let tail = tail as usize;
@@ -234,14 +237,14 @@ impl Ledger {
         }
     }
 
-    /// Enters a chunk that the holder of the lease has published.
+    /// Records a chunk that the holder of the lease has published.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) fn published(&mut self, chunk: Chunk) {
         self.ends.push(self.head() + chunk.len);
         self.chunks.push(chunk);
     }
 
-    /// What `stat` tells of the stream is what is entered here.
+    /// Checks that `stat` agrees with the ledger.
     pub(crate) fn check(&self, stat: &StreamStat) {
         assert_eq!((stat.head, stat.chunks), (self.head(), self.ends.len() as u64));
         assert_eq!(
@@ -267,7 +270,7 @@ impl Ledger {
         *(if finished { &mut self.finished } else { &mut self.deaths }) += 1;
     }
 
-    /// As failed or not; the first time counts.
+    /// Closes the stream, as failed or not; only the first close counts.
     pub(crate) fn close(&mut self, failed: bool) {
         self.end_lease();
         if !self.closed {
@@ -280,7 +283,7 @@ impl Ledger {
         self.removed = true;
     }
 
-    /// The end that a reader comes to at head.
+    /// The end that a reader finds at head.
     pub(crate) fn end_at_head(&self, until: Until, deaths_before: u64) -> Option<End> {
         if self.closed {
             Some(if self.failed { End::Failed } else { End::Closed })
@@ -291,41 +294,42 @@ impl Ledger {
         }
     }
 
-    /// Where a reader starts; `None` past head.
+    /// The offset where a reader starts; `None` if past head.
     pub(crate) fn start(&self, start: Start) -> Option<u64> {
         let (head, tail) = (self.head(), self.start_of(self.tail));
         Some(match start {
             Start::Oldest => self.first_within(self.tail, self.config.ring_buffer_size),
             Start::New => head,
             Start::Tail(bytes) => head.saturating_sub(bytes).max(tail),
-            // Every schedule is shorter than what is asked for.
+            // Every schedule is shorter than the time that is asked for.
             Start::Since(_) => tail,
             Start::Offset(offset) if offset > head => return None,
             Start::Offset(offset) => offset,
         })
     }
 
-    /// Where the oldest chunk starts, from chunk `oldest` on, that is within so many bytes of head.
+    /// The start of the oldest chunk, from chunk `oldest` on, that is within `bytes` of head.
     fn first_within(&self, oldest: usize, bytes: u64) -> u64 {
         let starts = (oldest..self.ends.len()).map(|chunk| self.start_of(chunk));
         starts.into_iter().find(|start| self.head() - start <= bytes).unwrap_or(self.head())
     }
 }
 
-/// Where a reader is, as its stream knows it.
+/// The position of a reader, as its stream knows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) options: ReadOptions,
     pub(crate) start: u64,
     /// The offset that is taken out of the ring next.
     pub(crate) at: u64,
-    /// Where the first part of a chunk began that is taken in parts; otherwise the same.
+    /// Where the first part of a chunk began, for a chunk that is taken in parts; otherwise the
+    /// same as `at`.
     pub(crate) settled: u64,
-    /// Up to where there is a gap before all else, because the reader started below tail.
+    /// The end of a gap that comes first, because the reader started below tail.
     pub(crate) missing: Option<u64>,
     head_at_attach: u64,
     deaths_before: u64,
-    /// Whether it was at head once.
+    /// Whether the reader was at head once.
     pub(crate) live: bool,
 }
 
@@ -349,7 +353,7 @@ pub(crate) enum Next {
 }
 
 impl Place {
-    /// Of a reader that attaches now; `None` past head.
+    /// The position of a reader that attaches now; `None` if past head.
     pub(crate) fn new(ledger: &Ledger, options: ReadOptions) -> Option<Self> {
         let (at, head, tail) =
             (ledger.start(options.start)?, ledger.head(), ledger.start_of(ledger.held().tail));
@@ -365,13 +369,14 @@ impl Place {
         })
     }
 
-    /// The chunk that it reads next, which writers may not overwrite if its policy is `block`.
+    /// The chunk that the reader reads next, which writers may not overwrite if its policy is
+    /// `block`.
     pub(crate) fn chunk(&self, ledger: &Ledger) -> usize {
         ledger.chunk_at(self.missing.unwrap_or(self.at))
     }
 
-    /// What comes next, for a reader of a ring that holds these chunks: lag, too, is counted from
-    /// the head of that ring. In one that the stream has left, there is no end to be found.
+    /// What comes next for a reader of a ring that holds these chunks. Lag is also counted from the
+    /// head of that ring. A ring that the stream has left has no end.
     pub(crate) fn next(&self, ledger: &Ledger, held: Held) -> Next {
         if ledger.removed && !held.is_left {
             return Next::Removed;
@@ -410,8 +415,8 @@ impl Place {
         }
     }
 
-    /// Where whole chunks end that are taken at once: as many as are `most` bytes, with a header
-    /// each, and at least one.
+    /// The end of the whole chunks that are taken at once: as many as fit into `most` bytes with a
+    /// header each, and at least one.
     pub(crate) fn end_of_whole(&self, ledger: &Ledger, held: Held, header: u64, most: u64) -> u64 {
         let stop =
             if self.options.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };
@@ -427,19 +432,19 @@ impl Place {
         at
     }
 
-    /// Notes that it has looked, and was given this.
+    /// Records that the reader has looked, and was given `next`.
     pub(crate) fn note(&mut self, next: Next, held: Held, ledger: &Ledger) {
         match next {
             Next::Gap { to, .. } => (self.at, self.settled, self.missing) = (to, to, None),
             Next::Removed | Next::TooSlow { .. } => self.at = self.settled,
-            // It does not look at head.
+            // The reader does not look at head.
             Next::End(End::CaughtUp) => {}
             Next::Nothing | Next::End(_) => self.live |= ledger.chunk_at(self.at) == held.head,
             Next::Data | Next::Moved => {}
         }
     }
 
-    /// Notes that it took whole chunks up to an offset.
+    /// Records that the reader took whole chunks up to an offset.
     pub(crate) fn take_whole(&mut self, to: u64) {
         (self.at, self.settled) = (to, to);
     }

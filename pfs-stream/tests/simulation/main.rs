@@ -1,23 +1,23 @@
-//! A simulation of the engine: writers, readers of every kind and policy, growth, pauses and
-//! deaths, in an order that a seed decides.
+//! Deterministic simulation of the engine: writers, readers of every kind and policy, growth,
+//! pauses and deaths, in an order that a seed decides.
 //!
-//! There is no thread and no time in it. A schedule has a scheduler of its own, which does one step
-//! after the other, and polls those who sleep when they were woken. After each step, [`ledger`]
-//! knows exactly what each reader is to be given next, what the ring must still hold and who may
-//! sleep; at the end, all that was written is delivered or reported lost, and no memory is left in
+//! The simulation has no threads and no time. Each schedule has its own scheduler, which runs one
+//! step after the other, and polls sleepers when they were woken. After each step, [`ledger`] knows
+//! exactly what each reader must be given next, what the ring must still hold, and who may sleep.
+//! At the end, everything that was written is delivered or reported lost, and no memory is left in
 //! use.
 //!
-//! Readers in other processes have both ends here, and what they do is in steps: one that asks for
-//! the ring that its stream has moved to maps it some steps later, or never. The system lacks
-//! descriptors in some schedules.
+//! Both ends of a reader in another process are simulated, in separate steps: a reader that asks
+//! for the next ring of its stream maps that ring some steps later, or never. In some schedules the
+//! system lacks descriptors.
 //!
-//! So has a writer that gets a lease: its daemon's end and its process, which stops for a while or
-//! for ever after any step of an append, may be told of the end of the lease before or after that,
-//! and sends again what was not taken.
+//! Both ends of a writer with a lease are simulated too: the daemon's end and the writer's process.
+//! The process stops for a while or for ever after any step of an append, is told of the end of the
+//! lease before or after that, and sends again what was not taken.
 //!
-//! A schedule that fails tells its seed. `PFS_SEED=123 cargo test -p pfs-stream --test simulation`
-//! runs that one again and prints its steps; with `PFS_SCHEDULES=100000` as well, so many from that
-//! seed on.
+//! A schedule that fails reports its seed. `PFS_SEED=123 cargo test -p pfs-stream --test
+//! simulation` runs that schedule again and prints its steps. With `PFS_SCHEDULES=100000` as well,
+//! it runs that many schedules, starting with that seed.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 
@@ -44,13 +44,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Held by each test: a schedule may take the descriptors of the whole process away.
+/// Locked by each test, because a schedule may take away the descriptors of the whole process.
 static PROCESS: Mutex<()> = Mutex::new(());
 
-/// Schedules that are run if nobody says how many.
+/// Number of schedules without `PFS_SCHEDULES`.
 const SCHEDULES: u64 = if cfg!(miri) { 5 } else { 400 };
 
-/// A number that a variable of the environment has.
+/// The number in an environment variable.
 fn variable(name: &str) -> Option<u64> {
     env::var(name)
         .ok()

@@ -1,5 +1,5 @@
-//! A waker that only notes that it was woken: whoever sleeps is polled again when the schedule says
-//! so.
+//! Waker that only records that it was woken. The schedule decides when the sleeper is polled
+//! again.
 
 use std::{
     sync::{

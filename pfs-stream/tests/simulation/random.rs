@@ -1,4 +1,4 @@
-//! Random numbers from a seed: the same numbers for the same seed.
+//! Random number generator: the same numbers for the same seed.
 
 /// A splitmix64 generator.
 pub(crate) struct Random(u64);
@@ -20,18 +20,19 @@ impl Random {
         self.number() % end
     }
 
-    /// An index of something that has so many elements, at least one.
+    /// An index of a collection of `len` elements, at least one.
     pub(crate) fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }
 
-    /// A number from 1 to `most`, as often below 10 as from 10 to 99.
+    /// A number from 1 to `most`, roughly log-uniform: numbers below 10 are about as likely as numbers
+    /// from 10 to 99.
     pub(crate) fn size(&mut self, most: u64) -> u64 {
         let bits = self.below(u64::from(most.ilog2()) + 2);
         1 + self.below((1 << bits).min(most))
     }
 
-    /// Whether one of `count` equally likely things happens.
+    /// Returns true with probability 1 / `count`.
     pub(crate) fn one_in(&mut self, count: u64) -> bool {
         self.below(count) == 0
     }

@@ -1,5 +1,5 @@
-//! The rings of a stream: what each of them takes and held when the stream left it, and whether it
-//! can be shared.
+//! Model of a stream's rings: the memory of each ring, what it held when the stream left it, and
+//! whether it can be shared.
 
 use pfs_stream::{StreamConfig, StreamStat};
 
@@ -7,41 +7,39 @@ use crate::ledger::Held;
 
 /// Bytes of an entry of a ring's index.
 const ENTRY: u64 = 16;
-/// Bytes before the index: of a ring of full size, of a smaller one that is shared, and of a
-/// smaller one of this process.
+/// Bytes before the index: of a full-size ring, of a smaller shared ring, and of a smaller ring of
+/// this process.
 const FULL_HEADER: u64 = 4096;
 const SHARED_HEADER: u64 = 512;
 const OWN_HEADER: u64 = 272;
-/// Smaller rings of this process that have so many bytes at most are from the heap, which the
-/// system cannot take back.
+/// Smaller rings of this process that have at most this many bytes are from the heap, and the
+/// system cannot take their memory back.
 const HEAP: u64 = 64 * 1024;
 
-/// One ring. Where the schedule cannot know something of it, that is `None`.
+/// One ring. A field is `None` where the schedule cannot know it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ring {
     pub(crate) capacity: u64,
-    /// Bytes of all of it.
+    /// Bytes of the whole ring.
     pub(crate) bytes: Option<u64>,
-    /// Whether other processes can be given it.
+    /// Whether the ring can be given to other processes.
     pub(crate) is_shared: Option<bool>,
-    /// What it holds for good, since the stream has left it.
+    /// What the ring holds for good, once the stream has left it.
     left: Option<Held>,
 }
 
-/// All rings that a stream has had. A ring is known by its number: how often the stream had moved
-/// before.
+/// All rings that a stream has had. A ring's number is how often the stream had moved before it.
 #[derive(Debug)]
 pub(crate) struct Rings {
     full: u64,
     /// What the stream takes beside its ring.
     pub(crate) overhead: u64,
     all: Vec<Ring>,
-    /// Whether the ring that is being filled may be one that cannot be shared although it should
-    /// be.
+    /// Whether the ring that is being filled may be unshareable although it should be shareable.
     was_starved: bool,
 }
 
-/// What was known before something was done that may have the stream move.
+/// What was known before an action that may make the stream move.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Before {
     pub(crate) capacity: u64,
@@ -50,10 +48,10 @@ pub(crate) struct Before {
     pub(crate) held: Held,
 }
 
-/// What was done that may have had the stream move.
+/// An action that may have made the stream move.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cause {
-    /// Whether the ring may have been left in the middle of it.
+    /// Whether the ring may have been left in the middle of the action.
     pub(crate) is_batch: bool,
     /// Whether there are readers in other processes.
     pub(crate) is_read_elsewhere: bool,
@@ -61,14 +59,14 @@ pub(crate) struct Cause {
     pub(crate) is_starved: bool,
     /// Whether the registry's descriptors were ever limited.
     pub(crate) is_limited: bool,
-    /// Whether it is a lease that was granted.
+    /// Whether a lease was granted.
     pub(crate) is_lease: bool,
     /// Whether a lease has ended in the ring that may have been left.
     pub(crate) was_sealed: bool,
 }
 
 impl Rings {
-    /// Whether this one has the stream's full size.
+    /// Whether this ring has the stream's full size.
     pub(crate) fn is_full(&self, number: usize) -> bool {
         self.all[number].capacity == self.full
     }
@@ -78,7 +76,7 @@ impl Rings {
         Self { full, overhead: 0, all: Vec::new(), was_starved: false }
     }
 
-    /// Notes the first ring.
+    /// Records the first ring.
     pub(crate) fn begin(&mut self, stat: &StreamStat) {
         let bytes = self.usual_bytes(stat.capacity);
         let is_shared = if stat.capacity == self.full { None } else { Some(false) };
@@ -86,7 +84,7 @@ impl Rings {
         self.overhead = stat.memory - bytes;
     }
 
-    /// The number of the ring that the stream has now.
+    /// The number of the stream's current ring.
     pub(crate) fn current(&self) -> usize {
         self.all.len() - 1
     }
@@ -95,7 +93,7 @@ impl Rings {
         self.all[number]
     }
 
-    /// Bytes and chunks that a ring of full size holds.
+    /// Bytes and chunks that a full-size ring holds.
     pub(crate) fn full(&self) -> (u64, u64) {
         (self.full, (self.full / 64).max(1024) - 1)
     }
@@ -105,14 +103,14 @@ impl Rings {
         self.all[number].left
     }
 
-    /// Bytes of a ring of full size, or of one of this process.
+    /// Bytes of a full-size ring, or of a smaller ring of this process.
     fn usual_bytes(&self, capacity: u64) -> u64 {
         let (header, least) =
             if capacity == self.full { (FULL_HEADER, 1024) } else { (OWN_HEADER, 4) };
         header + ENTRY * (capacity / 64).max(least) + capacity
     }
 
-    /// Chunks that a ring holds at most: one entry is that of head.
+    /// The most chunks that a ring holds; one entry is taken by head.
     pub(crate) fn max_chunks(&self, number: usize) -> Option<u64> {
         let Ring { capacity, bytes, .. } = self.all[number];
         let bytes = bytes?;
@@ -138,31 +136,31 @@ impl Rings {
         )
     }
 
-    /// As [`before`](Self::before), of a stream in whose ring there is or was a lease, which is not
-    /// asked.
+    /// What is known before an action, like [`before`](Self::before), but without asking the
+    /// stream, whose ring has or had a lease.
     pub(crate) fn before_end(&self, held: Held) -> Before {
         Before { capacity: self.all[self.current()].capacity, is_growing: false, held }
     }
 
-    /// Bytes that the smallest ring takes at most which has room for so much.
+    /// The most bytes that the smallest ring with room for `len` bytes and `chunks` may take.
     pub(crate) fn least_bytes(&self, len: u64, chunks: u64, is_shared: bool) -> u64 {
         let capacity = len.max(64 * (chunks + 1)).next_multiple_of(8);
         let (header, page) = if is_shared { (SHARED_HEADER, 4096) } else { (OWN_HEADER, 1) };
         if capacity + page > self.full {
-            // What is left of a page may make it as large as one of full size.
+            // Rounding up to a page may make the ring as large as a full-size one.
             return self.usual_bytes(self.full);
         }
         let bytes = header + ENTRY * (capacity / 64).max(4) + capacity;
         bytes.next_multiple_of(page).min(self.usual_bytes(self.full))
     }
 
-    /// Bytes of a ring of full size.
+    /// Bytes of a full-size ring.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) fn full_bytes(&self) -> u64 {
         self.usual_bytes(self.full)
     }
 
-    /// A holder overwrites more of a ring that the stream has left.
+    /// Records that a holder overwrites more of a ring that the stream has left.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) fn announced(&mut self, ring: usize, tail: usize) {
         if let Some(left) = &mut self.all[ring].left {
@@ -170,15 +168,15 @@ impl Rings {
         }
     }
 
-    /// What is known before something is done that may have the stream move.
+    /// What is known before an action that may make the stream move.
     pub(crate) fn before(&self, stat: &StreamStat, held: Held) -> Before {
         let ring = self.all[self.current()];
         let is_growing = ring.bytes.is_none_or(|bytes| stat.memory > self.overhead + bytes);
         Before { capacity: stat.capacity, is_growing, held }
     }
 
-    /// Notes the rings that the stream has come to since. `head` is what the stream holds now;
-    /// `found` is what the ring that it left first holds, as somebody sees it who has it.
+    /// Records the rings that the stream has moved to since. `stat` describes the stream now;
+    /// `found` is what the ring that it left first holds, according to a reader that has that ring.
     pub(crate) fn note(
         &mut self,
         before: Before,
@@ -213,12 +211,12 @@ impl Rings {
             );
         }
         self.all[from].left = Some(Held { is_left: true, ..found.unwrap_or(before.held) });
-        // Nobody has those between.
+        // No reader has the rings in between.
         let between = Ring { capacity: 0, bytes: None, is_shared: None, left: Some(before.held) };
         self.all.resize(to, between);
         let is_full = stat.capacity == self.full;
         let part = |all: u64| all - all / 4;
-        // Another one may be being filled already.
+        // Another ring may already be being filled.
         let is_due = stat.head - stat.tail > part(stat.capacity)
             || stat.chunks - before.held.tail as u64 > part(stat.capacity / 64);
         let bytes = if is_full {
@@ -230,7 +228,7 @@ impl Rings {
             Some(true)
         } else if cause.was_sealed {
             let is_shared = !cause.is_starved && (is_full || cause.is_read_elsewhere);
-            // After two moves it may lack a descriptor.
+            // After two moves the ring may lack a descriptor.
             (to == from + 1).then_some(is_shared)
         } else if cause.is_read_elsewhere {
             if cause.is_starved && !before.is_growing {
@@ -246,15 +244,14 @@ impl Rings {
         self.was_starved = false;
     }
 
-    /// Notes whether other processes can be given the ring that the stream has now, as it turned
-    /// out.
+    /// Records whether the stream's current ring turned out to be shareable.
     pub(crate) fn found_shared(&mut self, is_shared: bool) {
         let at = self.current();
         assert_ne!(self.all[at].is_shared, Some(!is_shared), "whether ring {at} can be shared");
         self.all[at].is_shared = Some(is_shared);
     }
 
-    /// Whether another process is told this of the stream's ring.
+    /// Checks the layout of the stream's ring as it is told to another process.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) fn check_layout(&self, layout: pfs_stream::RingLayout) {
         let Ring { capacity, bytes, .. } = self.all[self.current()];

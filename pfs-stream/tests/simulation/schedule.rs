@@ -1,5 +1,5 @@
-//! One schedule: a registry, streams in it, and whoever a seed has come, write, read, pause, die
-//! and go.
+//! One schedule: a registry, its streams, and writers and readers that a seed makes come, write,
+//! read, pause, die and leave.
 
 mod accounts;
 #[cfg(all(target_os = "linux", not(miri)))]
@@ -13,30 +13,30 @@ use pfs_stream::*;
 
 use crate::{following::Following, ledger::Ledger, random::Random, writing::Writing};
 
-/// Most readers of a stream at a time.
+/// The most readers of a stream at a time.
 const READERS: usize = 6;
-/// Most writers of a stream at a time.
+/// The most writers of a stream at a time.
 const WRITERS: usize = 3;
-/// Bytes that are appended in a schedule at most, so that none takes long.
+/// The most bytes that are appended in a schedule, so that no schedule takes long.
 const BYTES: u64 = 1024 * 1024;
 
 /// Whether there are writers with leases.
 const LEASES: bool = cfg!(all(target_os = "linux", not(miri)));
 
-/// Bytes of the ring of a large stream, at least. It has more than one append copies on its way to
-/// full size.
+/// The least ring size of a large stream, in bytes. Such a ring holds more than one append copies
+/// while the stream grows to full size.
 const LARGE: u64 = 300 * 1024;
 
-/// A stream, and who is attached to it.
+/// A stream, and its attached readers and writers.
 struct Attached {
     name: &'static str,
     ledger: Ledger,
     writers: Vec<Writing>,
     readers: Vec<Following>,
-    /// Holders whose writers have gone, and that may still go on with an append.
+    /// Holders whose writers have left, and that may still continue an append.
     #[cfg(all(target_os = "linux", not(miri)))]
     hands: Vec<(usize, crate::hand::Hand)>,
-    /// About how large a chunk is.
+    /// The usual size of a chunk.
     usual: u64,
 }
 
@@ -47,36 +47,36 @@ struct Got {
     lost: u64,
 }
 
-/// What is done with a stream.
+/// An action on a stream.
 type Step = fn(&mut Schedule, usize);
 
 struct Schedule {
     random: Random,
     registry: Registry,
-    /// The streams that can be found, and those that were removed and have not been left by all.
+    /// The streams in the registry, and removed streams that are still in use.
     streams: Vec<Attached>,
     /// Whether memory or descriptors were ever limited.
     is_limited: bool,
-    /// Bytes of a ring that the last step has put in the place of a leased one, whatever the
-    /// limit.
+    /// Bytes of a ring that replaced a leased ring in the last step, whatever the limit.
     in_place: u64,
     max_descriptors: u64,
-    /// Whether it is about readers in other processes above all, which follow streams that grow.
+    /// Whether the schedule is mainly about readers in other processes, which follow streams that
+    /// grow.
     is_followed: bool,
-    /// Whether it is about leases above all.
+    /// Whether the schedule is mainly about leases.
     is_leased: bool,
-    /// One process of so many cannot follow its stream from ring to ring.
+    /// One in this many processes cannot follow its stream from ring to ring.
     cannot_follow: u64,
-    /// Whether the system lacks descriptors now and then.
+    /// Whether the system sometimes lacks descriptors.
     has_famines: bool,
     marks: u64,
     readers: u32,
     step: u64,
     written: u64,
-    /// Of readers that left.
+    /// What readers that left had got.
     got: Got,
     given_up: u64,
-    /// How often something is appended, for so many reads.
+    /// The ratio of appends to reads.
     pace: (u64, u64),
     trace: bool,
 }
@@ -196,7 +196,7 @@ impl Schedule {
         self.check();
     }
 
-    /// One of the streams, if there is any. One of those that were removed seldom.
+    /// A random stream, if there is any. Seldom a removed one.
     fn pick_stream(&mut self) -> Option<usize> {
         let count = self.streams.len();
         let first = (count > 0).then(|| self.random.index(count))?;
@@ -215,7 +215,7 @@ impl Schedule {
         is_there.then(|| self.registry.get(attached.name).expect("the registry has it"))
     }
 
-    /// Makes a stream, in place of another one of its name perhaps; readers may wait for it.
+    /// Creates a stream, perhaps in place of another one of its name. Readers may wait for it.
     fn create(&mut self, _: usize) {
         let name = if self.is_followed || self.is_leased {
             self.random.of(["a", "a", "a", "b"])
@@ -232,14 +232,14 @@ impl Schedule {
         });
         let random = &mut self.random;
         let (ring, channel, usual) = if self.is_leased && !is_large {
-            // Holders go round it.
+            // Small rings, so that holders wrap around.
             let (ring, channel) = (256 + random.below(9000), 256 + random.below(9000));
             (ring, channel, random.of([30, 400, 1500]).min(ring.min(channel)))
         } else if is_large {
             let size = LARGE + random.below(1024 * 1024);
             (size, (64 * 1024) + random.below(1024 * 1024), random.size(32 * 1024))
         } else if is_followed && !random.one_in(4) || random.one_in(6) {
-            // Several shared rings on its way to full size.
+            // The stream has several shared rings while it grows to full size.
             let (ring, channel) =
                 ((32 * 1024) + random.below(256 * 1024), 1024 + random.below(256 * 1024));
             (ring, channel, random.of([100, 700, 4000]))
@@ -306,8 +306,8 @@ impl Schedule {
         }
     }
 
-    /// Decides which streams are asked for their stats in this step. Those with a lease are so
-    /// now and then: what they do has to come out right if nobody looks.
+    /// Decides which streams are asked for their stats in this step. Streams with a lease are asked
+    /// only now and then: their results must also be right if the stream is not looked at.
     fn look_at_streams(&mut self) {
         for at in 0..self.streams.len() {
             let is_leased =
@@ -344,7 +344,7 @@ impl Schedule {
         self.tell(|| format!("remove {at}"));
     }
 
-    /// Changes how much memory there may be.
+    /// Changes the memory limit.
     fn limit(&mut self, _: usize) {
         let max_memory = match self.random.below(if self.is_leased { 5 } else { 3 }) {
             0 => u64::MAX,
@@ -360,7 +360,7 @@ impl Schedule {
         self.registry.set_limits(Limits { max_streams: 2, max_memory }, descriptors);
     }
 
-    /// What holds after every step.
+    /// Checks what must hold after every step.
     fn check(&mut self) {
         (0..self.streams.len()).for_each(|at| self.check_stream(at));
         self.streams
@@ -402,7 +402,7 @@ impl Schedule {
         self.check_leases(at);
     }
 
-    /// All read to the end, and go. Nothing is left of them.
+    /// All readers read to the end, and everyone leaves. Nothing may be left of them.
     fn end(&mut self) {
         self.tell(|| "all read to the end".to_owned());
         self.look_at_streams();
@@ -436,8 +436,8 @@ impl Schedule {
         assert_eq!(self.registry.memory(), 0, "memory that was not given back");
     }
 
-    /// Readers read what there is, and those who have come to an end go; writers that waited for
-    /// them go on.
+    /// Readers read what there is, and readers that have come to an end leave. Writers that waited
+    /// for them continue.
     fn read_to_the_end(&mut self, at: usize) {
         loop {
             let head = self.streams[at].ledger.head();

@@ -1,4 +1,4 @@
-//! An shm reader and its host: what another process and the daemon do between them, in one process.
+//! An shm reader and its host: what happens between another process and the daemon, in one process.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
@@ -12,34 +12,34 @@ use crate::{
     ledger::{Held, Place},
 };
 
-/// Where a ring has the numbers of its oldest chunk and of the one that comes next.
+/// Where a ring has the numbers of its oldest chunk and of its next chunk.
 const TAIL: u64 = 128;
 const HEAD: u64 = 256;
 
 /// The ring that a process was given when it asked.
 pub(crate) struct Answer {
     pub(crate) next: NextRing,
-    /// Its number.
+    /// The number of the ring.
     pub(crate) ring: usize,
 }
 
-/// Both ends of a reader in shared memory. Dropped together, as when the other process dies.
+/// Both ends of an shm reader. Dropped together, as when the other process dies.
 pub(crate) struct ShmProcess {
     pub(crate) handout: Handout,
     reader: ShmReader,
     pub(crate) can_follow: bool,
-    /// Where it was when it was handed out.
+    /// The position at which the reader was handed out.
     pub(crate) start: Place,
-    /// The number of the ring that the process has mapped, and the file of it.
+    /// The number of the ring that the process has mapped, and the file of that ring.
     pub(crate) ring: usize,
     file: File,
-    /// What the process was given, and has not mapped.
+    /// The ring that the process was given and has not mapped.
     pub(crate) answer: Option<Answer>,
     pub(crate) has_asked: bool,
 }
 
 impl ShmProcess {
-    /// Maps what a reader of this process was turned into, at this place.
+    /// Maps what a reader of this process was turned into, at this position.
     pub(crate) fn open(mut handout: Handout, start: Place, can_follow: bool) -> io::Result<Self> {
         let file = || io::Error::from(io::ErrorKind::NotFound);
         let ring = handout.ring().ok_or_else(file)?.try_clone_to_owned()?;
@@ -62,7 +62,7 @@ impl ShmProcess {
         })
     }
 
-    /// One read. Tells a writer that waits for it that there is room.
+    /// One read. Tells a writer that waits for the reader that there is room.
     pub(crate) fn read(
         &mut self,
         sink: &mut impl Sink,
@@ -75,7 +75,7 @@ impl ShmProcess {
         read
     }
 
-    /// Goes on in the ring that it was given.
+    /// Continues in the ring that the process was given.
     pub(crate) fn map(&mut self) -> io::Result<()> {
         let Some(Answer { next, ring }) = self.answer.take() else { return Ok(()) };
         self.file = File::from(next.file().try_clone_to_owned()?);

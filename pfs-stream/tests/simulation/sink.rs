@@ -1,4 +1,5 @@
-//! A sink as hosts have them: with a header before each run of bytes, and chunks in parts or whole.
+//! A sink like those of hosts: with a header before each run of bytes, and chunks whole or in
+//! parts.
 
 use pfs_stream::Sink;
 
@@ -7,10 +8,10 @@ use pfs_stream::Sink;
 pub(crate) enum Way {
     /// Whole chunks, without headers, into a `Vec<u8>`.
     Bytes,
-    /// With a header of so many bytes before each run; in parts, if a chunk is larger than what is
-    /// asked for, or whole.
+    /// With a header of `header` bytes before each run. Chunks larger than the read are taken in
+    /// parts if `in_parts`, and whole otherwise.
     Runs { header: usize, in_parts: bool },
-    /// Event by event. For a reader of this process.
+    /// Event by event. Only for a reader of this process.
     Events,
 }
 
@@ -19,7 +20,7 @@ pub(crate) struct Taken {
     header: usize,
     in_parts: bool,
     pub(crate) buffer: Vec<u8>,
-    /// Of each run, its length and how much of its chunk is left.
+    /// For each run, its length and how much of its chunk is left.
     pub(crate) runs: Vec<(usize, u64)>,
 }
 

@@ -1,10 +1,10 @@
-//! A system that has no descriptor to give: no memory can be shared that is not shared already.
+//! A system without descriptors: no memory can be shared that is not shared already.
 
 #[cfg(all(target_os = "linux", not(miri)))]
 mod limited {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-    /// Gives the descriptors back, also when what is done meanwhile fails.
+    /// Restores the descriptor limit, also when the action in between fails.
     struct Starving(Rlimit);
 
     impl Drop for Starving {
@@ -13,7 +13,7 @@ mod limited {
         }
     }
 
-    /// Does something, without descriptors if `is_starved`.
+    /// Runs an action, without descriptors if `is_starved`.
     pub(crate) fn during<T>(is_starved: bool, done: impl FnOnce() -> T) -> T {
         if !is_starved {
             return done();
@@ -29,7 +29,7 @@ mod limited {
 #[cfg(all(target_os = "linux", not(miri)))]
 pub(crate) use limited::during;
 
-/// Does something. Nothing needs descriptors here.
+/// Runs an action. Nothing needs descriptors on this platform.
 #[cfg(not(all(target_os = "linux", not(miri))))]
 pub(crate) fn during<T>(_: bool, done: impl FnOnce() -> T) -> T {
     done()

@@ -1,4 +1,4 @@
-//! The words of a ring, as its holder's process has them mapped.
+//! The words of a ring, as mapped by the process of its holder.
 #![allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
 
 use std::{
@@ -21,14 +21,14 @@ impl Words {
     pub(crate) fn map(file: &impl AsFd) -> io::Result<Self> {
         let len = rustix::fs::fstat(file)?.st_size as usize;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a mapping at an address of the kernel's choice, of a file that keeps its size.
+        // SAFETY: the kernel chooses the address of the mapping, and the file keeps its size.
         let address =
             unsafe { mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0) }?;
         Ok(Self { address: address.cast(), count: len / WORD })
     }
 
     pub(crate) fn all(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is as long as that, and stays until this is dropped.
+        // SAFETY: the mapping has this length, and stays until this is dropped.
         unsafe { std::slice::from_raw_parts(self.address, self.count) }
     }
 
@@ -40,14 +40,14 @@ impl Words {
         self.all()[word].store(value, Relaxed);
     }
 
-    /// The first half of a word, which nobody uses whole.
+    /// The first half of a word, which is never accessed as a whole.
     pub(crate) fn half(&self, word: usize) -> &AtomicU32 {
         let word: *const AtomicU64 = &raw const self.all()[word];
         // SAFETY: in range, as indexed above, and aligned for the larger type.
         unsafe { &*word.cast::<AtomicU32>() }
     }
 
-    /// Writes bytes from byte `at` of word `first` on.
+    /// Writes bytes from byte `at` after word `first` on.
     pub(crate) fn write(&self, first: usize, at: usize, bytes: &[u8]) {
         let (mut word, mut skip, mut rest) = (first + at / WORD, at % WORD, bytes);
         while !rest.is_empty() {
@@ -62,7 +62,7 @@ impl Words {
 
 impl Drop for Words {
     fn drop(&mut self) {
-        // SAFETY: it is a mapping of ours, and no borrow is left.
+        // SAFETY: the mapping is ours, and no borrow of it is left.
         unsafe { munmap(self.address.cast(), self.count * WORD) }.expect("it is a mapping");
     }
 }

@@ -1,4 +1,4 @@
-//! A writer of a stream, which may wait for `block` readers as a task of an executor does.
+//! A writer of a stream, which may wait for `block` readers like a task of an executor.
 
 use std::{
     cell::Cell,
@@ -14,7 +14,7 @@ use pfs_stream::*;
 
 use crate::{ledger::Chunk, notice::Notice};
 
-/// What an append that waits comes to, with the writer; `None` if it was cancelled.
+/// The result of an append that waits, with the writer; `None` if the append was cancelled.
 type Waited = (Writer, Option<Result<(), WriteError>>);
 
 /// An append that waits for room.
@@ -24,14 +24,14 @@ pub(crate) struct Waiting {
     is_cancelled: Rc<Cell<bool>>,
     blockers: Blockers,
     pub(crate) chunk: Chunk,
-    /// What is to be appended after it.
+    /// The chunks to append after it.
     pub(crate) rest: VecDeque<Chunk>,
 }
 
 pub(crate) enum Writing {
     Idle(Writer),
     Waiting(Waiting),
-    /// It was offered a lease, has one, or has lost one.
+    /// The writer was offered a lease, has one, or has lost one.
     #[cfg(all(target_os = "linux", not(miri)))]
     Leased(Box<crate::leasing::Leased>),
 }
@@ -56,7 +56,7 @@ impl Waiting {
         Self::before(writer, chunk, VecDeque::new())
     }
 
-    /// For a chunk that is appended before the others.
+    /// An append of a chunk that comes before others.
     pub(crate) fn before(mut writer: Writer, chunk: Chunk, rest: VecDeque<Chunk>) -> Self {
         let blockers = writer.blockers();
         let is_cancelled = Rc::new(Cell::new(false));
@@ -76,7 +76,7 @@ impl Waiting {
             (writer, done)
         });
         let (notice, waker) = Notice::new();
-        // One that nobody has polled yet is to be polled.
+        // A new append must be polled once.
         waker.wake();
         Self { future, notice, is_cancelled, blockers, chunk, rest }
     }
@@ -85,14 +85,14 @@ impl Waiting {
         self.notice.is_woken()
     }
 
-    /// As an executor polls it.
+    /// Polls the append as an executor does.
     pub(crate) fn poll(&mut self) -> Poll<Waited> {
         let (notice, waker) = Notice::new();
         self.notice = notice;
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
-    /// Gives the append up; nothing of it is in the stream.
+    /// Cancels the append; no part of it is in the stream.
     pub(crate) fn cancel(mut self) -> Writer {
         self.is_cancelled.set(true);
         match self.poll() {
@@ -102,7 +102,7 @@ impl Waiting {
         }
     }
 
-    /// Has the stream wait no longer for the slowest reader in the way.
+    /// Makes the stream stop waiting for the slowest reader in the way.
     pub(crate) fn give_up_slowest(&self) -> Option<GivenUp> {
         self.blockers.give_up_slowest()
     }

@@ -1,5 +1,5 @@
-//! A reader that another process goes on with, step by step: it is handed out, asks for the next
-//! ring, maps it, and comes back.
+//! A reader in another process, step by step: it is handed out, asks for the next ring, maps the
+//! ring, and comes back.
 
 use pfs_stream::shm::FollowError;
 
@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl Following {
-    /// Has it go on in shared memory, if it can. It can unless it has something to hand on, or
-    /// unless there is too little memory or no descriptor. Whether the stream gave it a ring.
+    /// Hands the reader out to shared memory, if possible: unless it has something to hand on, or
+    /// there is too little memory or no descriptor. Returns whether the stream gave it a ring.
     pub(crate) fn hand_out(&mut self, ledger: &Ledger, can_follow: bool, may_lack: bool) -> bool {
         let reader = match std::mem::replace(&mut self.kind, Kind::Between) {
             Kind::Own(reader) => reader,
@@ -31,14 +31,14 @@ impl Following {
         };
         assert!(!is_in_batch, "what it was to hand on is gone");
         (self.sleep, self.is_overdue) = (None, false);
-        // It goes on inside of a chunk, as if it had started there.
+        // The reader continues inside a chunk, as if it had started there.
         (self.place.settled, self.entered) = (self.place.at, self.place.at);
         let shm = ShmProcess::open(handout, self.place, can_follow);
         self.kind = Kind::Shm(Box::new(shm.expect("what it was given can be mapped")));
         true
     }
 
-    /// Notes the ring that it was handed out with, once the schedule knows of that.
+    /// Records the ring with which the reader was handed out, once the schedule knows that ring.
     pub(crate) fn was_handed_out(&mut self, ledger: &Ledger, can_follow: bool) {
         self.ring = ledger.rings.current();
         if let Kind::Shm(shm) = &mut self.kind {
@@ -57,23 +57,23 @@ impl Following {
         }
     }
 
-    /// Whether it found that it is to ask for the next ring, and has not.
+    /// Whether the reader found that it must ask for the next ring, and has not asked.
     pub(crate) fn has_to_ask(&self) -> bool {
         let may_ask = |shm: &ShmProcess| shm.answer.is_none() && shm.has_to_follow();
         self.last == Next::Moved && self.shm().is_some_and(may_ask)
     }
 
-    /// Whether it was given the next ring, and has not mapped it.
+    /// Whether the reader was given the next ring, and has not mapped it.
     pub(crate) fn has_to_map(&self) -> bool {
         self.shm().is_some_and(|shm| shm.answer.is_some())
     }
 
-    /// What a ring holds, if the process has that one.
+    /// What a ring holds, if the process has that ring.
     pub(crate) fn counters(&self, ring: usize) -> Option<Held> {
         self.shm()?.counters(ring)
     }
 
-    /// Asks its stream for the next ring, whether or not there is one.
+    /// Asks the stream for the next ring, whether or not there is one.
     pub(crate) fn ask(&mut self, ledger: &mut Ledger) -> Option<FollowError> {
         let Kind::Shm(shm) = &mut self.kind else { return None };
         (self.sleep, self.is_overdue) = (None, false);
@@ -83,7 +83,7 @@ impl Following {
         let is_due = if ledger.removed {
             Some(FollowError::Removed)
         } else if self.ring == current {
-            // It may distrust a ring that somebody had a lease of.
+            // The reader may distrust a ring that was leased.
             Some(if ledger.is_sealed() { FollowError::NotShared } else { FollowError::NotMoved })
         } else {
             None
@@ -105,7 +105,8 @@ impl Following {
             Err(error) => {
                 assert_eq!(Some(error), is_due);
                 if error == FollowError::Removed && self.last == Next::Moved {
-                    // Nothing is left in its ring, and its host tells it that no other one comes.
+                    // Nothing is left in the reader's ring, and its host says that no other ring
+                    // comes.
                     self.last = Next::Removed;
                 }
             }
@@ -113,7 +114,7 @@ impl Following {
         answer.err()
     }
 
-    /// Maps the ring that it was given, which the stream may have left meanwhile.
+    /// Maps the ring that the reader was given. The stream may have left that ring meanwhile.
     pub(crate) fn map(&mut self, ledger: &Ledger) {
         let Kind::Shm(shm) = &mut self.kind else { return };
         (self.sleep, self.is_overdue) = (None, false);
@@ -121,13 +122,15 @@ impl Following {
         self.check(ledger);
     }
 
-    /// Whether the holder of a lease may have its page. The page of any other reader is closed.
+    /// Whether the holder of a lease may have the reader's stats page. The page of any other reader
+    /// is closed.
     pub(crate) fn has_page_for_holder(&self) -> bool {
         matches!(&self.kind, Kind::Shm(shm) if shm.handout.page().is_some())
     }
 
-    /// Goes on in this process: from its start, or from where its page says that it is, once it has
-    /// asked. One that has read and has not asked is not taken back. Whether it was.
+    /// Takes the reader back to this process: at its start, or at the position in its page if it
+    /// has asked for a ring. A reader that has read and has not asked is not taken back. Returns
+    /// whether it was taken back.
     pub(crate) fn take_back(&mut self, ledger: &Ledger) -> bool {
         let Kind::Shm(shm) = &self.kind else { return false };
         let (start, place) = (shm.start, self.place);

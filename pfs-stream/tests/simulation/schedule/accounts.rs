@@ -1,4 +1,4 @@
-//! What must be counted of memory and of descriptors.
+//! Accounting: the memory and descriptors that must be counted.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use crate::{
     rings::{Before, Cause},
 };
 
-/// At least and at most so many.
+/// The least and the most.
 type Bounds = (u64, u64);
 
 impl Schedule {
-    /// What is known of a stream's rings before something is done with it. `None` if it was
-    /// removed, and has the ring that it had.
+    /// What is known of a stream's rings before an action. `None` if the stream was removed, and
+    /// keeps the ring that it had.
     pub(super) fn before(&self, at: usize) -> Option<Before> {
         let stream = self.handle(at)?;
         let ledger = &self.streams[at].ledger;
@@ -24,7 +24,7 @@ impl Schedule {
         Some(ledger.rings.before(&stat, ledger.held()))
     }
 
-    /// Notes the rings that a stream has come to since.
+    /// Records the rings that a stream has moved to since.
     pub(super) fn note_moves(&mut self, at: usize, before: Option<Before>, cause: Cause) {
         let (Some(before), Some(stream)) = (before, self.handle(at)) else { return };
         let stat = stream.stat();
@@ -45,9 +45,9 @@ impl Schedule {
         }
     }
 
-    /// What is counted is exactly what the streams take, and the rings that readers have still. The
-    /// rings of a removed stream are given back when no other process has one of it, except
-    /// those from the heap.
+    /// Checks that exactly the memory is counted that the streams take and that readers still keep
+    /// in old rings. The rings of a removed stream are given back when no other process has one of
+    /// them, except rings from the heap.
     pub(super) fn check_memory(&self) {
         let counted = self.registry.memory();
         let (mut taken, mut is_exact) = (0, true);
@@ -59,7 +59,7 @@ impl Schedule {
                 is_exact &= bytes.is_some();
                 taken += bytes.unwrap_or(0);
             };
-            // Of the rings of full size that the stream has left, readers of other processes keep
+            // Of the full-size rings that the stream has left, readers of other processes keep only
             // the last one counted.
             let is_kept =
                 |it: &&Following| !it.is_shm() || it.ring + 1 >= current || !rings.is_full(it.ring);
@@ -90,12 +90,13 @@ impl Schedule {
         }
     }
 
-    /// Descriptors that are counted.
+    /// The number of descriptors that are counted.
     fn descriptors(&self) -> Bounds {
         let counted = |at: usize| -> Bounds {
             let Attached { ledger, readers, .. } = &self.streams[at];
             let is_shared = ledger.rings.ring(ledger.rings.current()).is_shared;
-            // Besides the ring, a lease has a page, which those who were handed it may still have.
+            // A lease has a page in addition to the ring, and readers that received the page may
+            // still have it.
             let shm = readers.iter().filter(|it| it.is_shm()).count() as u64;
             let offers = 2 * u64::from(self.offered(at) > 0) + shm;
             if ledger.removed {
@@ -107,7 +108,7 @@ impl Schedule {
             } else if ledger.is_sealed() {
                 (1, 1 + offers)
             } else {
-                // One that is being filled may be shared.
+                // A ring that is being filled may be shared.
                 (u64::from(is_shared == Some(true)), 1 + offers)
             }
         };
@@ -115,7 +116,8 @@ impl Schedule {
         (0..self.streams.len()).map(counted).fold((0, 0), add)
     }
 
-    /// A stream can be shared if it is, or if there is a descriptor for that.
+    /// Checks that a stream can be shared if it is shared already, or if there is a descriptor for
+    /// its ring.
     pub(super) fn check_descriptors(&self) {
         let (least, most) = self.descriptors();
         for at in 0..self.streams.len() {

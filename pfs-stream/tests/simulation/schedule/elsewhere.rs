@@ -1,5 +1,5 @@
-//! Readers in other processes, which follow their stream from ring to ring. Between what a process
-//! asks and what it does with the answer, anything may happen.
+//! Readers in other processes, which follow their stream from ring to ring. Anything may happen
+//! between a process's request and what it does with the answer.
 
 use pfs_stream::shm::FollowError;
 
@@ -7,7 +7,7 @@ use super::{Attached, Schedule};
 use crate::{following::Following, rings::Cause};
 
 impl Schedule {
-    /// One of those readers of a stream for which something holds and that do not pause.
+    /// A random reader of a stream for which `holds` is true and that is not paused.
     fn pick_reader(&mut self, at: usize, holds: impl Fn(&Following) -> bool) -> Option<usize> {
         let count = self.streams[at].readers.len();
         let first = (count > 0).then(|| self.random.index(count))?;
@@ -57,7 +57,7 @@ impl Schedule {
         }
     }
 
-    /// A process asks for the next ring; seldom one that does not have to.
+    /// A process asks for the next ring. Seldom a process that does not have to.
     pub(super) fn ask(&mut self, at: usize) {
         let is_early = self.random.one_in(16);
         let asks = |it: &Following| if is_early { it.is_shm() } else { it.has_to_ask() };
@@ -79,7 +79,7 @@ impl Schedule {
         }
     }
 
-    /// A process maps the ring that it was given, or cannot.
+    /// A process maps the ring that it was given, or fails to.
     pub(super) fn map(&mut self, at: usize) {
         let Some(who) = self.pick_reader(at, Following::has_to_map) else { return };
         if self.random.one_in(12) {
@@ -96,7 +96,7 @@ impl Schedule {
         self.tell(|| format!("reader {number} of {at} maps the next ring"));
     }
 
-    /// A process that could not map what it was given.
+    /// Takes back the reader of a process that could not map what it was given.
     pub(super) fn take_back(&mut self, at: usize) {
         if let Some(who) = self.pick_reader(at, Following::is_shm) {
             self.return_reader(at, who);
@@ -126,7 +126,7 @@ impl Schedule {
         self.tell(|| format!("reader {number} of {at} is taken back: {done}"));
     }
 
-    /// Whether a reader had to ask for a ring or to map one, and has done so.
+    /// Lets a reader ask for a ring or map one, if it has to. Returns whether it had to.
     pub(super) fn follow(&mut self, at: usize, who: usize) -> bool {
         let reader = &self.streams[at].readers[who];
         if reader.has_to_map() {

@@ -1,4 +1,4 @@
-//! Writers that are offered leases, hold them, lose them, and go on through the stream.
+//! Writers that are offered leases, hold them, lose them, and continue through the stream.
 
 use std::task::Poll;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Schedule {
-    /// One of the writers of a stream that are in this stage.
+    /// A random writer of a stream in this stage of a lease.
     fn pick_leased(&mut self, at: usize, is_due: impl Fn(&Leased) -> bool) -> Option<usize> {
         let writers = &self.streams[at].writers;
         let first = (!writers.is_empty()).then(|| self.random.index(writers.len()))?;
@@ -53,13 +53,13 @@ impl Schedule {
         self.streams[at].writers.push(Writing::Leased(Box::new(leased)));
     }
 
-    /// Whether the only writer may get a lease, as far as is known here.
+    /// Whether the only writer may get a lease, as far as the schedule knows.
     fn may_be_leased(&self, at: usize) -> bool {
         let Attached { ledger, readers, .. } = &self.streams[at];
         ledger.may_be_leased() && !readers.iter().any(Following::stays)
     }
 
-    /// A ring is offered to a writer, if it may get a lease.
+    /// Offers a ring to a writer, if the writer may get a lease.
     pub(super) fn offer(&mut self, at: usize) {
         let writers = &self.streams[at].writers;
         let Some(who) = writers.iter().position(|writer| matches!(writer, Writing::Idle(_))) else {
@@ -79,8 +79,8 @@ impl Schedule {
         self.put(at, Leased::Offered(offered));
     }
 
-    /// The process has mapped the ring, and the lease is granted if it still can be; or the process
-    /// never answers.
+    /// The process has mapped the ring, and the lease is granted if that is still possible; or the
+    /// process never answers.
     pub(super) fn grant(&mut self, at: usize) {
         let Some(who) = self.pick_leased(at, |leased| matches!(leased, Leased::Offered(_))) else {
             return;
@@ -98,7 +98,8 @@ impl Schedule {
         self.tell(|| {
             format!("grant a lease of {at}: {:?}", granted.as_ref().map(|(start, _)| start))
         });
-        // The stream may have left a ring whose descriptor was to be that of this one.
+        // The new ring may have relied on the descriptor of a ring that the stream has left
+        // meanwhile.
         let may_lack = may && self.is_limited;
         assert!(granted.is_some() == may || may_lack, "whether a lease is granted");
         let Some((start, hand)) = granted else {
@@ -128,7 +129,7 @@ impl Schedule {
         assert_eq!(start.max_chunk, ledger.config.max_chunk());
     }
 
-    /// A process that has a lease goes on with an append, or begins one.
+    /// A process that has a lease continues an append, or begins one.
     pub(super) fn hold(&mut self, at: usize) {
         let step = self.step;
         let is_due = |it: &Holding| it.stopped_until <= step && it.has_ended.is_none();
@@ -170,7 +171,7 @@ impl Schedule {
         }
     }
 
-    /// So many steps of an append.
+    /// Does up to this many steps of an append.
     fn go_on(&mut self, at: usize, who: usize, steps: u64) {
         for _ in 0..steps {
             let is_whole = steps == u64::MAX;
@@ -197,7 +198,7 @@ impl Schedule {
                 }
                 Did::Pushed(tail) => {
                     let mut before = self.holding(at, who).hand.pushed.clone();
-                    // One that goes step by step has announced more, if it reads a file.
+                    // A holder that goes step by step has announced more, if it reads a file.
                     if before
                         .pop()
                         .is_some_and(|chunk| chunk.len == self.holding(at, who).hand.most())
@@ -214,7 +215,7 @@ impl Schedule {
                     self.ended(at, ring);
                     let holding = self.holding(at, who);
                     let mut left = holding.hand.pushed.clone();
-                    // While it is published, it is one of those that were pushed.
+                    // While the chunk is being published, it is one of the pushed chunks.
                     if !matches!(step, Step::Publish(Then::Done)) {
                         left.push(chunk);
                     }
@@ -224,7 +225,7 @@ impl Schedule {
         }
     }
 
-    /// Somebody ends a lease, in the middle of an append of its holder if there is one.
+    /// Ends a lease by some other action, in the middle of an append of its holder if there is one.
     pub(super) fn intrude(&mut self, at: usize) {
         let Some(who) =
             self.pick_holding(at, |it| it.hand.pending.is_some() && it.has_ended.is_none())
@@ -239,7 +240,7 @@ impl Schedule {
                 self.writer_joins(at);
                 self.append_as_idle(at, len);
             }
-            // Its process gives it back.
+            // The process gives the lease back.
             2 if matches!(self.holding(at, who).host, Host::Here(_)) => {
                 self.streams[at].ledger.end_lease();
                 let holding = self.holding(at, who);
@@ -251,7 +252,7 @@ impl Schedule {
                 assert_eq!(found, self.streams[at].ledger.end_of_lease(ring));
                 self.tell(|| format!("the lease of ring {ring} of {at} is given back: {found:?}"));
             }
-            // Its own process does so beside the lease.
+            // The holder's own writer appends through the stream, beside the lease.
             _ if matches!(self.holding(at, who).host, Host::Here(_)) => {
                 let (chunk, how) = (self.chunk(len), self.how(at, false));
                 let Host::Here(writer) = &mut self.holding(at, who).host else {
@@ -265,8 +266,8 @@ impl Schedule {
         }
     }
 
-    /// A holder has announced all before `tail`, for a chunk of so many bytes after those that it
-    /// has pushed before.
+    /// A holder has announced all chunks before `tail`, for a chunk of `bytes` after the chunks
+    /// that it has pushed before.
     fn announced(&mut self, at: usize, ring: usize, pushed: &[Chunk], bytes: u64, tail: u64) {
         let ledger = &mut self.streams[at].ledger;
         if ledger.is_leased() && ledger.rings.current() == ring {
@@ -299,10 +300,10 @@ impl Schedule {
         readers.iter_mut().filter(|it| it.is_asleep()).for_each(|it| it.is_overdue = true);
     }
 
-    /// A holder has come to waking those who sleep: nobody sleeps on for whom it is to do that.
+    /// A holder has finished waking sleepers: no sleeper that the holder must wake may sleep on.
     fn woke(&mut self, at: usize, ring: usize, who: Option<usize>, tells: bool) {
         let is_current = self.streams[at].ledger.rings.current() == ring;
-        // What a process that has gone would tell is not told.
+        // Messages of a process that has gone do not arrive.
         let is_told = who.is_some_and(|who| {
             let holding = self.holding(at, who);
             holding.message |= tells;
@@ -348,12 +349,12 @@ impl Schedule {
             writer.holder_published();
         }
         self.tell(|| format!("a holder of {at} says that it has published"));
-        // There are none but readers of this process for whom it is told.
+        // Only readers of this process need this message.
         let readers = self.streams[at].readers.iter_mut().filter(|it| !it.is_shm());
         readers.for_each(|it| it.is_overdue = false);
     }
 
-    /// Polls waits for room that were woken, and one that was not now and then.
+    /// Polls waits for room that were woken, and now and then one that was not.
     pub(super) fn poll_rooms(&mut self, at: usize) {
         for who in 0..self.streams[at].writers.len() {
             let is_unasked = self.random.one_in(8);
@@ -371,8 +372,8 @@ impl Schedule {
         }
     }
 
-    /// The daemon looks whether a lease has ended, and the process that had it learns that; unless
-    /// it is stopped in the middle of an append, or waits for room.
+    /// The daemon checks whether a lease has ended, and the process that had it is told; unless the
+    /// process is stopped in the middle of an append, or waits for room.
     pub(super) fn end_is_told(&mut self, at: usize) {
         let Some(who) = self.pick_holding(at, |it| it.end.is_none() || it.has_ended.is_some())
         else {
@@ -395,7 +396,7 @@ impl Schedule {
         if holding.hand.pending.is_some() || holding.stopped_until > step {
             return;
         }
-        // What the process has counted is what it is told.
+        // The process is told the same number that it has counted.
         assert_eq!(end.chunks, holding.hand.published());
         holding.hand.check_unpublished();
         let offset = holding.hand.offset() - holding.hand.unpublished();
@@ -414,7 +415,7 @@ impl Schedule {
         LeaseEnded { ring, chunks: end.chunks, bytes: end.bytes, offset: end.offset }
     }
 
-    /// A process sends the chunks through the stream that are not there because its lease has
+    /// A process sends the chunks through the stream that are missing there because its lease has
     /// ended.
     pub(super) fn resend(&mut self, at: usize) {
         let Some(who) = self.pick_leased(at, |leased| matches!(leased, Leased::Refused(..))) else {
@@ -430,7 +431,7 @@ impl Schedule {
         }
     }
 
-    /// A process is stopped, for a while or for ever.
+    /// Stops a process, for a while or for ever.
     pub(super) fn holder_stops(&mut self, at: usize) {
         let Some(who) = self.pick_holding(at, |_| true) else { return };
         let steps = if self.random.one_in(4) { u64::MAX } else { self.random.size(100) };
@@ -438,7 +439,7 @@ impl Schedule {
         self.holding(at, who).stopped_until = until;
     }
 
-    /// A process whose connection has gone goes on with what it was at.
+    /// A process without connection continues its append.
     pub(super) fn late_step(&mut self, at: usize) {
         let count = self.streams[at].hands.len();
         if count == 0 {
@@ -464,7 +465,8 @@ impl Schedule {
         }
     }
 
-    /// A writer that was offered a lease or has one goes. Whether it is such a one.
+    /// A writer that was offered a lease or has one leaves. Returns whether the writer is one of
+    /// these.
     pub(super) fn writer_with_lease_ends(&mut self, at: usize, who: usize, ends: u64) -> bool {
         if !matches!(self.streams[at].writers[who], Writing::Leased(_)) {
             return false;
@@ -479,7 +481,7 @@ impl Schedule {
                 self.leave_behind(at, ring, hand);
                 match host {
                     Host::Here(writer) => writer,
-                    // Its connection is gone.
+                    // The connection is gone.
                     Host::Waits(waits) if ends < 3 => {
                         drop(waits);
                         self.streams[at].ledger.writer_left(false);
@@ -494,14 +496,14 @@ impl Schedule {
         true
     }
 
-    /// A process whose writer has gone goes on with its append.
+    /// Keeps a process whose writer has left, so that it can continue its append.
     fn leave_behind(&mut self, at: usize, ring: usize, hand: Hand) {
         if hand.pending.is_some() {
             self.streams[at].hands.push((ring, hand));
         }
     }
 
-    /// A holder that waits for room is no longer to wait for the slowest reader.
+    /// Makes a holder that waits for room stop waiting for the slowest reader.
     pub(super) fn give_up_for_holder(&mut self, at: usize) -> Option<GivenUp> {
         let who = self.pick_holding(at, |it| matches!(it.host, Host::Waits(_)))?;
         let Attached { readers, ledger, writers, .. } = &self.streams[at];
@@ -511,7 +513,7 @@ impl Schedule {
         };
         let (given_up, up_to) = (waits.give_up_slowest(), waits.up_to);
         let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < up_to as usize;
-        // One that was not polled yet waits for nobody.
+        // A wait that was not polled yet waits for no reader.
         let is_due = !waits.is_woken() && ledger.is_leased() && readers.iter().any(in_the_way);
         assert!(given_up.is_some() || !is_due, "a reader is in the way, and is not given up");
         given_up
@@ -525,8 +527,8 @@ impl Schedule {
         writers.iter().filter(is_offered).count() as u64 * ledger.rings.full_bytes()
     }
 
-    /// Whoever waits for room has to, and whoever waits for the end of a lease was woken if it has
-    /// ended.
+    /// Checks that each wait for room is necessary, and that each wait for the end of a lease was
+    /// woken if the lease has ended.
     pub(super) fn check_leases(&self, at: usize) {
         let Attached { ledger, readers, writers, .. } = &self.streams[at];
         for writer in writers {

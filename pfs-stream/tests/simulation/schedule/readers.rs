@@ -1,4 +1,4 @@
-//! What readers do in a schedule.
+//! Actions of readers in a schedule.
 
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ impl Schedule {
         });
     }
 
-    /// All readers that do not pause read what there is, so that they sleep.
+    /// All readers that are not paused read what there is, so that they sleep.
     pub(super) fn catch_up(&mut self, at: usize) {
         for who in 0..self.streams[at].readers.len() {
             for _ in 0..8 {
@@ -184,7 +184,7 @@ impl Schedule {
         None
     }
 
-    /// Where there are no readers in other processes.
+    /// Stubs for platforms without readers in other processes.
     #[cfg(not(all(target_os = "linux", not(miri))))]
     pub(super) fn hand_out(&mut self, _: usize) {}
 

@@ -1,4 +1,4 @@
-//! What writers do in a schedule, and whether it comes to what it must.
+//! Actions of writers in a schedule, and checks of their results.
 
 use std::task::Poll;
 
@@ -13,7 +13,7 @@ use crate::{
     writing::{Waiting, Writing},
 };
 
-/// How something was appended.
+/// How chunks were appended.
 #[derive(Clone, Copy)]
 pub(super) struct How {
     before: Option<Before>,
@@ -54,16 +54,16 @@ impl Schedule {
         }
         let is_read_here = !self.streams[at].readers.iter().any(Following::is_shm);
         if self.is_followed && is_read_here && self.before(at).is_some_and(|now| now.is_growing) {
-            // The ring that is being filled cannot be shared, perhaps.
+            // Perhaps the ring that is being filled cannot be shared.
             self.hand_out(at);
         }
         if self.streams[at].ledger.closed && self.random.one_in(8) {
-            // A writer that wants to go on makes another one.
+            // A writer that wants to continue creates another stream.
             self.remove(at);
         }
     }
 
-    /// A writer that does not wait appends, if there is one.
+    /// Appends through a writer that does not wait, if there is one.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(super) fn append_as_idle(&mut self, at: usize, len: u64) {
         if let Some(who) = self.pick_writer(at) {
@@ -72,7 +72,7 @@ impl Schedule {
         }
     }
 
-    /// A writer that does not wait.
+    /// A random writer that does not wait.
     fn pick_writer(&mut self, at: usize) -> Option<usize> {
         let writers = &mut self.streams[at].writers;
         let first = (!writers.is_empty()).then(|| self.random.index(writers.len()))?;
@@ -94,7 +94,7 @@ impl Schedule {
     fn append_and_wait(&mut self, at: usize, who: usize, chunk: Chunk) {
         match self.streams[at].writers.swap_remove(who) {
             Writing::Idle(writer) => self.poll_writer(at, Waiting::new(writer, chunk)),
-            // It does not wait as long as it may get a lease.
+            // A writer does not wait while it may get a lease.
             other => self.streams[at].writers.push(other),
         }
     }
@@ -109,7 +109,7 @@ impl Schedule {
             (1 + self.random.size(40), usual / 4 + 2)
         };
         let mut lens: Vec<_> = (0..count).map(|_| self.random.below(most)).collect();
-        // Whether nothing at all ends a lease is not promised.
+        // It is not promised whether an append of no bytes ends a lease.
         lens[0] = lens[0].max(u64::from(self.streams[at].ledger.is_leased()));
         let chunks: Vec<_> = lens.into_iter().map(|len| self.chunk(len)).collect();
         let given: Vec<_> = chunks.iter().map(|chunk| chunk.bytes()).collect();
@@ -126,13 +126,13 @@ impl Schedule {
         );
     }
 
-    /// How something is appended next.
+    /// How the next chunks are appended.
     pub(super) fn how(&mut self, at: usize, is_batch: bool) -> How {
         let is_starved = self.has_famines && self.random.one_in(4);
         How { before: self.before(at), is_batch, is_starved }
     }
 
-    /// Whether an append could come to this; and enters it.
+    /// Checks that this result of an append is possible, and records it.
     pub(super) fn check_append(
         &mut self,
         at: usize,
@@ -214,7 +214,7 @@ impl Schedule {
         }
     }
 
-    /// Has an executor poll writers that were woken, and one that was not now and then.
+    /// Polls writers that were woken, like an executor, and now and then one that was not.
     pub(super) fn poll_writers(&mut self, at: usize) {
         for who in (0..self.streams[at].writers.len()).rev() {
             let is_due = match &self.streams[at].writers[who] {
@@ -257,7 +257,7 @@ impl Schedule {
         self.tell(|| format!("a writer joins {at}"));
         let known = self.pick_writer(at);
         let stream = self.handle(at);
-        // A clone counts, whether or not the stream still takes anything.
+        // A clone counts as a writer, whether or not the stream still takes appends.
         let writer = match (known, stream) {
             (Some(who), _) if self.random.one_in(3) => self.writer(at, who).clone(),
             (_, None) => return,
@@ -273,7 +273,7 @@ impl Schedule {
         attached.writers.push(Writing::Idle(writer));
     }
 
-    /// A writer finishes, fails or dies. One that waits does not wait any longer, or dies.
+    /// A writer finishes, fails or dies. A waiting writer stops waiting, or dies.
     pub(super) fn writer_ends(&mut self, at: usize) {
         let count = self.streams[at].writers.len();
         if count == 0 {
@@ -299,7 +299,7 @@ impl Schedule {
         self.writer_finishes(at, writer, ends);
     }
 
-    /// A writer that does nothing else finishes, fails or dies.
+    /// A writer that is not waiting finishes, fails or dies.
     pub(super) fn writer_finishes(&mut self, at: usize, mut writer: Writer, ends: u64) {
         let ledger = &mut self.streams[at].ledger;
         let finishes = match ends {
@@ -308,7 +308,7 @@ impl Schedule {
                 return ledger.writer_left(false);
             }
             3 if self.random.one_in(4) => {
-                // Its host goes, and readers wait on.
+                // The writer's host leaves, and readers wait on.
                 writer.depart_as(Departure::Open);
                 return drop(writer);
             }
@@ -326,7 +326,7 @@ impl Schedule {
         ledger.writer_left(matches!(finishes, Finish::Close | Finish::KeepOpen));
     }
 
-    /// A writer that waits is no longer to wait for the slowest reader.
+    /// Makes a waiting writer stop waiting for the slowest reader.
     pub(super) fn give_up(&mut self, at: usize) {
         let writers = &self.streams[at].writers;
         let waiting = writers.iter().find_map(|writer| match writer {
