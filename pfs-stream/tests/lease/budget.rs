@@ -55,7 +55,8 @@ fn a_leased_ring_and_what_wakes_others_take_three_descriptors_whatever_the_strea
         let there = was_shared.then(|| Shm::new(&stream));
         let offer = writer.offer_lease().unwrap();
         drop(there);
-        // To a ring of this process, and to a shared one.
+        // If its ring was shared, the stream moves to a ring of this process, and otherwise to a
+        // shared ring.
         writer.try_append(chunk(100, 30_000)).unwrap();
         let _there = (!was_shared).then(|| Shm::new(&stream));
         writer.grant_lease(offer).unwrap();
@@ -66,8 +67,8 @@ fn a_leased_ring_and_what_wakes_others_take_three_descriptors_whatever_the_strea
     }
 }
 
-/// A stream whose lease has ended, with as many chunks of 1,000 bytes as there is room for, and
-/// only so much memory more. Its readers of this policy were there from the beginning on.
+/// A stream whose lease has ended, with as many chunks of 1,000 bytes as fit, and with only this
+/// much more memory. Its readers, of this policy, were attached from the beginning.
 fn ended(
     more: u64,
     policy: SlowPolicy,
@@ -103,7 +104,7 @@ fn the_append_after_a_lease_takes_as_large_a_ring_as_there_is_memory_for() {
         if let Some(mut there) = there {
             assert!(there.read() == chunk(0, 65_000));
         }
-        // It grows when there is memory again.
+        // The ring grows when there is memory again.
         set_memory(&registry, u64::MAX);
         for offset in 65..165 {
             writer.try_append(chunk(1000 * offset, 1000)).unwrap();

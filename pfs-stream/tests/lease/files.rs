@@ -14,7 +14,7 @@ fn each_read_of_a_file_is_a_chunk_also_across_the_end_of_the_ring() {
     let mut holder = lease(&mut writer);
     let mut shm = Shm::new(&stream);
     let (input, mut output) = io::pipe().unwrap();
-    // 3 does not divide the capacity: some chunks go round the end, at any place in a word.
+    // 3 does not divide the capacity: some chunks wrap around the end, at any place in a word.
     let (sizes, mut got, mut from) = ([3, 4099, 30_001], Vec::new(), 0);
     for len in sizes.into_iter().cycle().take(30) {
         output.write_all(&chunk(from, len)).unwrap();
@@ -63,14 +63,14 @@ fn what_was_read_while_the_lease_ended_is_still_there_to_be_appended_in_another_
         holder
     });
     let thread = is_reading.recv().unwrap();
-    // It sleeps nowhere else.
+    // The thread sleeps nowhere else.
     let state = format!("/proc/self/task/{}/stat", thread.as_raw_nonzero());
     while !std::fs::read_to_string(&state).unwrap().contains(") S ") {
         thread::yield_now();
     }
     let end = writer.end_lease().unwrap();
     assert_eq!((end.chunks, end.bytes, end.offset), (1, SIZE - 100, SIZE - 100));
-    // Round the end of the ring.
+    // Wraps around the end of the ring.
     output.write_all(&chunk(SIZE - 100, 3000)).unwrap();
     let mut holder = reading.join().unwrap();
     assert_eq!(holder.publish(), Err(HolderError::Ended));

@@ -1,4 +1,4 @@
-//! Holders that write whatever they like into the ring that they were leased.
+//! Hostile holders, which write anything into their leased ring.
 
 use std::{
     os::fd::AsFd,
@@ -29,7 +29,7 @@ fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
                 append(&mut holder, 100).unwrap();
             }
             let _ = stream.stat();
-            // The header's words, and then the first of the index.
+            // The header's words, and then the first words of the index.
             let at = if word < 128 { word } else { 512 + word - 128 };
             words[at].store(value, Relaxed);
             let _ =
@@ -39,7 +39,7 @@ fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
             let _ = stream.stat();
             let mut other = stream.writer().unwrap();
             if is_short {
-                // For a ring that holds a part of the history.
+                // Enough for a ring that holds a part of the history.
                 let max_memory = registry.memory() + 1000;
                 registry.set_limits(Limits { max_memory, ..Limits::UNLIMITED }, u64::MAX);
             }
@@ -95,8 +95,8 @@ fn a_holder_that_scribbles_on_the_pages_of_block_readers_keeps_nobody_from_readi
 pub(super) fn words(file: &impl AsFd) -> &'static [AtomicU64] {
     let len = rustix::fs::fstat(file).unwrap().st_size as usize;
     let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a mapping at an address of the kernel's choice, which is never unmapped, of a file
-    // that keeps its size.
+    // SAFETY: the kernel chooses the address of the mapping, which is never unmapped, and the file
+    // keeps its size.
     unsafe {
         let address =
             mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0).unwrap();
@@ -104,7 +104,7 @@ pub(super) fn words(file: &impl AsFd) -> &'static [AtomicU64] {
     }
 }
 
-/// What happens to a leased stream, one after the other.
+/// Actions on a leased stream, done one after the other.
 #[derive(Clone, Debug)]
 enum Step {
     Spoil(usize, u64),
@@ -157,7 +157,7 @@ proptest! {
         let mut pages: Vec<&[AtomicU64]> = Vec::new();
         for step in steps {
             match step {
-                // Also those that have ended: their processes may still write.
+                // Also holders whose leases have ended: their processes may still write.
                 Step::Spoil(word, value) => holders.iter().for_each(|(_, words)| {
                     words[word % words.len()].store(value, Relaxed);
                 }),

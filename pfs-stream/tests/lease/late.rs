@@ -1,4 +1,4 @@
-//! Holders that were stopped before they announced an append, and go on after the end of their
+//! Late holders: stopped before they announced an append, and continuing after the end of their
 //! lease.
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,7 +7,7 @@ use pfs_stream::*;
 
 use super::{Shm, append, begin, chunk, hostile::words, map, own, stream};
 
-/// Where a ring has the number of its oldest chunk.
+/// The word with the number of the oldest chunk.
 const TAIL: usize = 16;
 
 #[test]
@@ -22,7 +22,8 @@ fn who_joins_after_an_append_was_announced_too_late_starts_where_the_ring_begins
     }
     let _other =
         stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }).unwrap();
-    // It had found that its lease goes on, and says now that it overwrites three chunks.
+    // The holder had checked that its lease continues, and now announces that it overwrites three
+    // chunks.
     words[TAIL].store(3, Relaxed);
     let late = |start| {
         let mut reader = stream.reader(ReadOptions { start, ..Default::default() }).unwrap();

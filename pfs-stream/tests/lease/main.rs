@@ -1,5 +1,5 @@
-//! What a writer with a lease, its stream and its readers are promised, with all sides in one
-//! process.
+//! Leases: what a writer with a lease, its stream and its readers are promised, with all sides in
+//! one process.
 #![cfg(all(target_os = "linux", not(any(loom, miri))))]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 
@@ -42,7 +42,7 @@ fn stream() -> Stream {
     Stream::new("s", StreamConfig::default().buffer_size(SIZE)).unwrap()
 }
 
-/// A lease for the process that this writer stands for.
+/// A lease for the process that this writer represents.
 fn lease(writer: &mut Writer) -> Holder {
     let offer = writer.offer_lease().unwrap();
     let mapped = map(&offer);
@@ -53,13 +53,13 @@ fn own(file: BorrowedFd<'_>) -> OwnedFd {
     file.try_clone_to_owned().unwrap()
 }
 
-/// What the other process maps of an offer.
+/// Maps an offer, like the other process.
 fn map(offer: &Offer) -> MappedOffer {
     let [asleep, _] = offer.wake_files();
     MappedOffer::open(own(offer.ring()), own(asleep), offer.layout()).unwrap()
 }
 
-/// What it makes of that when it has the lease.
+/// Makes a holder when the lease is granted, like the other process.
 fn begin(mapped: MappedOffer, grant: &Grant) -> Holder {
     mapped.begin(grant.start(), grant.pages().map(own)).unwrap()
 }
@@ -102,7 +102,7 @@ impl Shm {
         }
     }
 
-    /// All that there is now.
+    /// Reads everything that is there now.
     fn read(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         loop {
@@ -123,7 +123,7 @@ impl Shm {
     }
 }
 
-/// All that there is now for a reader of this process.
+/// Reads everything that is there now, for a reader of this process.
 fn read(reader: &mut Reader) -> Vec<u8> {
     let mut bytes = Vec::new();
     while let Some(read) = reader.try_read(&mut bytes, 10_000).unwrap() {
@@ -200,7 +200,7 @@ fn a_chunk_that_overwrites_what_was_pushed_is_pushed_when_that_is_published() {
         holder.try_push(chunk(holder.offset(), len)).unwrap();
         assert_eq!((holder.published(), stream.stat().chunks), (published, published));
     }
-    // What is still to be published has taken its place already.
+    // The chunk to be published already occupies its place.
     assert!(
         matches!(reader.try_read(&mut Vec::new(), 1), Ok(Some(Read::Gap { from: 0, to, chunks: 3 })) if to == SIZE + 1)
     );
@@ -228,7 +228,7 @@ fn an_append_of_anybody_else_ends_the_lease_and_nothing_is_lost_or_doubled() {
     assert_eq!(holder.published(), 1);
     writer.try_append(chunk(3100, 200)).unwrap();
     assert_eq!((read(&mut here), there.read()), (chunk(0, 3300), chunk(0, 3300)));
-    // The ring that it had is not the stream's any more.
+    // The leased ring is no longer the stream's ring.
     assert!(writer.offer_lease().is_none(), "there are two writers");
     drop(other);
     assert!(writer.offer_lease().is_some());
@@ -297,7 +297,7 @@ fn the_death_of_the_holder_is_that_of_a_writer_and_what_it_appended_stays() {
         (bytes, reader.try_read(&mut Vec::new(), 1)),
         (chunk(0, 3000), Ok(Some(Read::End(End::WriterDied))))
     );
-    // Another one goes on in a ring of the stream's own.
+    // Another writer continues in a ring of the stream's own.
     stream.writer().unwrap().try_append(chunk(3000, 10)).unwrap();
     assert_eq!(stream.stat().head, 3010);
 }
@@ -323,7 +323,7 @@ fn a_holder_overwrites_what_no_block_reader_needs_and_waits_for_those_that_were_
         assert!(room.as_mut().poll(&mut cx).is_ready());
     }
     append(&mut holder, 10).unwrap();
-    // One that comes later ends the lease.
+    // A `block` reader that attaches later ends the lease.
     let mut late = stream.reader(options).unwrap();
     assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
     assert_eq!(read(&mut late).len() as u64, SIZE / 4 * 3 + 10);
@@ -475,7 +475,7 @@ fn many_moves_past_readers_that_are_stopped_keep_two_rings_and_each_reader_says_
     let mut stopped = Vec::new();
     let mut round = |stopped: &mut Vec<Shm>| {
         let mut holder = lease(&mut writer);
-        // The ring goes round once in three moves.
+        // The ring wraps around once in three moves.
         append(&mut holder, SIZE / 3).unwrap();
         let mut reader = Shm::new(&stream);
         reader.read();

@@ -1,4 +1,5 @@
-//! A holder that has the pages of all `block` readers waits for them without the stream.
+//! Room for a holder that has the stats pages of all `block` readers, and waits for them without
+//! the stream.
 
 use std::os::fd::OwnedFd;
 
@@ -20,14 +21,14 @@ fn lease(writer: &mut Writer) -> (Holder, OwnedFd) {
     (begin(mapped, &writer.grant_lease(offer).unwrap()), room)
 }
 
-/// Whether somebody has added to the counter; it is 0 then.
+/// Whether a reader has added to the counter. Resets the counter to 0.
 fn is_told(room: &OwnedFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let is_ready = poll(&mut [PollFd::new(room, PollFlags::IN)], Some(&now)).unwrap() == 1;
     is_ready && rustix::io::read(room, &mut [0; 8]).unwrap() == 8
 }
 
-/// Appends as long as there is room; the chunk that readers must come to then.
+/// Appends as long as there is room. Returns the chunk that readers must then reach.
 fn fill(holder: &mut Holder) -> u64 {
     loop {
         match append(holder, SIZE / 16) {

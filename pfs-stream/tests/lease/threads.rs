@@ -1,4 +1,4 @@
-//! Holders, other writers and readers in threads of their own.
+//! Holders, other writers and readers in separate threads.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,7 +12,7 @@ use pfs_stream::{
 
 use super::{Shm, append_chunk, begin, lease, map, stream};
 
-/// A chunk that says whose it is, which of them, and how long.
+/// A chunk that contains its writer, its number and its length.
 fn numbered(writer: u64, number: u64) -> Vec<u8> {
     let len = 24 + (writer ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 700;
     let mut chunk = [writer, number, len].map(u64::to_ne_bytes).concat();
@@ -23,13 +23,14 @@ fn numbered(writer: u64, number: u64) -> Vec<u8> {
 /// What a reader has seen of each of two writers.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
-    /// The next chunk of each, unless the reader began in the middle or has lost something since.
+    /// The next chunk of each writer, unless the reader began in the middle or has lost chunks
+    /// since.
     next: [Option<u64>; 2],
     chunks: u64,
 }
 
 impl Seen {
-    /// Takes whole chunks, which follow each other unless something was lost before.
+    /// Takes whole chunks, which must be consecutive unless chunks were lost before.
     fn take(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -49,7 +50,7 @@ impl Seen {
 }
 
 impl Seen {
-    /// From the first chunk on.
+    /// A reader that starts at the first chunk.
     fn all() -> Self {
         Self { next: [Some(0); 2], chunks: 0 }
     }
@@ -59,7 +60,8 @@ impl Seen {
     }
 }
 
-/// Ends everybody when a thread of a test has panicked, for whom the others would wait.
+/// Removes the stream when a thread of a test has panicked, because the other threads would wait
+/// for it.
 struct RemovedAtPanic<'a>(&'a Stream);
 
 impl Drop for RemovedAtPanic<'_> {
@@ -70,7 +72,7 @@ impl Drop for RemovedAtPanic<'_> {
     }
 }
 
-/// Appends as a process with a lease does: through the stream where there is none.
+/// Appends like a process that uses leases: through the stream while there is no lease.
 struct Leasing<'a> {
     writer: Writer,
     holder: Option<Holder>,
@@ -92,7 +94,7 @@ impl Leasing<'_> {
                 }
                 Err(HolderError::Full { .. }) => {}
                 Err(HolderError::Ended) => {
-                    // It may be said a moment later.
+                    // The end may be reported a moment later.
                     let end = pollster::block_on(std::future::poll_fn(|cx| {
                         self.writer.poll_lease_end(cx)
                     }));
@@ -138,7 +140,8 @@ fn all_readers_get_every_chunk_once_and_in_order_while_leases_begin_and_end() {
             done.store(1, Relaxed);
             leasing.writer.finish(Finish::KeepOpen);
         });
-        // Each time another writer comes, and now and then a `block` reader, the lease ends.
+        // The lease ends each time another writer attaches, and now and then because of a `block`
+        // reader.
         scope.spawn(move || {
             let mut number = 0;
             while done.load(Relaxed) == 0 {
@@ -197,7 +200,7 @@ fn all_readers_get_every_chunk_once_and_in_order_while_leases_begin_and_end() {
     assert!(leases.load(Relaxed) > 10, "{leases:?} leases");
 }
 
-/// A chunk so small that the index is what limits a ring.
+/// A chunk so small that the index limits the ring.
 fn small(number: u64) -> Vec<u8> {
     [number, !number, number].map(u64::to_ne_bytes).concat()
 }
@@ -213,7 +216,7 @@ fn a_reader_that_joins_while_the_holder_overwrites_the_ring_starts_at_a_whole_ch
         let stop = &stop;
         scope.spawn(move || {
             let mut number = 0;
-            // The lease may end: the holder was too fast for a place to be found.
+            // The lease may end, if the holder was too fast for a start position to be found.
             while stop.load(Relaxed) == 0 && append_chunk(&mut holder, small(number)).is_ok() {
                 number += 1;
             }

@@ -1,4 +1,5 @@
-//! What readers of other processes are promised that write to a file straight from the ring.
+//! Zero-copy output: what readers of other processes are promised that write to a file straight
+//! from the ring.
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read as _},
@@ -43,7 +44,7 @@ fn small_pipe() -> (PipeReader, PipeWriter) {
     (output, input)
 }
 
-/// A stream of 16 KiB that one chunk has filled, and a reader for whom its writer waits.
+/// A stream of 16 KiB that one chunk has filled, and a reader for which its writer waits.
 fn full() -> (Stream, Handout, Writer) {
     let stream = stream(16 * 1024);
     let handout = hand_out(&stream, BLOCK);
@@ -56,7 +57,7 @@ fn await_bytes(output: &PipeReader) {
     poll(&mut [PollFd::new(output, PollFlags::IN)], None).unwrap();
 }
 
-/// Ends a stream when its reader has panicked, for whom the writer would wait for ever.
+/// Removes a stream when its reader has panicked, because the writer would wait for ever.
 struct Ends<'a>(&'a Stream);
 
 impl Drop for Ends<'_> {
@@ -67,7 +68,7 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// All of a stream of so many chunks, through a pipe.
+/// Passes a stream of this many chunks through a pipe.
 fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
     let stream = stream(8192);
     let handout = hand_out(&stream, BLOCK);
@@ -94,7 +95,7 @@ fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
                     handout.made_room();
                 }
             }
-            // All bytes are there, but perhaps not the close yet.
+            // All bytes are there, but perhaps not yet the close.
             let read = loop {
                 let count = notifier.count();
                 match reader.try_read(&mut Vec::new(), 1).unwrap() {
@@ -191,7 +192,7 @@ fn a_reader_that_is_overtaken_while_it_writes_says_so_and_where() {
             (written, reader.position())
         });
         await_bytes(&output);
-        // As the daemon does with a reader that has gone or breaks the rules.
+        // The daemon does this with a reader that has gone or breaks the rules.
         drop(handout);
         writer.try_append(&[0xEE; 100]).unwrap();
         output.read_to_end(&mut Vec::new()).unwrap();

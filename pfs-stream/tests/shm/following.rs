@@ -1,4 +1,4 @@
-//! Readers of other processes that follow their stream from ring to ring while it grows.
+//! Ring following: readers of other processes follow their stream from ring to ring while it grows.
 
 use std::{sync::mpsc, thread};
 
@@ -11,7 +11,7 @@ use super::{byte_at, follow, open};
 
 const SIZE: u64 = 1024 * 1024;
 
-/// A stream that nothing was appended to, in its smallest ring.
+/// An empty stream, in its smallest ring.
 fn stream() -> Stream {
     Stream::new("s", StreamConfig::default().buffer_size(SIZE)).unwrap()
 }
@@ -26,7 +26,7 @@ fn append(writer: &mut Writer, len: u64) {
     writer.append_blocking(chunk).unwrap();
 }
 
-/// Reads all that there is now, in whatever ring; how many bytes.
+/// Reads everything that is there now, in every ring. Returns the number of bytes.
 fn read_all(reader: &mut ShmReader, handout: &Handout) -> u64 {
     let from = reader.position();
     loop {
@@ -212,7 +212,7 @@ fn a_reader_that_cannot_map_the_next_ring_is_taken_back_where_it_is() {
     assert!(bytes.iter().zip(100..).all(|(byte, offset)| *byte == byte_at(offset)));
 }
 
-/// Kilobytes of a file that the system has given.
+/// The memory of a file that the system has allocated, in KiB.
 fn allocated(file: std::os::fd::BorrowedFd<'_>) -> u64 {
     rustix::fs::fstat(file).unwrap().st_blocks as u64 / 2
 }

@@ -1,4 +1,5 @@
-//! What readers of other processes are promised, with both sides in one process.
+//! Shared-memory readers: what readers of other processes are promised, with both sides in one
+//! process.
 #![cfg(all(target_os = "linux", not(loom)))]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 
@@ -26,19 +27,19 @@ fn byte_at(offset: u64) -> u8 {
     (offset ^ (offset >> 8) ^ (offset >> 16) ^ (offset >> 24)) as u8
 }
 
-/// For a process that cannot follow the stream to other rings.
+/// Hands out a reader to a process that cannot follow the stream to other rings.
 fn hand_out(stream: &Stream, options: ReadOptions) -> Handout {
     stream.reader(options).unwrap().hand_out(false).unwrap()
 }
 
-/// As the other process would open it.
+/// Opens the reader like the other process.
 fn open(handout: &Handout) -> ShmReader {
     let ring = handout.ring().unwrap().try_clone_to_owned().unwrap();
     let page = handout.page().unwrap().try_clone_to_owned().unwrap();
     ShmReader::open(ring, page, &handout.start()).unwrap()
 }
 
-/// Reads until the end; delivered and lost bytes.
+/// Reads until the end. Returns delivered and lost bytes.
 fn follow(handout: &Handout) -> (u64, u64) {
     let mut reader = open(handout);
     let mut position = reader.position();
@@ -112,7 +113,7 @@ fn what_a_reader_has_lost_stays_counted_when_it_goes_on_in_another_process_and_w
     );
 }
 
-/// For as long as `PFS_TEST_SECONDS` says, and at least 100 times.
+/// Runs for `PFS_TEST_SECONDS`, and at least 100 times.
 #[test]
 fn an_shm_reader_that_is_lapped_sees_no_torn_byte_and_counts_what_it_lost() {
     let seconds = std::env::var("PFS_TEST_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
@@ -199,8 +200,8 @@ fn a_page_full_of_garbage_spoils_nothing_but_its_own_stats() {
 
 #[test]
 fn what_a_page_claims_is_told_within_what_can_be() {
-    // Every number is more than it can be, and then less. The stream has 17 bytes in 4 chunks, 7 of
-    // them behind the start.
+    // All numbers are larger than possible in the first case, and smaller in the second. The stream
+    // has 17 bytes in 4 chunks, 7 bytes of them after the start.
     for (claim, position, lost_bytes, lost_chunks) in [(0xFF, 17, 7, 4), (0, 10, 0, 0)] {
         let stream = stream();
         let mut writer = stream.writer().unwrap();
