@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_reserved_never_exceeds_the_limit_and_is_given_back() {
+    fn reservations_never_exceed_the_limit_and_are_given_back() {
         let budget = Budget::new(10);
         let mut one = budget.reserve(4).unwrap();
         assert!(one.resize(10) && !one.resize(11));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_split_off_is_given_back_by_itself() {
+    fn a_split_off_reservation_is_given_back_separately() {
         let budget = Budget::new(10);
         let mut one = budget.reserve(7).unwrap();
         let other = one.split(3);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_below_what_is_in_use_takes_nothing_away_and_gives_nothing_out() {
+    fn a_limit_below_what_is_in_use_takes_nothing_away_and_refuses_more() {
         let budget = Budget::new(10);
         let mut one = budget.reserve(8).unwrap();
         budget.clone().set_limit(5);

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_was_used_expires_when_its_time_to_live_is_over_since_then_and_not_sooner() {
+    fn a_used_stream_expires_its_time_to_live_after_its_last_use_and_not_sooner() {
         let registry = registry(None);
         let used = create(&registry, "used", small().ttl(TTL));
         create(&registry, "unused", small().ttl(TTL));
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_removes_a_stream_leaves_nothing_of_it_in_the_queues() {
+    fn every_removal_of_a_stream_takes_it_out_of_the_queues() {
         let registry = registry(Some(TTL));
         let deadline = small().deadline(SystemTime::now() + TTL);
         for config in [small(), small().ttl(TTL), deadline.clone(), deadline.ttl(TTL)] {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_creation_that_is_refused_queues_nothing_and_a_stream_that_nothing_ends_is_not_queued() {
+    fn a_refused_creation_and_a_stream_that_never_expires_queue_nothing() {
         let registry = registry(None);
         create(&registry, "s", small());
         assert_eq!((queued(&registry), registry.next_expiry()), (0, None));
@@ -274,8 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_stream_expires_and_one_with_a_reader_a_writer_or_a_hold_does_not_until_it_was_left_for_so_long()
-     {
+    fn an_idle_stream_expires_but_a_used_stream_only_once_it_was_left_for_the_idle_time() {
         let registry = registry(Some(TTL));
         create(&registry, "idle", small());
         let read = create(&registry, "read", small());
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_of_its_own_comes_before_the_idle_time() {
+    fn the_lifetime_of_a_stream_takes_precedence_over_the_idle_time() {
         let registry = registry(Some(TTL));
         create(&registry, "short", small().ttl(SECOND));
         create(&registry, "long", small().ttl(2 * TTL));
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn another_idle_time_counts_for_streams_that_are_there() {
+    fn a_new_idle_time_applies_to_existing_streams() {
         let registry = registry(None);
         create(&registry, "s", small());
         create(&registry, "mortal", small().ttl(1000 * TTL));
@@ -342,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_sleeps_is_woken_for_what_is_due_sooner_and_for_nothing_else() {
+    fn the_sleeper_is_woken_only_for_an_earlier_due_time() {
         let registry = registry(None);
         let mut cx = Context::from_waker(Waker::noop());
         let mut is_sooner = || pin!(registry.expiry_is_sooner()).poll(&mut cx).is_ready();
@@ -367,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn more_streams_than_are_looked_at_in_one_go_expire_in_one_call() {
+    fn one_call_expires_more_streams_than_are_checked_per_lock() {
         let registry = registry(None);
         for number in 0..2 * STREAMS_PER_LOCK + 1 {
             let stream = create(&registry, &number.to_string(), small().ttl(TTL));

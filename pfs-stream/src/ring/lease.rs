@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_that_are_published_while_the_lease_ends_are_all_in_the_stream_or_seen_by_nobody() {
+    fn chunks_published_while_the_lease_ends_are_all_in_the_stream_or_seen_by_no_reader() {
         check(|| {
             let ring = leased(16);
             let mut holder = holder(&ring);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_that_waits_for_a_block_reader_is_woken_when_that_has_come_far_enough() {
+    fn a_holder_that_waits_for_a_block_reader_is_woken_when_the_reader_has_come_far_enough() {
         check(|| {
             let page = Arc::new(<[AtomicU64; 3]>::default());
             let (theirs, room) = (Arc::clone(&page), Arc::new(Notify::new()));
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_of_a_ring_whose_lease_has_ended_has_no_byte_of_an_append_that_came_too_late() {
+    fn a_copy_of_a_ring_whose_lease_has_ended_has_no_byte_of_a_late_append() {
         check(|| {
             let ring = leased(8);
             let mut holder = holder(&ring);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_sees_that_a_leased_stream_is_closed_sees_its_last_head() {
+    fn a_reader_that_sees_that_a_leased_stream_is_closed_sees_its_last_head() {
         check(|| {
             let ring = leased(16);
             let mut holder = holder(&ring);
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_at_the_head_of_the_ring_that_was_left_goes_on_in_the_leased_one() {
+    fn a_reader_at_the_head_of_the_old_ring_continues_in_the_leased_ring() {
         check(|| {
             let (old, ring) = (leased(16), leased(16));
             let mut stream = writer(&old);
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_of_the_streams_process_is_woken_when_the_holder_has_appended() {
+    fn a_reader_in_the_streams_process_is_woken_when_the_holder_has_appended() {
         check(|| {
             let ring = leased(16);
             let mut status = Status::default();
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_sleeps_on_when_the_holder_has_appended() {
+    fn no_sleeper_sleeps_on_when_the_holder_has_appended() {
         check(|| {
             let ring = leased(16);
             let mut holder = holder(&ring);

@@ -451,7 +451,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_found_together_only_where_all_of_them_rise_within_bounds() {
+    fn ends_are_found_together_only_if_all_of_them_rise_within_bounds() {
         let found = |offsets: &[u64], start, last| {
             let run: Vec<_> =
                 offsets.iter().map(|end| [AtomicU64::new(*end), AtomicU64::new(0)]).collect();

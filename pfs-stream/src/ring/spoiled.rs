@@ -51,7 +51,7 @@ fn reader(stream: &Stream) -> Reader {
 }
 
 #[test]
-fn an_impossible_word_is_an_error_of_its_own() {
+fn each_impossible_word_is_the_right_violation() {
     let start_of = |seq| ring(&stream()).index().start_of(seq);
     let (next, end, head) = (start_of(6), 6 * LEN, start_of(20));
     let cases = [
@@ -82,7 +82,7 @@ fn an_impossible_word_is_an_error_of_its_own() {
 }
 
 #[test]
-fn a_chunk_that_is_impossible_does_not_keep_those_before_it_from_being_read() {
+fn chunks_before_an_impossible_chunk_can_be_read() {
     let stream = stream();
     let mut reader = reader(&stream);
     ring(&stream).word(ring(&stream).index().start_of(9)).store(0, Relaxed);
@@ -95,7 +95,7 @@ fn a_chunk_that_is_impossible_does_not_keep_those_before_it_from_being_read() {
 }
 
 #[test]
-fn the_tail_of_a_lagging_reader_must_be_possible_too() {
+fn an_impossible_tail_is_a_violation_for_a_lagging_reader_too() {
     let stream = stream();
     let mut reader = reader(&stream);
     let at = ring(&stream).index().start_of(8);
@@ -210,7 +210,7 @@ proptest! {
 }
 
 #[test]
-fn words_that_change_all_the_time_keep_no_reader_from_coming_back() {
+fn every_read_returns_while_the_words_of_a_ring_keep_changing() {
     let stream = stream();
     let stop = Arc::new(AtomicBool::new(false));
     let spoiling = thread::spawn({

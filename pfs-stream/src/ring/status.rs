@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_parts_do_not_disturb_each_other() {
+    fn the_parts_of_a_status_do_not_disturb_each_other() {
         let mut status = Status::default();
         assert!(!status.writers_gone(), "nobody has written yet");
         status.writer_joined();

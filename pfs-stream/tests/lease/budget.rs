@@ -15,7 +15,7 @@ fn set_memory(registry: &Registry, max_memory: u64) {
 }
 
 #[test]
-fn who_waits_for_the_end_of_a_lease_is_woken_by_an_append_that_has_to_wait_for_memory() {
+fn a_wait_for_the_end_of_a_lease_is_woken_by_an_append_that_waits_for_memory() {
     type Append = fn(&mut Writer) -> bool;
     let appends: [Append; 2] = [
         |writer| writer.try_append(b"x") == Err(WriteError::Full),
@@ -41,8 +41,7 @@ fn who_waits_for_the_end_of_a_lease_is_woken_by_an_append_that_has_to_wait_for_m
 }
 
 #[test]
-fn a_leased_ring_and_what_wakes_others_take_three_descriptors_whatever_the_stream_had_when_it_was_offered()
- {
+fn a_leased_ring_and_its_wake_files_take_three_descriptors_whatever_the_stream_had_before() {
     let config = StreamConfig::default().buffer_size(1024 * 1024);
     for was_shared in [true, false] {
         let registry = Registry::with_descriptors(Limits::UNLIMITED, 3 + u64::from(!was_shared));
@@ -127,8 +126,7 @@ fn a_smaller_ring_after_a_lease_holds_all_that_block_readers_have_to_read() {
 }
 
 #[test]
-fn an_append_after_a_lease_waits_for_block_readers_where_there_is_no_memory_for_what_they_have_to_read()
- {
+fn an_append_after_a_lease_waits_for_block_readers_without_memory_for_their_unread_chunks() {
     let (registry, stream, mut writer, mut reader, _) = ended(20_000, SlowPolicy::Block, false);
     assert_eq!(writer.try_append("x"), Err(WriteError::Full));
     assert_eq!(writer.try_append_all(&["x"]), Ok(None));
@@ -152,7 +150,7 @@ fn an_append_after_a_lease_waits_for_block_readers_where_there_is_no_memory_for_
 }
 
 #[test]
-fn a_wait_for_room_leaves_the_ring_alone_that_the_stream_has_after_the_lease() {
+fn a_wait_for_room_does_not_touch_the_ring_that_the_stream_has_after_the_lease() {
     let registry = Registry::new(Limits::UNLIMITED);
     let stream = registry.create("s", StreamConfig::default().buffer_size(SIZE)).unwrap();
     let (mut writer, mut other) = (stream.writer().unwrap(), None);
@@ -180,7 +178,7 @@ fn a_wait_for_room_leaves_the_ring_alone_that_the_stream_has_after_the_lease() {
 }
 
 #[test]
-fn an_append_after_a_lease_that_finds_no_memory_takes_a_small_ring_in_place_of_the_leased_one() {
+fn an_append_after_a_lease_without_memory_replaces_the_leased_ring_by_a_small_one() {
     const SMALLEST: u64 = 4096;
     for is_read_elsewhere in [false, true] {
         let (registry, stream, mut writer, mut reader, mut there) =

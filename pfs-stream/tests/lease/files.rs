@@ -35,7 +35,7 @@ fn each_read_of_a_file_is_a_chunk_also_across_the_end_of_the_ring() {
 }
 
 #[test]
-fn a_file_that_gives_nothing_now_leaves_the_stream_as_it_is() {
+fn a_file_that_would_block_leaves_the_stream_unchanged() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -50,7 +50,7 @@ fn a_file_that_gives_nothing_now_leaves_the_stream_as_it_is() {
 }
 
 #[test]
-fn what_was_read_while_the_lease_ended_is_still_there_to_be_appended_in_another_way() {
+fn bytes_read_while_the_lease_ended_can_still_be_appended_through_the_stream() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -81,7 +81,7 @@ fn what_was_read_while_the_lease_ended_is_still_there_to_be_appended_in_another_
 }
 
 #[test]
-fn a_file_is_not_read_where_a_block_reader_needs_the_room_or_the_lease_has_ended() {
+fn a_file_is_not_read_if_a_block_reader_needs_the_room_or_the_lease_has_ended() {
     let stream = stream();
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
     let mut reader = stream.reader(options).unwrap();

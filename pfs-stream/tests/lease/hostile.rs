@@ -12,7 +12,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap};
 use super::{SIZE, Shm, append, append_chunk, begin, chunk, map, own, stream};
 
 #[test]
-fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
+fn a_holder_that_corrupts_its_ring_loses_its_lease_and_harms_nothing_else() {
     let registry = Registry::new(Limits::default());
     for word in 0..200 {
         for (value, is_short) in [0, 1, u64::MAX, 1 << 62, 1 << 63, 0x5555]
@@ -57,7 +57,7 @@ fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
 }
 
 #[test]
-fn a_holder_that_scribbles_on_the_pages_of_block_readers_keeps_nobody_from_reading() {
+fn a_holder_that_scribbles_on_the_pages_of_block_readers_keeps_no_reader_from_reading() {
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
     for word in 0..12 {
         for value in [0, 1, 3, u64::MAX, 1 << 62, 1 << 63] {

@@ -11,7 +11,7 @@ use super::{Shm, append, begin, chunk, hostile::words, map, own, stream};
 const TAIL: usize = 16;
 
 #[test]
-fn who_joins_after_an_append_was_announced_too_late_starts_where_the_ring_begins_then() {
+fn a_reader_that_joins_after_a_late_announcement_starts_where_the_ring_begins_then() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let offer = writer.offer_lease().unwrap();
@@ -42,7 +42,7 @@ fn who_joins_after_an_append_was_announced_too_late_starts_where_the_ring_begins
 }
 
 #[test]
-fn a_ring_that_its_holder_has_spoiled_is_left_when_that_is_found() {
+fn a_stream_leaves_a_corrupt_ring_as_soon_as_the_corruption_is_found() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let offer = writer.offer_lease().unwrap();

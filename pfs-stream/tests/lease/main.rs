@@ -133,7 +133,7 @@ fn read(reader: &mut Reader) -> Vec<u8> {
 }
 
 #[test]
-fn what_the_holder_of_a_lease_appends_is_read_by_everybody_and_shown_by_stat() {
+fn appends_of_a_lease_holder_are_read_by_all_readers_and_shown_by_stat() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     writer.try_append(chunk(0, 1000)).unwrap();
@@ -158,8 +158,7 @@ fn what_the_holder_of_a_lease_appends_is_read_by_everybody_and_shown_by_stat() {
 }
 
 #[test]
-fn what_the_holder_pushes_is_in_the_stream_when_it_is_published_and_is_left_to_it_if_the_lease_has_ended()
- {
+fn pushed_chunks_are_in_the_stream_once_published_and_stay_with_the_holder_otherwise() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -191,7 +190,7 @@ fn what_the_holder_pushes_is_in_the_stream_when_it_is_published_and_is_left_to_i
 }
 
 #[test]
-fn a_chunk_that_overwrites_what_was_pushed_is_pushed_when_that_is_published() {
+fn a_push_that_overwrites_pushed_chunks_publishes_them_first() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -209,7 +208,7 @@ fn a_chunk_that_overwrites_what_was_pushed_is_pushed_when_that_is_published() {
 }
 
 #[test]
-fn an_append_of_anybody_else_ends_the_lease_and_nothing_is_lost_or_doubled() {
+fn an_append_by_another_writer_ends_the_lease_and_nothing_is_lost_or_doubled() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -235,7 +234,7 @@ fn an_append_of_anybody_else_ends_the_lease_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
-fn a_reader_that_cannot_follow_ends_a_lease_and_keeps_another_from_being_granted_while_it_reads() {
+fn a_reader_that_cannot_follow_ends_a_lease_and_prevents_another_while_it_reads() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -252,7 +251,7 @@ fn a_reader_that_cannot_follow_ends_a_lease_and_keeps_another_from_being_granted
 }
 
 #[test]
-fn a_close_or_a_removal_ends_the_lease_and_readers_get_all_that_was_appended_before() {
+fn a_close_or_a_removal_ends_the_lease_and_readers_get_all_earlier_appends() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -282,7 +281,7 @@ fn a_close_or_a_removal_ends_the_lease_and_readers_get_all_that_was_appended_bef
 }
 
 #[test]
-fn the_death_of_the_holder_is_that_of_a_writer_and_what_it_appended_stays() {
+fn the_death_of_a_holder_counts_as_the_death_of_a_writer_and_its_appends_stay() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -303,7 +302,7 @@ fn the_death_of_the_holder_is_that_of_a_writer_and_what_it_appended_stays() {
 }
 
 #[test]
-fn a_holder_overwrites_what_no_block_reader_needs_and_waits_for_those_that_were_there_before() {
+fn a_holder_overwrites_what_no_block_reader_needs_and_waits_for_earlier_block_readers() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
@@ -351,7 +350,7 @@ fn a_block_reader_that_a_holder_waits_for_can_be_given_up() {
 }
 
 #[test]
-fn a_reader_that_sleeps_is_woken_by_the_holder_or_the_stream_is_told() {
+fn a_sleeping_reader_is_woken_by_the_holder_or_the_stream_is_told() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -372,7 +371,7 @@ fn a_reader_that_sleeps_is_woken_by_the_holder_or_the_stream_is_told() {
 }
 
 #[test]
-fn who_waits_for_the_end_of_a_lease_is_woken_however_it_ends() {
+fn a_wait_for_the_end_of_a_lease_is_woken_however_the_lease_ends() {
     type End = fn(&Stream);
     let ends: [End; 4] = [
         |stream| stream.writer().unwrap().try_append(b"x").unwrap(),
@@ -406,7 +405,7 @@ impl std::task::Wake for Woken {
 }
 
 #[test]
-fn a_chunk_that_the_stream_does_not_take_is_refused_and_a_start_that_cannot_be_begins_nothing() {
+fn too_large_chunks_and_impossible_lease_starts_are_refused() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -452,7 +451,7 @@ fn the_append_after_a_lease_goes_to_another_ring_however_much_has_to_be_copied_f
 }
 
 #[test]
-fn a_lease_takes_three_descriptors_and_none_is_offered_where_they_are_missing() {
+fn a_lease_takes_three_descriptors_and_is_not_offered_without_them() {
     let registry = Registry::with_descriptors(Limits::UNLIMITED, 2);
     let stream = registry.create("/s", StreamConfig::default().buffer_size(SIZE)).unwrap();
     let mut writer = stream.writer().unwrap();
@@ -468,7 +467,7 @@ fn a_lease_takes_three_descriptors_and_none_is_offered_where_they_are_missing() 
 }
 
 #[test]
-fn many_moves_past_readers_that_are_stopped_keep_two_rings_and_each_reader_says_what_it_missed() {
+fn many_moves_past_stopped_readers_keep_two_rings_and_each_reader_reports_its_loss() {
     let registry = Registry::new(Limits::UNLIMITED);
     let stream = registry.create("/s", StreamConfig::default().buffer_size(SIZE)).unwrap();
     let mut writer = stream.writer().unwrap();

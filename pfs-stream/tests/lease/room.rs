@@ -74,7 +74,7 @@ fn a_reader_wakes_the_holder_when_it_has_made_a_good_part_of_the_ring_free() {
 }
 
 #[test]
-fn a_reader_that_has_gone_or_was_given_up_keeps_the_holder_waiting_no_longer() {
+fn a_holder_no_longer_waits_for_a_reader_that_left_or_was_given_up() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let (gone, _given_up) = (Shm::with(&stream, BLOCK()), Shm::with(&stream, BLOCK()));
@@ -94,7 +94,7 @@ fn a_reader_that_has_gone_or_was_given_up_keeps_the_holder_waiting_no_longer() {
 }
 
 #[test]
-fn a_holder_asks_the_stream_where_one_block_reader_has_no_page() {
+fn a_holder_asks_the_stream_if_one_block_reader_has_no_page() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let (mut there, mut here) = (Shm::with(&stream, BLOCK()), stream.reader(BLOCK()).unwrap());

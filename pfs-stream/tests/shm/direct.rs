@@ -123,13 +123,13 @@ fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
 }
 
 #[test]
-fn a_file_gets_every_byte_of_the_stream_while_the_ring_goes_round() {
+fn a_file_gets_every_byte_of_the_stream_while_the_ring_wraps_around() {
     let (output, input) = small_pipe();
     pass_on(2000, input, output);
 }
 
 #[test]
-fn a_file_that_takes_a_little_at_a_time_and_does_not_wait_gets_every_byte_too() {
+fn a_non_blocking_file_that_takes_a_little_at_a_time_gets_every_byte_too() {
     let (output, input) = small_pipe();
     rustix::io::ioctl_fionbio(&input, true).unwrap();
     pass_on(500, input, output);
@@ -158,7 +158,7 @@ fn a_chunk_is_not_overwritten_before_it_is_written_to_its_end() {
 }
 
 #[test]
-fn a_chunk_is_written_to_its_end_though_its_stream_is_removed_meanwhile() {
+fn a_chunk_is_written_to_its_end_even_if_its_stream_is_removed_meanwhile() {
     let (stream, handout, _writer) = full();
     let (mut output, input) = small_pipe();
     thread::scope(|scope| {
@@ -182,7 +182,7 @@ fn a_chunk_is_written_to_its_end_though_its_stream_is_removed_meanwhile() {
 }
 
 #[test]
-fn a_reader_that_is_overtaken_while_it_writes_says_so_and_where() {
+fn a_reader_that_is_overtaken_while_it_writes_reports_where() {
     let (_stream, handout, mut writer) = full();
     let (mut output, input) = small_pipe();
     thread::scope(|scope| {
@@ -206,7 +206,7 @@ fn a_reader_that_is_overtaken_while_it_writes_says_so_and_where() {
 }
 
 #[test]
-fn what_nobody_waits_for_what_is_too_little_and_what_is_no_chunk_is_not_written() {
+fn nothing_is_written_without_the_block_policy_below_the_least_bytes_or_when_no_chunk_is_next() {
     let stream = stream(16 * 1024);
     let drops = hand_out(&stream, ReadOptions { policy: SlowPolicy::Drop, ..BLOCK });
     let blocks = hand_out(&stream, BLOCK);
@@ -243,7 +243,7 @@ fn what_nobody_waits_for_what_is_too_little_and_what_is_no_chunk_is_not_written(
 }
 
 #[test]
-fn a_file_that_nobody_reads_any_more_is_the_files_error() {
+fn writing_to_a_pipe_without_a_reader_is_an_error_of_the_file() {
     let stream = stream(16 * 1024);
     let handout = hand_out(&stream, BLOCK);
     stream.writer().unwrap().try_append(bytes(0, 1000)).unwrap();

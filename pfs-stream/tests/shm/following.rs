@@ -101,7 +101,7 @@ fn a_reader_that_stood_still_while_the_stream_moved_reports_exactly_what_it_miss
 }
 
 #[test]
-fn writers_wait_for_a_block_reader_in_whatever_ring_it_is_and_it_loses_nothing() {
+fn writers_wait_for_a_block_reader_in_any_ring_and_it_loses_nothing() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let handout =
@@ -120,7 +120,7 @@ fn writers_wait_for_a_block_reader_in_whatever_ring_it_is_and_it_loses_nothing()
 }
 
 #[test]
-fn a_reader_is_given_the_next_ring_once_and_none_of_a_stream_that_was_removed() {
+fn a_reader_is_given_the_next_ring_once_and_none_of_a_removed_stream() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let handout = hand_out(&stream, ReadOptions::default());
@@ -153,7 +153,7 @@ fn a_ring_that_was_left_is_counted_until_its_reader_has_followed() {
 }
 
 #[test]
-fn a_stream_occupies_one_descriptor_however_often_it_moves_and_moves_though_none_is_left() {
+fn a_stream_occupies_one_descriptor_however_often_it_moves_and_moves_even_if_none_is_left() {
     let registry = Registry::with_descriptors(Limits::default(), 1);
     let stream = registry.create("s", StreamConfig::default().buffer_size(SIZE)).unwrap();
     let other = registry.create("other", StreamConfig::default().buffer_size(SIZE)).unwrap();
@@ -174,7 +174,7 @@ fn a_stream_occupies_one_descriptor_however_often_it_moves_and_moves_though_none
 }
 
 #[test]
-fn a_stream_that_is_read_elsewhere_by_one_that_cannot_follow_has_full_size_and_stays() {
+fn a_stream_read_by_a_process_that_cannot_follow_has_full_size_and_stays() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     append(&mut writer, 100);
@@ -218,7 +218,7 @@ fn allocated(file: std::os::fd::BorrowedFd<'_>) -> u64 {
 }
 
 #[test]
-fn a_ring_that_is_shared_has_all_its_pages_so_that_none_can_be_missing_when_it_is_touched() {
+fn a_shared_ring_has_all_its_pages_so_that_no_access_can_find_one_missing() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let handout = hand_out(&stream, ReadOptions::default());

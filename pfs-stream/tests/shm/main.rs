@@ -91,8 +91,7 @@ fn append(writer: &mut Writer, chunks: u64) -> u64 {
 }
 
 #[test]
-fn what_a_reader_has_lost_stays_counted_when_it_goes_on_in_another_process_and_when_it_comes_back()
-{
+fn losses_stay_counted_when_a_reader_moves_to_another_process_and_comes_back() {
     let stream = stream();
     let mut reader = stream.reader(ReadOptions::default()).unwrap();
     let mut writer = stream.writer().unwrap();
@@ -182,7 +181,7 @@ fn a_reader_that_cannot_be_mapped_is_taken_back_and_loses_nothing() {
 }
 
 #[test]
-fn a_page_full_of_garbage_spoils_nothing_but_its_own_stats() {
+fn garbage_in_a_stats_page_affects_only_the_stats_of_its_reader() {
     let stream = stream();
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
     let liar = hand_out(&stream, options);
@@ -199,7 +198,7 @@ fn a_page_full_of_garbage_spoils_nothing_but_its_own_stats() {
 }
 
 #[test]
-fn what_a_page_claims_is_told_within_what_can_be() {
+fn claims_of_a_stats_page_are_clamped_to_what_is_possible() {
     // All numbers are larger than possible in the first case, and smaller in the second. The stream
     // has 17 bytes in 4 chunks, 7 bytes of them after the start.
     for (claim, position, lost_bytes, lost_chunks) in [(0xFF, 17, 7, 4), (0, 10, 0, 0)] {
@@ -280,7 +279,7 @@ fn while_replaced_streams_are_mapped_their_quota_is_exceeded_by_one_at_most() {
 }
 
 #[test]
-fn the_memory_of_a_removed_stream_is_given_back_although_readers_have_not_noticed_the_removal() {
+fn the_memory_of_a_removed_stream_is_given_back_before_readers_notice_the_removal() {
     let registry = Registry::new(Limits { max_streams: 1, max_memory: 1024 * 1024 });
     let config =
         StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };

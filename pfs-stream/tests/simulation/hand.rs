@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn the_holder_that_goes_step_by_step_leaves_the_words_that_the_engines_own_leaves() {
+    fn the_step_by_step_holder_leaves_the_same_words_as_the_engines_own() {
         let _alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
         for seed in 0..20 {
             let mut random = Random::new(seed);

@@ -58,7 +58,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn whatever_is_done_in_whatever_order_delivered_and_reported_are_all_that_was_written() {
+fn in_every_schedule_everything_written_is_delivered_or_reported_lost() {
     let _alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
     let seed = variable("PFS_SEED");
     let count = variable("PFS_SCHEDULES");
