@@ -276,7 +276,7 @@ impl Registry {
         let names = self.inner.names();
         let at = names.streams.get(path).filter(|stream| stream.name() > after);
         let begin = if after < &*first { Bound::Included(&*first) } else { Bound::Excluded(after) };
-        // `range` panics if its start is after its end.
+        // `range` panics if it starts after its end.
         let below =
             (after < &*end).then(|| names.streams.range::<str, _>((begin, Bound::Excluded(&*end))));
         let below = below.into_iter().flatten().map(|(_, stream)| stream);

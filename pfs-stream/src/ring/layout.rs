@@ -42,8 +42,8 @@ pub(crate) const PUBLISHED: usize = if cfg!(loom) { 6 } else { 5 * LINE };
 pub(crate) const READERS: usize = if cfg!(loom) { 7 } else { 4 * LINE + 1 };
 /// The bit of [`HEAD_SEQ`] that ends a lease: once it is set, the holder can publish nothing.
 pub(crate) const SEALED: u64 = 1 << 63;
-/// Words before the index of a full-size ring: one page. A smaller ring of one process has only room
-/// for its counters there.
+/// Words before the index of a full-size ring: one page. In a smaller ring of one process, only
+/// its counters come before the index.
 pub(super) const HEADER: usize = if cfg!(loom) { 8 } else { 4096 / WORD };
 const SMALL_HEADER: usize = if cfg!(loom) { 5 } else { 2 * LINE + 2 };
 /// Words before the index of a ring in shared memory that is not of full size: all words up to and

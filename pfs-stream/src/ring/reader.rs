@@ -127,8 +127,8 @@ impl RingReader {
                 Look::Unsettled => break,
                 Look::Behind { next, head } => {
                     if self.ring.status().removed() {
-                        // The ring may have been released after `look`, which then saw other
-                        // counters than the ring's.
+                        // If the ring was released meanwhile, `look` did not see the ring's real
+                        // counters.
                         return Err(ReadError::Removed);
                     }
                     self.restart_chunk();

@@ -230,8 +230,8 @@ impl Appending {
         // This is rare: only when the ring has wrapped around to where the slowest reader was at
         // the last check.
         let readers = lock(&shared.readers);
-        // Each iteration means that a reader has moved on. Only a reader that lies about its
-        // position can prevent this; then writers wait until that reader leaves.
+        // Each further iteration means that the slowest reader has just reached `tail`. If the loop
+        // runs out, a reader lies about its position, and writers wait until that reader leaves.
         for _ in 0..=readers.len() {
             let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
             let slowest =

@@ -1,7 +1,7 @@
 //! Leases: what a writer with a lease, its stream and its readers are promised, with all sides in
 //! one process.
 #![cfg(all(target_os = "linux", not(any(loom, miri))))]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test helpers, not recognised by clippy
 
 mod budget;
 mod files;

@@ -1,7 +1,7 @@
 //! Shared-memory readers: what readers of other processes are promised, with both sides in one
 //! process.
 #![cfg(all(target_os = "linux", not(loom)))]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test helpers, not recognised by clippy
 
 #[cfg(not(miri))]
 mod direct;

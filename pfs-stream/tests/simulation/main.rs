@@ -19,7 +19,7 @@
 //! simulation` runs that schedule again and prints its steps. With `PFS_SCHEDULES=100000` as well,
 //! it runs that many schedules, starting with that seed.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test helpers, not recognised by clippy
 
 mod following;
 #[cfg(all(target_os = "linux", not(miri)))]

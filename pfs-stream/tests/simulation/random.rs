@@ -25,8 +25,8 @@ impl Random {
         self.below(len as u64) as usize
     }
 
-    /// A number from 1 to `most`, roughly log-uniform: numbers below 10 are about as likely as numbers
-    /// from 10 to 99.
+    /// A number from 1 to `most`, roughly log-uniform: numbers below 10 are about as likely as
+    /// numbers from 10 to 99.
     pub(crate) fn size(&mut self, most: u64) -> u64 {
         let bits = self.below(u64::from(most.ilog2()) + 2);
         1 + self.below((1 << bits).min(most))
