@@ -299,7 +299,8 @@ impl MappedOffer {
     ///
     /// # Errors
     ///
-    /// The system cannot map the files, or they do not have the expected size and seals.
+    /// The system cannot map the files, the layout is impossible, or the files do not have the
+    /// expected size and seals.
     pub fn open(ring: OwnedFd, asleep: OwnedFd, layout: RingLayout) -> io::Result<Self> {
         let ring = Ring::open_to_write(ring, layout)?;
         Ok(Self { ring, asleep: Memory::open(asleep, PAGE_WORDS, Sharing::Writable)? })

@@ -331,7 +331,8 @@ impl ShmReader {
     ///
     /// # Errors
     ///
-    /// The system cannot map the files, or they do not have the expected size and seals.
+    /// The system cannot map the files, the layout is impossible, or the files do not have the
+    /// expected size and seals.
     pub fn open(ring: OwnedFd, page: OwnedFd, start: &ShmStart) -> io::Result<Self> {
         let ring = Ring::open(ring, start.layout)?;
         let page = StatsPage::new(Memory::open(page, PAGE_WORDS, Sharing::Writable)?, None);
@@ -384,8 +385,8 @@ impl ShmReader {
     ///
     /// # Errors
     ///
-    /// The system cannot map the ring, or it does not have the expected size and seals. The reader
-    /// stays in its old ring.
+    /// The system cannot map the ring, the layout is impossible, or the file of the ring does not
+    /// have the expected size and seals. The reader stays in its old ring.
     pub fn follow(&mut self, ring: OwnedFd, layout: RingLayout) -> io::Result<()> {
         (self.ring.ring, self.wake_by) = (Ring::open(ring, layout)?, None);
         Ok(())

@@ -1,4 +1,4 @@
-//! Writing end of a ring. A ring has only one, under the stream's lock.
+//! Writing end of a ring. A ring has one writing end, under the stream's lock.
 
 use bytes::Bytes;
 

@@ -30,7 +30,7 @@ use crate::{
     sync::{Ordering, lock},
 };
 
-/// The least bytes and chunks that an append copies, in addition to a multiple of its own size.
+/// Bytes and chunks that an append copies, in addition to a multiple of its own size.
 const COPY_STEP_BYTES: u64 = if cfg!(loom) { 4 } else { 64 * 1024 };
 const COPY_STEP_CHUNKS: u64 = if cfg!(loom) { 1 } else { 1024 };
 const COPY_FACTOR: u64 = 4;
