@@ -256,9 +256,8 @@ impl Appending {
             match self.leave_with_all_from(floor, bytes, chunks, shared) {
                 Ok(()) => break,
                 Err(error) if floor >= head.seq || is_last => return Err(error),
-                Err(_) if self.has_room_up_to(head.seq, shared) => {} /* The readers have read
-                                                                        * all */
-                // meanwhile: once more.
+                // The readers have read everything meanwhile: try once more.
+                Err(_) if self.has_room_up_to(head.seq, shared) => {}
                 Err(_) => return Ok(false),
             }
         }
