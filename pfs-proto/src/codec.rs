@@ -1,27 +1,27 @@
-//! Cuts a byte stream into frames.
+//! Frame decoder: cuts a byte stream into frames.
 
 use bytes::{Buf, BufMut, BytesMut};
 
 use crate::{Frame, FrameError, HEADER_LEN, MAX_PAYLOAD};
 
-/// What [`Decoder::buffer`] makes room for at least; with what is left out for the alignment it is
-/// 16 KiB.
+/// The least room that [`Decoder::buffer`] makes for a read. Together with [`ALIGNMENT`] it is 16
+/// KiB.
 const READ_BYTES: usize = (16 * 1024) - ALIGNMENT;
 
-/// What it makes room for at most on the word of a header: memory is for bytes that came, not for
-/// promises.
+/// The most room that [`Decoder::buffer`] makes because a header announces a large frame. The bound
+/// prevents a peer from claiming memory with a header alone.
 const MAX_READ_BYTES: usize = 256 * 1024;
 
-/// Where a read begins that finds the buffer empty, in bytes of the address. What `malloc` gives
-/// begins 16 bytes behind the beginning of a page, where the kernel's own buffers begin, and to a
-/// place a few bytes further in its page than their source some processors copy long runs of bytes
-/// many times slower.
+/// Alignment in bytes of a read into an empty buffer. `malloc` returns addresses 16 bytes after the
+/// start of a page, while the kernel's own buffers start at the page. Some processors copy long
+/// runs of bytes many times more slowly if the target is a few bytes further into its page than the
+/// source.
 const ALIGNMENT: usize = 64;
 
-/// Takes bytes as they come and gives frames as they are complete.
+/// Frame decoder: accepts bytes in any portions and yields complete frames.
 ///
-/// Append what was read to [`buffer`](Self::buffer), then call [`next_frame`](Self::next_frame)
-/// until it says `Ok(None)`. Used like this it never holds more than one incomplete frame and the
+/// Append received bytes to [`buffer`](Self::buffer), then call [`next_frame`](Self::next_frame)
+/// until it returns `Ok(None)`. The decoder then never holds more than one incomplete frame and the
 /// last read.
 ///
 /// ```
@@ -45,18 +45,18 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that holds nothing.
+    /// Creates an empty decoder.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where the bytes that were read are appended, with room for nearly 16 KiB at least, and more
-    /// when a large frame is under way.
+    /// Returns the buffer to append received bytes to, with room for at least nearly 16 KiB, and
+    /// for more while a large frame is incomplete.
     pub fn buffer(&mut self) -> &mut BytesMut {
         self.buffer_for(READ_BYTES)
     }
 
-    /// As [`buffer`](Self::buffer), with room for a read of so many bytes at least.
+    /// Like [`buffer`](Self::buffer), but with room for a read of at least `size` bytes.
     pub fn buffer_for(&mut self, size: usize) -> &mut BytesMut {
         let size = size.max(self.missing().clamp(READ_BYTES, MAX_READ_BYTES));
         self.buffer.reserve(size.saturating_add(ALIGNMENT));
@@ -68,13 +68,13 @@ impl Decoder {
         &mut self.buffer
     }
 
-    /// The next frame, or `Ok(None)` until all its bytes are here.
+    /// Returns the next frame, or `Ok(None)` if its bytes are not complete.
     ///
     /// # Errors
     ///
-    /// When the header claims more than [`MAX_PAYLOAD`] bytes, as soon as the header is here. Where
-    /// the next frame begins is then unknown, so the decoder drops what it holds and fails from
-    /// then on.
+    /// [`FrameError::TooLong`] if a header claims more than [`MAX_PAYLOAD`] bytes, as soon as the
+    /// header is complete. The start of the next frame is then unknown, so the decoder drops its
+    /// bytes and returns the same error from then on.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if let Some(failed) = self.failed {
             return Err(failed);
@@ -96,24 +96,25 @@ impl Decoder {
         Ok(Some(Frame { kind, payload }))
     }
 
-    /// Whether no part of a frame is waiting for the rest of it: where a peer may properly end.
+    /// Returns true if no incomplete frame is buffered, so that the peer may end the byte stream
+    /// here.
     pub fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }
 
-    /// How many bytes it holds.
+    /// Returns the number of buffered bytes.
     pub fn len(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Gives back its memory if it holds nothing: for connections that are about to wait for long.
+    /// Frees the memory of an empty buffer, for connections that are about to wait for a long time.
     pub fn release(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > 0 {
             self.buffer = BytesMut::new();
         }
     }
 
-    /// How many bytes the frame at the front still needs, 0 if that is not known.
+    /// Returns the number of bytes that the first frame still needs, or 0 if its length is unknown.
     fn missing(&self) -> usize {
         match self.header() {
             Some((len, _)) => HEADER_LEN.saturating_add(len).saturating_sub(self.buffer.len()),
@@ -121,7 +122,7 @@ impl Decoder {
         }
     }
 
-    /// Length and kind of the frame at the front, once its header is here.
+    /// Returns the length and kind of the first frame if its header is complete.
     fn header(&self) -> Option<(usize, u8)> {
         let &[a, b, c, d, kind] = self.buffer.first_chunk::<HEADER_LEN>()?;
         let len = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);

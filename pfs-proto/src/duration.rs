@@ -1,16 +1,16 @@
-//! Durations as people write them: `500ms`, `10s`, `1h30m`.
+//! Parses durations such as `500ms`, `10s`, `1h30m`.
 
 use std::time::Duration;
 
 use humantime::DurationError as Reason;
 use thiserror::Error;
 
-/// Why a text is not a duration.
+/// The error for a text that is not a duration.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[error(transparent)]
 pub struct DurationError(Reason);
 
-/// Reads a duration, which may be zero: numbers with their units, one behind the other.
+/// Parses a duration, which may be zero: a sequence of numbers with units.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -19,15 +19,15 @@ pub struct DurationError(Reason);
 ///
 /// # Errors
 ///
-/// [`DurationError`], also where it is longer than a [`Duration`] can be.
+/// [`DurationError`] if the text is not a duration, or exceeds [`Duration::MAX`].
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let mut sum = Duration::ZERO;
-    // Not all at once: humantime 2.4 panics where a whole second of nanoseconds comes on top of the
-    // largest number of seconds. No number with one unit comes to that.
+    // One part at a time: humantime 2.4 panics if a whole second of nanoseconds is added to the
+    // largest number of seconds. A single number with one unit cannot cause that overflow.
     for (start, part) in parts(text) {
         let parsed = match start {
             0 => humantime::parse_duration(part),
-            // `0` needs no unit if it is all there is.
+            // `0` needs no unit if the text has nothing else.
             _ => humantime::parse_duration(&format!(" {part}"))
                 .map_err(|error| moved(error, start - 1)),
         };
@@ -37,8 +37,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     Ok(sum)
 }
 
-/// The numbers of a text, each with its unit, and where each begins. At least one, which may be
-/// empty.
+/// Splits a text into numbers with their units, each with its start in the text. Yields at least
+/// one part, which may be empty.
 fn parts(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut rest = Some((0, text));
     std::iter::from_fn(move || {
@@ -54,7 +54,7 @@ fn parts(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The same in a text in front of which there are so many bytes.
+/// Shifts the positions in an error by `by` bytes, from a part to the whole text.
 fn moved(error: Reason, by: usize) -> Reason {
     match error {
         Reason::InvalidCharacter(at) => Reason::InvalidCharacter(at.saturating_add(by)),

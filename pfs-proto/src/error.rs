@@ -1,52 +1,52 @@
-//! Why something failed, in a form that programs can tell apart.
+//! Error types that programs can tell apart: error codes, frame, message and path errors.
 
 use std::{convert::Infallible, fmt};
 
 use crate::{MAX_PATH, MAX_PAYLOAD, Unprintable};
 
-/// The kind of a failure, as the daemon tells it.
+/// Error code: the kind of a failure, as the daemon reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {
-    /// The bytes are not a message, or it is not allowed here.
+    /// Protocol error: the bytes are not a message, or the message is not allowed here.
     Protocol,
-    /// No protocol version in common.
+    /// The two ends have no protocol version in common.
     Version,
-    /// There is no such stream.
+    /// The stream does not exist.
     NoSuchStream,
-    /// There is a stream of this name.
+    /// A stream of this name exists already.
     AlreadyExists,
     /// The stream is closed.
     Closed,
     /// The stream was removed.
     Removed,
-    /// The chunk is larger than the stream takes.
+    /// The chunk is larger than the stream accepts.
     TooLarge,
     /// The daemon's limit on streams, memory or connections is reached.
     Limit,
-    /// The path is not one that a stream can have.
+    /// The path is not valid for a stream.
     BadPath,
     /// An option has a value that is not allowed.
     BadOption,
-    /// This needs a document and it is a stream.
+    /// The path names a stream, but the request needs a document.
     IsStream,
-    /// This needs a stream and it is a document.
+    /// The path names a document, but the request needs a stream.
     IsDocument,
     /// The offset is past head.
     PastHead,
-    /// The reader was disconnected for being slow.
+    /// The reader was disconnected because it was too slow.
     TooSlow,
     /// The daemon is shutting down.
     ShuttingDown,
-    /// The client said nothing for too long.
+    /// The client sent nothing for too long.
     Timeout,
-    /// The client may not do this.
+    /// Permission denied: the client may not do this.
     Denied,
-    /// Something in the daemon or its system failed.
+    /// Internal error: something in the daemon or its system failed.
     Internal,
     /// The daemon is in use.
     Busy,
-    /// A code of a later version.
+    /// An error code of a later version.
     Unknown(u16),
 }
 
@@ -104,7 +104,7 @@ impl From<u16> for ErrorCode {
     }
 }
 
-/// The number that stands for it on the wire.
+/// Converts an error code to its number on the wire.
 impl From<ErrorCode> for u16 {
     fn from(code: ErrorCode) -> Self {
         match code {
@@ -132,25 +132,25 @@ impl From<ErrorCode> for u16 {
     }
 }
 
-/// Why a byte stream cannot be cut into frames.
+/// Framing error: why a byte stream cannot be cut into frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// A header claims a payload larger than any frame's.
+    /// A header claims a payload larger than any frame may have.
     #[error(
         "a frame claims a payload of {len} bytes, and {MAX_PAYLOAD} is the most that one may have"
     )]
     TooLong {
-        /// What it claims, in bytes.
+        /// The claimed length, in bytes.
         len: u64,
     },
 }
 
-/// Why a frame is not a message.
+/// Decoding error: why a frame is not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// There is no such kind of message in this direction.
+    /// No message of this kind exists in this direction.
     #[error("there is no message of kind {0:#04x} in this direction")]
     UnknownKind(u8),
     /// The payload ends before the message does.
@@ -159,12 +159,12 @@ pub enum MessageError {
         /// The frame's kind.
         kind: u8,
     },
-    /// The message ends before the payload does.
+    /// The payload continues after the end of the message.
     #[error("a message of kind {kind:#04x} is followed by {extra} bytes that do not belong to it")]
     TrailingBytes {
         /// The frame's kind.
         kind: u8,
-        /// How many bytes are left.
+        /// The number of bytes left over.
         extra: usize,
     },
     /// A string is not UTF-8.
@@ -173,27 +173,26 @@ pub enum MessageError {
         /// The frame's kind.
         kind: u8,
     },
-    /// A field has a value without a meaning.
+    /// The value of a field has no meaning.
     #[error("a message of kind {kind:#04x} has {value} as its {field}, which means nothing")]
     BadValue {
         /// The frame's kind.
         kind: u8,
-        /// The field's name.
+        /// The name of the field.
         field: &'static str,
-        /// What it says.
+        /// The value of the field.
         value: u64,
     },
-    /// The first message does not begin as a `Hello` does: whoever is there does not speak this
-    /// protocol.
+    /// The first message does not begin like a `Hello`: the peer does not speak this protocol.
     #[error("this is not the pfs protocol")]
     BadMagic,
-    /// The message is well formed, but its path is not one that a stream can have.
+    /// The message is well formed, but its path is not valid for a stream.
     #[error("bad path: {0}")]
     Path(PathError),
 }
 
-// Not by the derive, which would make the cause, which the message has, a source that a chain of
-// errors prints once more.
+// Written by hand because the derive would make the path error a source. The message already
+// includes its text, so a printed error chain would repeat it.
 impl From<PathError> for MessageError {
     fn from(error: PathError) -> Self {
         Self::Path(error)
@@ -201,7 +200,7 @@ impl From<PathError> for MessageError {
 }
 
 impl MessageError {
-    /// What to tell the peer that sent it.
+    /// Returns the error code to send to the peer that sent the message.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Path(_) => ErrorCode::BadPath,
@@ -210,38 +209,39 @@ impl MessageError {
     }
 }
 
-/// Why a string is not the path of a stream.
+/// Path error: why a string is not the path of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathError {
-    /// It is the empty string.
+    /// The path is the empty string.
     #[error("it is empty; a path looks like /streamfs/cam")]
     Empty,
-    /// It does not begin with a slash.
+    /// The path does not begin with a slash.
     #[error("it does not begin with '/'; a path looks like /streamfs/cam")]
     NotAbsolute,
-    /// It is longer than [`MAX_PATH`](crate::MAX_PATH) bytes.
+    /// The path is longer than [`MAX_PATH`](crate::MAX_PATH) bytes.
     #[error("it is longer than {MAX_PATH} bytes")]
     TooLong,
-    /// There is nothing between two slashes, or behind the last one.
+    /// A segment is empty: two slashes in a row, or a slash at the end.
     #[error("one of its segments is empty; write single slashes, and none at the end")]
     EmptySegment,
     /// A segment is `.` or `..`.
     #[error("it has '.' or '..' as a segment; write out the whole path")]
     DotSegment,
-    /// It has a control or format character.
+    /// The path contains a control or format character.
     #[error("{0}, which no name may have")]
     Unprintable(Unprintable),
-    /// A segment begins or ends with a blank, which a reader cannot see.
+    /// A segment begins or ends with a blank, which people cannot see.
     #[error("one of its segments begins or ends with a blank; blanks may only be inside")]
     EdgeBlank,
-    /// It is only a mount, and a stream has a name below that.
+    /// The path names only a mount; a stream has a name below its mount.
     #[error("it names no stream; a path is a mount and a name, such as /streamfs/cam")]
     NoName,
 }
 
 impl From<Infallible> for PathError {
-    /// A path that is one already.
+    /// Required by generic callers whose path is a [`StreamPath`](crate::StreamPath) already: the
+    /// conversion cannot fail.
     fn from(never: Infallible) -> Self {
         match never {}
     }
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_error_code_has_a_number_of_its_own_and_unknown_ones_are_kept() {
+    fn error_codes_have_distinct_numbers_and_unknown_numbers_are_kept() {
         for number in 0..=u16::MAX {
             let code = ErrorCode::from(number);
             assert_eq!(u16::from(code), number);

@@ -1,112 +1,113 @@
-//! What happens to a reader, and what happens to a stream, as values.
+//! Events of a reader and events of a stream.
 
 use bytes::Bytes;
 
 use crate::{End, Peer};
 
-/// What happens to a reader.
+/// An event of a reader: a chunk, a gap, or a change of its state.
 ///
 /// A reader of a stream in this process yields chunks, gaps and the end. A reader of a daemon's
-/// stream yields [`Attached`](Self::Attached) before the first of them, and
-/// [`Waiting`](Self::Waiting) before that if it has to wait. So match in a loop that ends with
-/// [`End`](Self::End): a `while let Event::Chunk(..)` ends at whatever comes between two chunks.
+/// stream first yields [`Attached`](Self::Attached), preceded by [`Waiting`](Self::Waiting) if it
+/// has to wait. Match in a loop that ends with [`End`](Self::End): a `while let Event::Chunk(..)`
+/// loop stops at any other event between two chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// The stream does not exist yet; the reader will be attached when it is created.
     Waiting,
-    /// It is attached; chunks and gaps follow.
+    /// The reader is attached; chunks and gaps follow.
     Attached {
         /// The offset of the first byte or gap that follows.
         start: u64,
-        /// Head at that moment.
+        /// The head of the stream when the reader attached.
         head: u64,
-        /// Media type of the contents, if the stream was given one.
+        /// Media type of the contents, if the stream has one.
         content_type: Option<String>,
     },
-    /// One chunk, whole: what one append appended. (When reading starts inside a chunk: the rest of
-    /// that one.)
+    /// One whole chunk, the bytes of one append. If reading starts inside a chunk, the rest of that
+    /// chunk.
     Chunk(Bytes),
-    /// The connection broke, and reading goes on over another one, where it was: nothing is lost by
-    /// that unless a gap follows that says so. Only over HTTP.
+    /// The connection broke, and reading resumes over another one at the same offset. Nothing is
+    /// lost unless a gap follows. Only over HTTP.
     Resumed {
         /// The offset of the first byte or gap that follows.
         offset: u64,
     },
-    /// A range of offsets that this reader will never get.
+    /// A gap: a range of offsets that this reader will never get.
     Gap {
-        /// First lost offset.
+        /// The first lost offset.
         from: u64,
-        /// Offset after the last lost one.
+        /// The offset after the last lost byte.
         to: u64,
-        /// How many chunks were lost; 0 where that is not known.
+        /// The number of lost chunks; 0 if unknown.
         chunks: u64,
     },
-    /// Nothing more follows.
+    /// The end of the stream; nothing follows.
     End {
-        /// Why.
+        /// Why the reader's stream ended.
         reason: End,
-        /// Offset after the last byte or gap.
+        /// The offset after the last byte or gap.
         offset: u64,
     },
 }
 
-/// What happens to a stream, for whoever watches it. Readers have numbers, counted from 1 in the
-/// order in which they attached to this stream, and never given twice.
+/// An event of a stream, reported to its watchers. Readers are numbered from 1 in the order in
+/// which they attached to the stream; a number is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamEvent {
-    /// A reader has attached.
+    /// A reader attached.
     Subscribed {
-        /// Its number.
+        /// The number of the reader.
         reader: u64,
-        /// Who it is.
+        /// The process of the reader.
         peer: Peer,
-        /// Readers attached now, this one among them.
+        /// Readers attached now, including this one.
         readers: u32,
     },
-    /// There was no reader and now there is one; follows its [`Subscribed`](Self::Subscribed).
+    /// The number of readers rose from 0 to 1; follows that reader's
+    /// [`Subscribed`](Self::Subscribed).
     FirstReader,
-    /// A reader has gone, however that came about.
+    /// A reader left, for any reason.
     Unsubscribed {
-        /// Its number.
+        /// The number of the reader.
         reader: u64,
-        /// Who it was.
+        /// The process of the reader.
         peer: Peer,
         /// Readers attached now.
         readers: u32,
-        /// Bytes that it was told it lost, in all.
+        /// Total of lost bytes that the reader was told about.
         lost_bytes: u64,
-        /// Chunks that it was told it lost, in all.
+        /// Total of lost chunks that the reader was told about.
         lost_chunks: u64,
     },
-    /// The last reader has gone; follows its [`Unsubscribed`](Self::Unsubscribed).
+    /// The last reader left; follows its [`Unsubscribed`](Self::Unsubscribed).
     NoReaders,
-    /// A reader was told that it lost something. Readers in other processes, which read shared
-    /// memory for themselves, tell only the sum, in [`Unsubscribed`](Self::Unsubscribed).
+    /// A reader was told about a gap. Shm readers report only their totals, in
+    /// [`Unsubscribed`](Self::Unsubscribed).
     Gap {
-        /// The reader's number.
+        /// The number of the reader.
         reader: u64,
-        /// First lost offset.
+        /// The first lost offset.
         from: u64,
-        /// Offset after the last lost one.
+        /// The offset after the last lost byte.
         to: u64,
-        /// How many chunks were lost; 0 where that is not known.
+        /// The number of lost chunks; 0 if unknown.
         chunks: u64,
     },
-    /// The stream takes no more appends.
+    /// The stream was closed and accepts no more appends.
     Closed {
-        /// Head, which is final.
+        /// The final head.
         offset: u64,
-        /// Whether it was closed as failed: what it holds is not all that there should be.
+        /// Whether the stream was closed as failed: the data is incomplete.
         failed: bool,
     },
-    /// The stream is gone; nothing follows.
+    /// The stream was removed; nothing follows.
     Removed,
-    /// So many events were not kept for this watcher, because it was behind. What it finds in the
-    /// stream's stats is true, whatever it missed.
+    /// Events were dropped because this watcher was behind. The stream's stats are correct
+    /// nevertheless.
     Missed {
-        /// How many, at least one.
+        /// The number of dropped events, at least 1.
         count: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! The identity of a stream: which stream of a path it is.
+//! Stream identity: tells apart streams that had the same path.
 
 use std::{
     fmt,
@@ -8,11 +8,12 @@ use std::{
 
 use thiserror::Error;
 
-/// Distinguishes streams that had the same path. Changes when a stream is removed and created
-/// again, and when its daemon restarts.
+/// The identity of a stream, which tells apart streams that had the same path. The identity changes
+/// when a stream is removed and created again, and when its daemon restarts.
 ///
-/// As text it is two hexadecimal numbers, such as `6418f2a0c3d51-2a`: the start of the daemon in
-/// microseconds since the Unix epoch, and the number of the stream. Each identity has one text.
+/// As text, an identity is two hexadecimal numbers, such as `6418f2a0c3d51-2a`: the start time of
+/// the daemon in microseconds since the Unix epoch, and the number of the stream. Each identity has
+/// exactly one text.
 ///
 /// ```
 /// use pfs_proto::Identity;
@@ -22,31 +23,31 @@ use thiserror::Error;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// Microseconds since the Unix epoch, as the wire has them: an identity that was sent is equal
-    /// to the one that came.
+    /// The start time of the daemon in microseconds since the Unix epoch. The wire has the same
+    /// resolution, so that an identity equals its decoded copy.
     daemon: u64,
     stream: u64,
 }
 
-/// A text that is no identity.
+/// The error for a text that is not an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("an identity is two hexadecimal numbers, such as 6418f2a0c3d51-2a")]
 #[non_exhaustive]
 pub struct IdentityError;
 
 impl Identity {
-    /// Stream number `stream` of all those that the daemon started at `daemon` made.
+    /// Creates the identity of stream number `stream` of the daemon that started at `daemon`.
     pub fn new(daemon: SystemTime, stream: u64) -> Self {
         let since = daemon.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { daemon: u64::try_from(since.as_micros()).unwrap_or(u64::MAX), stream }
     }
 
-    /// When the daemon was started, to the microsecond.
+    /// Returns the start time of the daemon, to the microsecond.
     pub fn daemon(self) -> SystemTime {
         UNIX_EPOCH.checked_add(Duration::from_micros(self.daemon)).unwrap_or(UNIX_EPOCH)
     }
 
-    /// The number of the stream among all that its daemon made.
+    /// Returns the number of the stream, counted among all streams that its daemon created.
     pub fn stream(self) -> u64 {
         self.stream
     }
@@ -65,8 +66,8 @@ impl FromStr for Identity {
         let (daemon, stream) = text.split_once('-').ok_or(IdentityError)?;
         let number = |digits: &str| u64::from_str_radix(digits, 16).map_err(|_| IdentityError);
         let identity = Self { daemon: number(daemon)?, stream: number(stream)? };
-        // Other texts of the same numbers, such as those with a sign or in capitals, were never
-        // written.
+        // Reject other spellings of the same numbers, such as a sign or capitals: `Display` never
+        // produces them.
         if identity.to_string() == text { Ok(identity) } else { Err(IdentityError) }
     }
 }
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_is_read_as_it_is_written() {
+    fn an_identity_parses_back_from_its_text() {
         for (daemon, stream) in [(0, 0), (1_795_000_000_000_000, 42), (u64::MAX, u64::MAX)] {
             let identity = Identity { daemon, stream };
             assert_eq!(identity.to_string().parse(), Ok(identity));
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_an_identity() {
+    fn any_other_text_is_not_an_identity() {
         for bad in [
             "", "-", "1", "1-", "-1", "+1-1", "1-+1", "01-1", "1-01", "A-1", "1-1-1", " 1-1",
             "1-1 ", "0x1-1",
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_is_told_by_its_start_to_the_microsecond() {
+    fn daemons_are_told_apart_by_start_time_to_the_microsecond() {
         let start = UNIX_EPOCH + Duration::from_nanos(1_234_567_890_123_456_789);
         let identity = Identity::new(start, 7);
         assert_eq!(identity.daemon(), UNIX_EPOCH + Duration::from_micros(1_234_567_890_123_456));

@@ -1,9 +1,9 @@
-//! The stats as JSON: what `pfs ls --json` and `pfs stat --json` print, and what the daemon answers
-//! over HTTP.
+//! JSON form of the stats: the output of `pfs ls --json` and `pfs stat --json`, and the daemon's
+//! answers over HTTP.
 //!
-//! Scripts rely on these names; they change only by addition.
-//! Sizes, offsets and rates are numbers of bytes; times are RFC 3339 in UTC with milliseconds; what
-//! is not known or not set is `null`.
+//! Scripts rely on the field names, which change only by addition. Sizes, offsets and rates are
+//! numbers of bytes; times are RFC 3339 in UTC with milliseconds; unknown or unset values are
+//! `null`.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{Peer, ReaderStat, StreamStat, StreamSummary, WriterStat};
 
-/// A stream in a listing.
+/// Summary of a stream in a listing.
 #[derive(Debug, Serialize)]
 pub struct Summary<'a> {
     path: &'a str,
@@ -99,7 +99,7 @@ impl<'a> From<&'a StreamStat> for Stat<'a> {
     }
 }
 
-/// Who made the stream.
+/// The process that created the stream.
 #[derive(Debug, Serialize)]
 struct Owner {
     pid: Option<u32>,
@@ -163,9 +163,9 @@ impl From<&ReaderStat> for Reader {
     }
 }
 
-/// A time for programs: `2026-01-31T12:00:00.000Z`, always in UTC with milliseconds.
+/// Formats a timestamp for programs: `2026-01-31T12:00:00.000Z`, always in UTC with milliseconds.
 pub fn timestamp(time: SystemTime) -> String {
-    // humantime can show the years 1970 to 9999; anything else is a broken clock.
+    // humantime formats the years 1970 to 9999; any other time comes from a broken clock.
     let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, last)).to_string()
 }

@@ -1,15 +1,14 @@
-//! The wire of pfs: what the daemon and its clients say to each other, and how it is written in
-//! bytes.
+//! The pfs wire protocol: frames, messages and their encoding between the daemon and its clients.
 //!
-//! This crate is the only one that knows those bytes. It has paths ([`StreamPath`]), messages
-//! ([`Request`] and [`Reply`]), their encoding, and a bounded [`Decoder`] that cuts a byte stream
-//! into frames. It deliberately has no I/O, no clock and no runtime: bytes go in, messages come
-//! out, whatever carried them. It does not decide either which message is allowed when; that is for
-//! the two ends.
+//! This crate is the only one that knows the bytes on the wire. It has stream paths
+//! ([`StreamPath`]), messages ([`Request`] and [`Reply`]), their encoding, and a bounded
+//! [`Decoder`] that cuts a byte stream into frames. It deliberately has no I/O, no clock and no
+//! runtime: bytes go in and messages come out, over any transport. It also does not check which
+//! message is allowed when; the two ends do.
 //!
 //! # Frames
 //!
-//! Everything is in frames. Numbers are little-endian throughout.
+//! Every message is a frame. All numbers are little-endian.
 //!
 //! ```text
 //!   0        4      5
@@ -25,23 +24,23 @@
 //! |---|---|
 //! | `u8` … `u64` | little-endian number |
 //! | `bool` | u8, 0 or 1 |
-//! | `str` | u16 length in bytes, then so many bytes of UTF-8 |
+//! | `str` | u16 length in bytes, then that many bytes of UTF-8 |
 //! | `time` | u64, microseconds since the Unix epoch |
 //! | `span` | u64, microseconds |
-//! | `opt T` | u8 0: absent; u8 1: followed by a `T` |
+//! | `opt T` | u8 0: absent; u8 1: a `T` follows |
 //! | `path` | `str` that is a [`StreamPath`] |
 //! | `peer` | `opt u32` process id, `opt u32` user id |
 //! | `bytes` | the rest of the payload |
 //!
-//! Bytes behind the last field are an error, in `Hello` excepted.
+//! Bytes after the last field are an error, except in `Hello`.
 //!
-//! # A connection
+//! # Connections
 //!
-//! The client sends `Hello`; the daemon answers `Hello` with the version that it picked, or `Error`
-//! and closes. Then come any number of requests, each answered before the next is served, until
-//! `OpenWriter`, `OpenReader` or `Watch` turns the connection into a writer's, a reader's or a
-//! watcher's for the rest of its life. A client may send requests before it has the answers to
-//! those before them.
+//! The client sends `Hello`. The daemon answers with a `Hello` that has the version it picked, or
+//! with `Error` and closes the connection. Any number of requests follow, each answered before the
+//! next is served. `OpenWriter`, `OpenReader` or `Watch` dedicates the connection to a writer, a
+//! reader or a watcher for the rest of the connection's life. Clients may pipeline requests: send
+//! the next ones before the previous answers arrive.
 //!
 //! ```text
 //! client                        daemon      client                        daemon
@@ -55,89 +54,95 @@
 //!   | <------------------ Ack, Done |         |
 //! ```
 //!
-//! A writer's connection that ends before `Finish` or `Withdraw` is a writer that died, and a
-//! writer that says `Fail` counts as one that died. A reader's connection that ends before `End` or
-//! `Error` is a daemon that died. After `Error` on either, nothing follows. A writer whose stream
-//! is closed or removed is told so by `Error` at once, also while it has nothing to append.
+//! If a writer's connection ends before `Finish` or `Withdraw`, the writer died. A writer that
+//! sends `Fail` also counts as dead. If a reader's connection ends before `End` or `Error`, the
+//! daemon died. Nothing follows `Error` on a writer's or a reader's connection. If the stream is
+//! closed or removed, the daemon sends the writer an `Error` at once, even while the writer has
+//! nothing to append.
 //!
 //! # Shared memory
 //!
-//! Where both ends have said [`Hello::SHM`], `Shm` comes before `Reading`: the reader reads the
-//! ring for itself, and its connection carries `MadeRoom` one way, `Error` the other, and the news
-//! that either end is gone. A reader that finds that it cannot map says `CannotMap` and is served
-//! as any other. A daemon without memory for it leaves `Shm` out.
+//! If both ends set [`Hello::SHM`], the daemon sends `Shm` before `Reading`, and the reader reads
+//! the ring buffer directly. The connection then carries only `MadeRoom` to the daemon, `Error` to
+//! the reader, and the news that either end is gone. A reader that cannot map the ring sends
+//! `CannotMap` and is served over the connection. A daemon without memory to share omits `Shm`.
 //!
-//! A stream moves from ring to ring while it grows. Where both ends have said [`Hello::MOVING`], a
-//! reader may be handed a ring that the stream leaves later. Once it has read all of such a ring,
-//! it says `Follow`, and goes on in the `Ring` that is the answer, at the same place. If the answer
-//! is `Unshared`, there was no memory that could be shared, and the reader is served as any other
-//! from there on. A reader that has not said `MOVING` is handed a ring of full size, which the
-//! stream does not leave.
+//! A stream moves from ring to ring as it grows. If both ends set [`Hello::MOVING`], the reader may
+//! get a ring that the stream leaves later. After it has read all of that ring, the reader sends
+//! `Follow` and continues at the same offset in the `Ring` that the daemon answers with. The answer
+//! `Unshared` means that no memory could be shared; the reader is then served over the connection.
+//! A reader without `MOVING` gets a ring of full size, which the stream does not leave.
 //!
-//! Where both ends have said [`Hello::LEASING`] too, a writer that is the only one of its stream
-//! may be offered a ring with `LeaseOffer`. Nothing changes as long as it does not answer. It maps
-//! the ring and says `LeaseReady`, or says `CannotMap`. What it appended before that comes first;
-//! it appends nothing more until the answer is here. After `Leased`, it appends to the ring by
-//! itself. It says `Published` when somebody in the daemon waits for chunks, `NeedsRoom` when the
-//! next chunk would overwrite what a `block` reader has not read, and `Flush` to have all its
-//! chunks acknowledged. `LeaseEnded` ends the lease; in answer to `LeaseReady` it refuses one. What
-//! the writer could not publish before the end it appends over the connection. `Finish`, `Fail` and
-//! the end of the connection end the lease too, and `LeaseEnded` may be missing then. The words of
-//! the ring, and who may write which, are described in the crate `pfs-stream`.
+//! A lease lets a writer append to the ring directly. If both ends also set [`Hello::LEASING`], the
+//! daemon may offer a ring with `LeaseOffer` to a writer that is the only writer of its stream:
 //!
-//! With `Leased` come the pages of all `block` readers, unless some of them have none, or there are
-//! more than one message can bring. A writer that has them knows how far those readers are, and
-//! need not ask for room: it puts the chunk that it waits for into the page of the slowest one, and
-//! waits for the event counter. It says `NeedsRoom` only when that takes long.
+//! 1. The offer changes nothing until the writer answers. The writer maps the ring and sends
+//!    `LeaseReady`, or sends `CannotMap`. Chunks that it appended before `LeaseReady` come first in
+//!    the stream. It appends nothing more until the daemon answers.
+//! 2. After `Leased`, the writer appends to the ring directly. It sends `Published` when somebody
+//!    in the daemon waits for chunks, `NeedsRoom` when the next chunk would overwrite bytes that a
+//!    `block` reader has not read, and `Flush` to have all its chunks acknowledged.
+//! 3. `LeaseEnded` ends the lease; as the answer to `LeaseReady` it refuses the lease. Chunks that
+//!    the writer could not publish before the end are appended over the connection. `Finish`,
+//!    `Fail` and the end of the connection end the lease too, possibly without a `LeaseEnded`.
 //!
-//! A reader of a leased ring gets two more descriptors, with `Shm` or `Ring`: a page whose first
-//! word it sets to 1 before it sleeps, and the event counter. A `block` reader adds 1 to that when
-//! it has come to the chunk that its own page names, and sets that to 0. Who had a lease can go on
-//! to write into the ring, and hide from readers that the stream has left it or has ended. So a
-//! reader that does not notice is told `RingLeft`. It reads what it finds in the ring, and then
-//! says `Follow`.
+//! The crate `pfs-stream` describes the words of the ring and who may write each of them.
 //!
-//! Offsets of data are implicit: the first `Data`, `DataPart` or `Gap` is at `Reading`'s start,
-//! each `Data` moves the position by its length, `Gap` moves it from `from` to `to`, and `End`
-//! repeats it. A `Gap` may follow `DataPart` if the rest of the chunk was overwritten. Such a gap
-//! begins at the chunk's start, and the parts before it are void.
+//! `Leased` brings the pages of all `block` readers, unless some of them have no page or there are
+//! more pages than one message can carry. A writer that has the pages knows how far those readers
+//! are, and need not ask for room. It writes the number of the chunk that it waits for into the
+//! page of the slowest reader and waits for the event counter. It sends `NeedsRoom` only if that
+//! takes long.
 //!
-//! # Over HTTP
+//! A reader of a leased ring gets two more descriptors with `Shm` or `Ring`: a page whose first
+//! word the reader sets to 1 before it sleeps, and the event counter. A `block` reader that reaches
+//! the chunk named in its own page adds 1 to the event counter and clears the name to 0. A former
+//! holder can still write to the ring after its lease ended, and so hide from readers that the
+//! stream has left the ring or has ended. A reader that does not notice therefore gets `RingLeft`:
+//! it reads what is left in the ring and then sends `Follow`.
 //!
-//! A connection may also be a request over HTTP: its body is what the client says, the response's
-//! body what the daemon says, both of the media type [`MEDIA_TYPE`]. A client need not wait for the
-//! answer to `Hello` before it goes on, so that all but a writer can say everything in one body of
-//! known length. That this body has ended does not mean that the client has gone. No memory is
-//! shared on such a connection.
+//! Data offsets are implicit. The first `Data`, `DataPart` or `Gap` is at `Reading`'s `start`; each
+//! `Data` or `DataPart` advances the offset by its length; `Gap` moves the offset from `from` to
+//! `to`; `End` repeats the offset. A `Gap` may follow `DataPart` if the rest of the chunk was
+//! overwritten. That gap begins at the start of the chunk and voids the parts before it.
 //!
-//! Proxies in Go end the request when the response begins, and then break the response off if they
-//! still have the body in their hands. So a client puts what it says into the header [`FRAMES`], in
-//! base64, if all of that is short, and the body is empty. A daemon that knows the header answers
-//! with it; otherwise the client asks again with a body.
+//! # HTTP
 //!
-//! Some proxies pass nothing of a response on before the request has ended. A client that gets no
-//! answer to `Hello` while its body goes on gives that request up, and begins another one with the
-//! header [`HALF_DUPLEX`]. The response to such a request begins when the request has ended, which
-//! the client has to bring about after `Finish`, `Fail` or `Withdraw`. Of the acknowledgements it
-//! has only the last one. It has the header too; a daemon that does not know it answers without,
-//! which is found out with a request in one body.
+//! A connection may also be an HTTP request. The request body carries the client's frames and the
+//! response body the daemon's; both have the media type [`MEDIA_TYPE`]. The client need not wait
+//! for the answer to `Hello`, so every client except a writer can send all of its frames in one
+//! body of known length. The end of that body does not mean that the client has gone. HTTP
+//! connections share no memory.
 //!
-//! Where both ends have said [`Hello::HEARTBEAT`], either end whose body goes on sends `Heartbeat`
-//! when it has sent nothing for [`HEARTBEAT_INTERVAL`], so that no proxy takes the connection for
-//! idle. An end that waits and receives nothing for [`HEARTBEAT_TIMEOUT`] takes the other end for
-//! dead. A reader's request ends before its response does, so a reader sends none.
+//! Proxies written in Go end the request when the response begins, and then abort the response if
+//! they still hold part of the request body. The client therefore sends short requests in the
+//! header [`FRAMES`], in base64, with an empty body. A daemon that knows the header repeats it in
+//! the response; otherwise the client retries with a body.
 //!
-//! Where both ends have said [`Hello::RESUMING`], `Identity` comes right before `Reading`. A reader
-//! whose connection broke opens another one at the offset where it is, and may go on only if
-//! `daemon` and `stream` are those that it was told first. If a writer died meanwhile,
-//! `deaths_before` is larger than it was.
+//! Some proxies forward nothing of the response before the request has ended. A client that gets no
+//! answer to `Hello` while its body is still open cancels the request and sends another one with
+//! the header [`HALF_DUPLEX`]. The response to that request begins only after the request has
+//! ended, so the client must end the request after `Finish`, `Fail` or `Withdraw`, and gets only
+//! the last acknowledgement. The response has the header too. A daemon that does not know the
+//! header answers without it; the client finds that out with a probe request whose body is
+//! complete.
+//!
+//! If both ends set [`Hello::HEARTBEAT`], each end whose body is still open sends `Heartbeat` after
+//! it has sent nothing for [`HEARTBEAT_INTERVAL`], so that proxies do not close the connection as
+//! idle. An end that waits and receives nothing for [`HEARTBEAT_TIMEOUT`] treats the other end as
+//! dead. A reader's request ends before its response does, so a reader sends no heartbeats.
+//!
+//! If both ends set [`Hello::RESUMING`], the daemon sends `Identity` right before `Reading`. A
+//! reader whose connection broke opens another one at its current offset, and may continue only if
+//! `daemon` and `stream` equal those of the first `Identity`. If a writer died meanwhile,
+//! `deaths_before` has grown.
 //!
 //! # Requests
 //!
-//! `Hello`, 0x01. Never changes, so that any two versions can at least refuse each other. `magic`
-//! is `"pfs\0"`; bytes behind the fields are ignored. The client offers `min..=max`; the daemon
-//! answers with one version twice. `Info` and `Daemon` never change either, so that a client that
-//! offers every version finds out which daemon it met.
+//! `Hello`, 0x01. Its layout never changes, so that any two versions can at least refuse each
+//! other. `magic` is `"pfs\0"`; bytes after the fields are ignored. The client offers `min..=max`;
+//! the daemon answers with one version in both fields. `Info` and `Daemon` never change either, so
+//! that a client that offers every version can find out which daemon it reached.
 //!
 //! ```text
 //! | magic: 4 bytes | min: u16 | max: u16 | capabilities: u64 | ignored ...
@@ -152,8 +157,8 @@
 //!   if_exists   0 fail   1 keep   2 replace
 //! ```
 //!
-//! `Put`, 0x0f → `Put`, or `Error`, and then there is no stream that was made for the chunk. A
-//! daemon knows it if it has said [`Hello::PUT`].
+//! `Put`, 0x0f → `Put`, or `Error`, which leaves no stream that was created for the chunk. A daemon
+//! that knows `Put` sets [`Hello::PUT`].
 //!
 //! ```text
 //! | path | ring_buffer_size: opt u64 | channel_buffer_size: opt u64 | ttl: opt span | content_type: opt str |
@@ -191,54 +196,55 @@
 //! | path |
 //! ```
 //!
-//! `Info`, 0x0a → `Daemon`; `Reload`, 0x0d → `Document`, which says what changed, or `Error`. A
+//! `Info`, 0x0a → `Daemon`; `Reload`, 0x0d → `Document`, which lists the changes, or `Error`. A
 //! daemon that does not know `Reload` refuses it.
 //!
 //! ```text
 //! | (nothing) |
 //! ```
 //!
-//! `Stop`, 0x0e → `Summary` of each stream that is lost by it, `Done`, and the end of the
-//! connection when the daemon has ended; or `Error`. A daemon that does not know `Stop` refuses it.
+//! `Stop`, 0x0e → a `Summary` of each stream that is lost, `Done`, and the end of the connection
+//! when the daemon has ended; or `Error`. A daemon that does not know `Stop` refuses it.
 //!
 //! ```text
 //! | if_idle: bool |
 //! ```
 //!
-//! `Watch`, 0x0b → `Watching`, then a `Happened` for each event, until that is the removal. A
-//! watcher says nothing more, and is not waited for: of one that is behind, events are left out,
-//! and it is told how many.
+//! `Watch`, 0x0b → `Watching`, then a `Happened` for each event, until the stream is removed. A
+//! watcher sends nothing more. The daemon never waits for a watcher: a watcher that falls behind
+//! loses events, and is told how many.
 //!
 //! ```text
 //! | path |
 //! ```
 //!
-//! `Append`, 0x10: the chunk ends here; `AppendPart`, 0x11: it goes on in the next frame → `Ack`s,
-//! coalesced
+//! `Append`, 0x10: ends a chunk; `AppendPart`, 0x11: the chunk continues in the next frame →
+//! coalesced `Ack`s
 //!
 //! ```text
 //! | bytes |
 //! ```
 //!
-//! `Finish`, 0x12 → the last `Ack`, `Done`; `Fail`, 0x17 → likewise: what was appended is in the
-//! stream, and is not all that there should be. A daemon that does not know `Fail` or `CloseFailed`
-//! refuses them, and the writer counts as one that died.
+//! `Finish`, 0x12 → the last `Ack`, `Done`; `Fail`, 0x17 → the same: the appended chunks are in the
+//! stream, but the data is incomplete. A daemon that does not know `Fail` or `CloseFailed` refuses
+//! them, and the writer counts as dead.
 //!
 //! ```text
 //! | close: bool |
 //! ```
 //!
 //! `MadeRoom`, 0x13: an shm reader has made room that a writer waits for; `CannotMap`, 0x15: a
-//! reader cannot map → `Data`..., or a writer cannot; `Follow`, 0x19 → `Ring`, or `Unshared` and
-//! `Data`...; `Heartbeat`, 0x16; `Withdraw`, 0x18: a writer that has appended nothing withdraws →
-//! `Done`; `LeaseReady`, 0x1a → `Leased` or `LeaseEnded`; `Published`, 0x1b; `Flush`, 0x1d → `Ack`
+//! reader cannot map the ring → `Data`..., or a writer cannot; `Follow`, 0x19 → `Ring`, or
+//! `Unshared` and `Data`...; `Heartbeat`, 0x16; `Withdraw`, 0x18: a writer that has appended
+//! nothing withdraws → `Done`; `LeaseReady`, 0x1a → `Leased` or `LeaseEnded`; `Published`, 0x1b;
+//! `Flush`, 0x1d → `Ack`
 //!
 //! ```text
 //! | (nothing) |
 //! ```
 //!
-//! `NeedsRoom`, 0x1c: the holder of a lease waits until all `block` readers have come to this
-//! chunk, or the lease has ended → `Room`
+//! `NeedsRoom`, 0x1c: the holder of a lease waits until all `block` readers have reached this
+//! chunk, or until the lease has ended → `Room`
 //!
 //! ```text
 //! | up_to: u64 |
@@ -246,7 +252,7 @@
 //!
 //! # Replies
 //!
-//! `Hello`, 0x81: as the request.
+//! `Hello`, 0x81: laid out like the request.
 //!
 //! `Done`, 0x82; `Waiting`, 0x8b; `Watching`, 0x94; `Heartbeat`, 0x97; `Unshared`, 0x9a; `Room`,
 //! 0x9d; `RingLeft`, 0x9f
@@ -255,7 +261,7 @@
 //! | (nothing) |
 //! ```
 //!
-//! `Error`, 0x83. The codes are [`ErrorCode`]'s.
+//! `Error`, 0x83. For the codes see [`ErrorCode`].
 //!
 //! ```text
 //! | code: u16 | message: str |
@@ -292,7 +298,7 @@
 //! | lost_chunks: u64 | blocking: bool | was_block: bool |
 //! ```
 //!
-//! `Document`, 0x88; `Data`, 0x8d: the chunk ends here; `DataPart`, 0x8e: it goes on in the next
+//! `Document`, 0x88; `Data`, 0x8d: ends a chunk; `DataPart`, 0x8e: the chunk continues in the next
 //! frame
 //!
 //! ```text
@@ -302,7 +308,7 @@
 //! `Daemon`, 0x89
 //!
 //! ```text
-//! | version: str | pid: u32 | started: time | mounts: u16 count, then so many str | streams: u64 |
+//! | version: str | pid: u32 | started: time | mounts: u16 count, then as many str | streams: u64 |
 //! | max_streams: u64 | memory: u64 | max_memory: u64 | connections: u64 | max_connections: u64 |
 //! ```
 //!
@@ -312,14 +318,14 @@
 //! | max_chunk: u64 |
 //! ```
 //!
-//! `Ack`, 0x90. `chunks` and `offset` are totals, so that one acknowledgement stands for all before
-//! it; `readers` are those attached at the last append.
+//! `Ack`, 0x90. `chunks` and `offset` are totals, so one acknowledgement stands for all earlier
+//! ones. `readers` counts the readers attached at the last append.
 //!
 //! ```text
 //! | chunks: u64 | offset: u64 | readers: u32 |
 //! ```
 //!
-//! `Put`, 0x98. `offset` is the one after the chunk; 0 if that is empty.
+//! `Put`, 0x98. `offset` is the offset after the chunk, or 0 if the chunk is empty.
 //!
 //! ```text
 //! | created: bool | offset: u64 |
@@ -331,40 +337,41 @@
 //! | start: u64 | head: u64 | content_type: opt str |
 //! ```
 //!
-//! `Shm`, 0x92. Two descriptors come with it, the ring and the reader's page, and two more if the
-//! ring is leased. The last two fields are missing for a ring of full size that is not leased.
+//! `Shm`, 0x92. Carries two descriptors, the ring and the reader's page, and two more if the ring
+//! is leased. The last two fields are absent for a ring of full size that is not leased.
 //!
 //! ```text
 //! | capacity: u64 | channel_buffer_size: u64 | seq: u64 | offset: u64 | missing: opt u64 | policy: u8 |
 //! | until: u8 | head: u64 | deaths_before: u64 | live: bool | entries: opt u64 | leased: bool |
 //! ```
 //!
-//! `Ring`, 0x99. A descriptor comes with it, the ring, and two more if that is leased.
-//! `LeaseOffer`, 0x9b. Three descriptors come with it: the ring, the page in which readers ask for
-//! wake-ups, and the event counter. The last two fields may be missing as with `Shm`.
+//! `Ring`, 0x99. Carries the descriptor of the ring, and two more if the ring is leased.
+//! `LeaseOffer`, 0x9b. Carries three descriptors: the ring, the page in which readers ask for
+//! wake-ups, and the event counter. The last two fields may be absent, under the same condition as
+//! in `Shm`.
 //!
 //! ```text
 //! | capacity: u64 | entries: opt u64 | leased: bool |
 //! ```
 //!
-//! `Leased`, 0x9c. The oldest chunk of the ring and the next one, each with its offset; the time of
-//! the newest one; how many descriptors come with it.
+//! `Leased`, 0x9c. The oldest chunk of the ring and the next chunk, each with its offset; the time
+//! of the newest chunk; the number of descriptors that the message carries.
 //!
 //! ```text
 //! | tail: u64 | tail_offset: u64 | head: u64 | head_offset: u64 | newest: u64 | max_chunk: u64 | pages: u32 |
 //! ```
 //!
-//! `LeaseEnded`, 0x9e. Chunks that were appended under the lease, and the offset after the last of
-//! them; 0 if there was none.
+//! `LeaseEnded`, 0x9e. The number of chunks appended under the lease, and the offset after the last
+//! one, or 0 if there was none.
 //!
 //! ```text
 //! | chunks: u64 | offset: u64 |
 //! ```
 //!
-//! `Happened`, 0x95. The events are [`StreamEvent`]'s.
+//! `Happened`, 0x95. For the events see [`StreamEvent`].
 //!
 //! ```text
-//! | event: u8 | what belongs to it |
+//! | event: u8 | fields of the event |
 //!
 //!   event   0 subscribed     | reader: u64 | peer | readers: u32 |
 //!           1 first reader
@@ -376,8 +383,8 @@
 //!           7 missed         | count: u64 |
 //! ```
 //!
-//! `Identity`, 0x96. `daemon` and `stream` are an [`Identity`]: the daemon's start, and the number
-//! of the stream in that daemon.
+//! `Identity`, 0x96. `daemon` and `stream` form an [`Identity`]: the start time of the daemon and
+//! the number of the stream in that daemon.
 //!
 //! ```text
 //! | daemon: time | stream: u64 | deaths_before: u64 |

@@ -1,20 +1,20 @@
-//! What a client asks for when it creates, writes or reads a stream.
+//! Options of the requests that create, write and read a stream.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 /// The longest media type of a stream, in bytes.
 pub const MAX_CONTENT_TYPE: usize = 255;
 
-/// What happens to a reader that cannot keep up.
+/// Slow policy: how a reader that cannot keep up is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum SlowPolicy {
-    /// It loses its oldest chunks, and is told which range. The default.
+    /// The reader loses its oldest chunks and is told the lost range. The default.
     #[default]
     Drop,
-    /// Writers wait for it instead of losing a byte.
+    /// Back-pressure: writers wait for the reader, which loses no byte.
     Block,
-    /// It is disconnected with an error of its own.
+    /// The reader is disconnected with a dedicated error.
     Disconnect,
 }
 
@@ -41,62 +41,61 @@ impl FromStr for SlowPolicy {
     }
 }
 
-/// A word that is not the name of a [`SlowPolicy`].
+/// The error for a word that does not name a [`SlowPolicy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a slow policy is drop, block or disconnect")]
 pub struct UnknownPolicy;
 
-/// Where a new reader starts.
+/// The start position of a new reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum Start {
-    /// At the oldest chunk within the stream's ring buffer size of head. The default.
+    /// The oldest chunk that is at most the stream's ring buffer size before head. The default.
     #[default]
     Oldest,
-    /// At head: only what is appended from now on.
+    /// Head: only chunks that are appended from now on.
     New,
-    /// This many bytes before head, to the byte, even inside a chunk; at tail if the ring holds
-    /// fewer. The first chunk is then the rest of one.
+    /// This many bytes before head, exact to the byte and possibly inside a chunk, whose rest is
+    /// then the first chunk read. Starts at tail if the ring holds fewer bytes.
     Tail(u64),
-    /// At the oldest chunk that was appended within this time (and is still in the ring).
+    /// The oldest chunk that was appended within this time and is still in the ring.
     Since(Duration),
-    /// At this offset, to the byte, even inside a chunk. Below tail it begins with a gap; past
-    /// head it is an error.
+    /// This offset, exact to the byte and possibly inside a chunk. Below tail, reading begins with
+    /// a gap; past head, it is an error.
     Offset(u64),
 }
 
-/// When a reader's stream ends. It always ends when the stream is closed, as failed or not, and
-/// read to head.
+/// The end condition of a reader. Every reader also ends when its stream is closed, as failed or
+/// not, and the reader has read to head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum Until {
-    /// Only when the stream is closed. The default.
+    /// Ends only when the stream is closed. The default.
     #[default]
     Closed,
-    /// As soon as it has reached what was head when it attached.
+    /// Ends as soon as the reader has reached the offset that was head when it attached.
     CaughtUp,
-    /// When at least one writer has written and the last one has finished, as a FIFO does it.
+    /// Ends when at least one writer has written and the last writer has finished, like a FIFO.
     WritersGone,
 }
 
-/// The end of what a reader gets that is not an error.
+/// The reason why a reader's stream ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_enums,
     reason = "nobody may take an end that they do not know for another one"
 )]
 pub enum End {
-    /// The stream is closed and was read to head.
+    /// The stream is closed and the reader has read to head.
     Closed,
     /// [`Until::CaughtUp`] was reached.
     CaughtUp,
-    /// [`Until::WritersGone`] was reached and every writer had finished.
+    /// [`Until::WritersGone`] was reached and every writer has finished.
     WritersGone,
     /// [`Until::WritersGone`] was reached, but a writer died without finishing, or finished as
     /// failed.
     WriterDied,
-    /// The stream was closed as failed, and was read to head: what it held is not all that there
-    /// should be.
+    /// The stream was closed as failed and the reader has read to head: the data is incomplete.
     Failed,
 }
 
@@ -112,80 +111,79 @@ impl fmt::Display for End {
     }
 }
 
-/// What creating a stream does where there is one of that name.
+/// Name conflict policy: how creating a stream treats an existing stream of the same name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum IfExists {
-    /// It is an error, and the stream stays as it is. The default.
+    /// Fails and leaves the existing stream unchanged. The default.
     #[default]
     Fail,
-    /// The stream stays as it is, whatever its options are. It is an error if that is closed.
+    /// Keeps the existing stream, whatever its options are. Fails if that stream is closed.
     Keep,
-    /// The stream is removed, and a new one takes its place in the same step: nobody finds neither.
+    /// Replaces the existing stream with a new one atomically: clients always find one of the two.
     Replace,
 }
 
-/// How a stream is made. Sizes in bytes; `None` takes the daemon's default.
+/// Options for creating a stream. Sizes are in bytes; `None` selects the daemon's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CreateOptions {
-    /// How much history a new reader gets, at least 1.
+    /// Bytes of history that a new reader gets, at least 1.
     pub ring_buffer_size: Option<u64>,
-    /// How far a live reader may lag before its slow policy acts, at least 1.
+    /// Bytes that a live reader may lag before its slow policy acts, at least 1.
     pub channel_buffer_size: Option<u64>,
-    /// Remove the stream when nothing was appended for this long.
+    /// Time to live: remove the stream when nothing has been appended for this long.
     pub ttl: Option<Duration>,
-    /// Media type of the contents; told to readers, never interpreted. At most
-    /// [`MAX_CONTENT_TYPE`] bytes.
+    /// Media type of the contents, at most [`MAX_CONTENT_TYPE`] bytes. Passed on to readers, never
+    /// interpreted.
     pub content_type: Option<String>,
-    /// What happens if there is a stream of that name.
+    /// How to treat an existing stream of the same name.
     pub if_exists: IfExists,
-    /// Whether it takes the memory for all that it may hold when it is made, or is not made.
-    /// Otherwise it takes more as it needs more, and keeps less history where there is none.
+    /// Whether to reserve the memory for everything that the stream may hold. Creating the stream
+    /// fails if that memory is not available. Without a reservation the stream takes memory as it
+    /// grows, and keeps less history if there is no more.
     pub reserve: bool,
 }
 
 impl CreateOptions {
-    /// These options, with so much history for a new reader, in bytes, at least 1.
+    /// Sets the bytes of history that a new reader gets, at least 1.
     #[must_use]
     pub fn ring_buffer_size(self, bytes: u64) -> Self {
         Self { ring_buffer_size: Some(bytes), ..self }
     }
 
-    /// These options, with a live reader that may lag by so many bytes, at least 1, before its slow
-    /// policy acts.
+    /// Sets the bytes that a live reader may lag before its slow policy acts, at least 1.
     #[must_use]
     pub fn channel_buffer_size(self, bytes: u64) -> Self {
         Self { channel_buffer_size: Some(bytes), ..self }
     }
 
-    /// These options, with a stream that is removed when nothing was appended for so long.
+    /// Sets the time to live: the stream is removed when nothing has been appended for this long.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { ttl: Some(ttl), ..self }
     }
 
-    /// These options, with this media type of the contents, of at most [`MAX_CONTENT_TYPE`] bytes.
+    /// Sets the media type of the contents, at most [`MAX_CONTENT_TYPE`] bytes.
     #[must_use]
     pub fn content_type(self, content_type: impl Into<String>) -> Self {
         Self { content_type: Some(content_type.into()), ..self }
     }
 
-    /// These options, with this for the case that there is a stream of that name.
+    /// Sets how to treat an existing stream of the same name.
     #[must_use]
     pub fn if_exists(self, if_exists: IfExists) -> Self {
         Self { if_exists, ..self }
     }
 
-    /// These options, with a stream that takes the memory for all that it may hold when it is made,
-    /// or not.
+    /// Sets whether to reserve the memory for everything that the stream may hold.
     #[must_use]
     pub fn reserve(self, reserve: bool) -> Self {
         Self { reserve, ..self }
     }
 }
 
-/// How a chunk is put into a stream. By default it is appended to the stream that there is, one is
-/// made with the daemon's defaults if there is none, and the stream stays open.
+/// Options for putting one chunk into a stream. By default the chunk is appended to the existing
+/// stream, or to a new one with the daemon's defaults if there is none, and the stream stays open.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -196,10 +194,10 @@ impl CreateOptions {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutOptions {
-    /// How the stream is made, and what happens where there is one: with [`IfExists::Keep`] the
-    /// chunk is appended to that.
+    /// How to create the stream, and how to treat an existing one: [`IfExists::Keep`] appends the
+    /// chunk to the existing stream.
     pub create: CreateOptions,
-    /// Close the stream after the chunk.
+    /// Whether to close the stream after the chunk.
     pub close: bool,
 }
 
@@ -210,51 +208,50 @@ impl Default for PutOptions {
 }
 
 impl PutOptions {
-    /// These options, with so much history for a new reader, in bytes, at least 1, where the stream
-    /// is made.
+    /// Sets the bytes of history that a new reader gets, at least 1, if the stream is created.
     #[must_use]
     pub fn ring_buffer_size(self, bytes: u64) -> Self {
         Self { create: self.create.ring_buffer_size(bytes), ..self }
     }
 
-    /// These options, with a live reader that may lag by so many bytes, at least 1, before its slow
-    /// policy acts, where the stream is made.
+    /// Sets the bytes that a live reader may lag before its slow policy acts, at least 1, if the
+    /// stream is created.
     #[must_use]
     pub fn channel_buffer_size(self, bytes: u64) -> Self {
         Self { create: self.create.channel_buffer_size(bytes), ..self }
     }
 
-    /// These options, with a stream that is removed when nothing was appended for so long, where
-    /// the stream is made.
+    /// Sets the time to live, if the stream is created: it is removed when nothing has been
+    /// appended for this long.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { create: self.create.ttl(ttl), ..self }
     }
 
-    /// These options, with this media type of the contents, of at most [`MAX_CONTENT_TYPE`] bytes,
-    /// where the stream is made.
+    /// Sets the media type of the contents, at most [`MAX_CONTENT_TYPE`] bytes, if the stream is
+    /// created.
     #[must_use]
     pub fn content_type(self, content_type: impl Into<String>) -> Self {
         Self { create: self.create.content_type(content_type), ..self }
     }
 
-    /// These options, with this for the case that there is a stream of that name: the put fails,
-    /// the chunk is appended to it, or it is replaced.
+    /// Sets how to treat an existing stream of the same name: fail the put, append the chunk to the
+    /// stream, or replace the stream.
     #[must_use]
     pub fn if_exists(self, if_exists: IfExists) -> Self {
         Self { create: self.create.if_exists(if_exists), ..self }
     }
 
-    /// These options, with the stream closed after the chunk, or not.
+    /// Sets whether to close the stream after the chunk.
     #[must_use]
     pub fn close(self, close: bool) -> Self {
         Self { close, ..self }
     }
 }
 
-/// How a reader reads. By default it starts with the history, [loses](SlowPolicy::Drop) what it is
-/// too slow for, ends when the stream is closed, and does not wait for a stream that does not
-/// exist.
+/// Options for reading a stream. By default a reader starts with the history,
+/// [loses](SlowPolicy::Drop) the chunks that it is too slow for, ends when the stream is closed,
+/// and does not wait for a stream that does not exist.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -264,60 +261,60 @@ impl PutOptions {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// Where to start.
+    /// The start position.
     pub start: Start,
-    /// What to do when it cannot keep up.
+    /// How to treat the reader if it cannot keep up.
     pub policy: SlowPolicy,
-    /// When to end.
+    /// When the reader ends.
     pub until: Until,
-    /// A stream that does not exist: wait for its creation, or else fail.
+    /// Whether to wait for the creation of a stream that does not exist, instead of failing.
     pub wait: bool,
 }
 
 impl ReadOptions {
-    /// These options, with this start.
+    /// Sets the start position.
     #[must_use]
     pub fn start(self, start: Start) -> Self {
         Self { start, ..self }
     }
 
-    /// These options, with this for the case that the reader cannot keep up.
+    /// Sets how to treat the reader if it cannot keep up.
     #[must_use]
     pub fn policy(self, policy: SlowPolicy) -> Self {
         Self { policy, ..self }
     }
 
-    /// These options, with this end.
+    /// Sets when the reader ends.
     #[must_use]
     pub fn until(self, until: Until) -> Self {
         Self { until, ..self }
     }
 
-    /// These options, with a reader that waits for the creation of its stream, or does not.
+    /// Sets whether to wait for the creation of a stream that does not exist.
     #[must_use]
     pub fn wait(self, wait: bool) -> Self {
         Self { wait, ..self }
     }
 }
 
-/// How a writer writes. By default it waits for no reader, and appends to the stream that there is.
+/// Options for writing a stream. By default a writer waits for no reader, and appends to the
+/// existing stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriteOptions {
-    /// Do not begin before this many readers are attached.
+    /// Wait until this many readers are attached before the first append.
     pub wait_readers: u32,
-    /// Begin a new stream in place of one that there is, closed or not, as [`IfExists::Replace`]
-    /// does.
+    /// Replace an existing stream, closed or not, with a new one, like [`IfExists::Replace`].
     pub replace: bool,
 }
 
 impl WriteOptions {
-    /// These options, with a writer that does not begin before so many readers are attached.
+    /// Sets how many readers must be attached before the first append.
     #[must_use]
     pub fn wait_readers(self, readers: u32) -> Self {
         Self { wait_readers: readers, ..self }
     }
 
-    /// These options, with a new stream in place of one that there is, or without.
+    /// Sets whether to replace an existing stream with a new one.
     #[must_use]
     pub fn replace(self, replace: bool) -> Self {
         Self { replace, ..self }
@@ -329,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_is_read_as_it_is_written() {
+    fn a_policy_parses_back_from_its_name() {
         for policy in [SlowPolicy::Drop, SlowPolicy::Block, SlowPolicy::Disconnect] {
             assert_eq!(policy.to_string().parse(), Ok(policy));
         }
@@ -337,56 +334,56 @@ mod tests {
     }
 }
 
-/// The sizes of a ring in shared memory.
+/// The sizes of a ring buffer in shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingLayout {
     /// Bytes of data that the ring holds.
     pub capacity: u64,
-    /// Entries of its index. `None` for a ring of the stream's full size, whose other sizes follow
-    /// from its capacity.
+    /// Entries of the ring's index. `None` for a ring of the stream's full size, whose other sizes
+    /// follow from its capacity.
     pub entries: Option<u64>,
 }
 
-/// Where a reader begins that was handed the ring itself. Offsets and sizes in bytes.
+/// The start state of an shm reader, which reads the ring directly. Offsets and sizes are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShmStart {
-    /// The ring.
+    /// The sizes of the ring.
     pub layout: RingLayout,
-    /// How far it may lag once it was live.
+    /// How far a live reader may lag.
     pub channel_buffer_size: u64,
-    /// Number of the chunk that it reads first.
+    /// Sequence number of the first chunk to read.
     pub seq: u64,
-    /// Offset that it reads first.
+    /// The first offset to read.
     pub offset: u64,
-    /// Offset up to which it must first report a gap.
+    /// The offset up to which the reader must first report a gap.
     pub missing: Option<u64>,
-    /// What happens when it cannot keep up.
+    /// How to treat the reader if it cannot keep up.
     pub policy: SlowPolicy,
-    /// When it ends.
+    /// When the reader ends.
     pub until: Until,
-    /// Head when it attached.
+    /// Head when the reader attached.
     pub head: u64,
-    /// Writers that had died before those whose end it sees.
+    /// Writers that had died before any whose end the reader sees.
     pub deaths_before: u64,
-    /// Whether it begins at head.
+    /// Whether the reader begins at head.
     pub live: bool,
-    /// Whether a writer of another process appends to the ring.
+    /// Whether a writer in another process appends to the ring.
     pub leased: bool,
 }
 
-/// Where a lease begins: with what the ring holds already.
+/// The start state of a lease: the current contents of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "who holds the lease must know every field")]
 pub struct LeaseStart {
-    /// Number and offset of the oldest chunk.
+    /// Sequence number and offset of the oldest chunk.
     pub tail: (u64, u64),
-    /// Number and offset of the next chunk.
+    /// Sequence number and offset of the next chunk.
     pub head: (u64, u64),
-    /// When the newest chunk was appended, in microseconds since the Unix epoch.
+    /// The time of the newest append, in microseconds since the Unix epoch.
     pub newest: u64,
-    /// The largest chunk that the stream takes, in bytes.
+    /// The largest chunk that the stream accepts, in bytes.
     pub max_chunk: u64,
-    /// Descriptors that come along: the pages of all `block` readers, or none if the daemon must
-    /// be asked for room.
+    /// The number of descriptors that the message carries: the pages of all `block` readers, or 0
+    /// if the holder must ask the daemon for room.
     pub pages: u32,
 }

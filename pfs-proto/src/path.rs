@@ -1,4 +1,4 @@
-//! The names of streams and of what is above them.
+//! Stream paths and path prefixes: parsing and validation.
 
 use std::{fmt, str::FromStr};
 
@@ -7,11 +7,11 @@ use crate::{PathError, Unprintable};
 /// The longest path, in bytes.
 pub const MAX_PATH: usize = 1024;
 
-/// The path of a stream or document, such as `/streamfs/cam`: absolute, at least two segments, the
-/// first being the mount.
+/// The path of a stream or document, such as `/streamfs/cam`: absolute, with at least two segments,
+/// the first of which is the mount.
 ///
-/// At most [`MAX_PATH`] bytes of UTF-8 without control and format characters (see [`Unprintable`]);
-/// no segment is empty, `.` or `..`, and none begins or ends with a blank.
+/// At most [`MAX_PATH`] bytes of UTF-8 without control and format characters (see [`Unprintable`]).
+/// No segment is empty, `.` or `..`, and none begins or ends with a blank.
 ///
 /// ```
 /// let path: pfs_proto::StreamPath = "/streamfs/lab/cam".parse()?;
@@ -22,24 +22,25 @@ pub const MAX_PATH: usize = 1024;
 pub struct StreamPath(String);
 
 impl StreamPath {
-    /// The whole path, mount included.
+    /// Returns the whole path, mount included.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The first segment, with its slash: `/streamfs`.
+    /// Returns the mount, which is the first segment with its slash: `/streamfs`.
     pub fn mount(&self) -> &str {
         self.0.split_at_checked(self.mount_len()).map_or("", |(mount, _)| mount)
     }
 
-    /// What is behind the mount, without a slash in front: `cam` or `lab/cam`.
+    /// Returns the name, which is the path below the mount without a leading slash: `cam` or
+    /// `lab/cam`.
     pub fn name(&self) -> &str {
         self.0
             .split_at_checked(self.mount_len())
             .map_or("", |(_, name)| name.trim_start_matches('/'))
     }
 
-    /// All segments, the mount's first.
+    /// Returns all segments, beginning with the mount.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').skip(1)
     }
@@ -103,21 +104,22 @@ impl fmt::Display for StreamPath {
     }
 }
 
-/// A path that streams are listed or removed by: `/`, a mount such as `/streamfs`, or deeper.
+/// A path prefix that selects streams to list or remove: `/`, a mount such as `/streamfs`, or
+/// deeper.
 ///
-/// The rules are those of [`StreamPath`], but a mount alone will do and a slash at the end is
-/// tolerated.
+/// Follows the rules of [`StreamPath`], except that a mount alone and a trailing slash are
+/// accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPrefix(String);
 
 impl PathPrefix {
-    /// The path, without a slash at the end unless it is `/`.
+    /// Returns the path without a trailing slash, except for `/`.
     pub fn as_str(&self) -> &str {
         if self.0.is_empty() { "/" } else { &self.0 }
     }
 
-    /// Whether `path` is this path or below it: `/a/b` contains `/a/b` and `/a/b/c`, but not
-    /// `/a/bc`.
+    /// Returns true if `path` equals this path or is below it: `/a/b` contains `/a/b` and `/a/b/c`,
+    /// but not `/a/bc`.
     pub fn contains(&self, path: &str) -> bool {
         path.strip_prefix(&self.0).is_some_and(|below| below.is_empty() || below.starts_with('/'))
     }
@@ -138,9 +140,10 @@ impl fmt::Display for PathPrefix {
     }
 }
 
-/// What all paths have in common, one slash at the end being allowed; tells the number of segments.
+/// Validates the rules common to all paths and returns the number of segments. Accepts one trailing
+/// slash.
 fn check(path: &str) -> Result<usize, PathError> {
-    // Length first: nothing else is worth looking at, or repeating to anyone, in 10 KB of path.
+    // Length first: a path of 10 KB is not worth parsing, or repeating in a message.
     if path.len() > MAX_PATH {
         return Err(PathError::TooLong);
     }
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_path_is_refused_and_its_fault_is_named() {
+    fn a_bad_path_is_refused_with_the_reason() {
         let long = format!("/streamfs/{}", "x".repeat(10_000));
         for (path, error) in [
             ("", PathError::Empty),
@@ -255,14 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_path_is_taken_and_one_byte_more_is_not() {
+    fn the_longest_path_is_accepted_and_one_byte_more_is_refused() {
         let longest = format!("/m/{}", "x".repeat(MAX_PATH - 3));
         assert!(stream(&longest).is_ok());
         assert_eq!(stream(&format!("{longest}x")), Err(PathError::TooLong));
     }
 
     #[test]
-    fn a_prefix_contains_itself_and_what_is_below() {
+    fn a_prefix_contains_itself_and_all_paths_below_it() {
         assert!(prefix("/").unwrap().contains("/streamfs/cam"));
         for streamfs in ["/streamfs", "/streamfs/"] {
             let streamfs = prefix(streamfs).unwrap();

@@ -1,34 +1,33 @@
-//! Sizes as people write them, in flags, in URLs and in the configuration: `524288`, `512KB`,
-//! `1.5MB`, `6MiB`.
+//! Parses sizes in flags, URLs and the configuration: `524288`, `512KB`, `1.5MB`, `6MiB`.
 
 use thiserror::Error;
 
-/// Why a text is not a size.
+/// The error for a text that is not a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SizeError {
-    /// There is no number in front.
+    /// The text does not begin with a number.
     #[error("it does not begin with a number")]
     NoNumber,
-    /// The number is below zero.
+    /// The number is negative.
     #[error("it is negative")]
     Negative,
-    /// Nothing at all.
+    /// The size is zero bytes.
     #[error("it is zero")]
     Zero,
-    /// What follows the number is no unit.
+    /// The text after the number is not a unit.
     #[error("its unit is not known")]
     UnknownUnit,
-    /// A part of a byte.
+    /// The size is not a whole number of bytes.
     #[error("it is not a whole number of bytes")]
     Fraction,
-    /// More than 64 bits can count.
+    /// The size does not fit into 64 bits.
     #[error("it is too large")]
     TooLarge,
 }
 
-/// Bytes in a unit. K, KB and KiB are 1024, in upper or lower case, as StreamFS and `head -c` have
-/// it.
+/// Returns the bytes in a unit. K, KB and KiB are 1024, in upper or lower case, as in StreamFS and
+/// `head -c`.
 fn unit(name: &str) -> Option<u64> {
     Some(match name.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -40,11 +39,11 @@ fn unit(name: &str) -> Option<u64> {
     })
 }
 
-/// The bytes that a text such as `1.5MB` means, at least 1. What is less than a byte is dropped.
+/// Parses a size such as `1.5MB` into bytes, at least 1. Fractions of a byte are dropped.
 ///
 /// # Errors
 ///
-/// [`SizeError`], which says what is wrong with it.
+/// [`SizeError`], which says why the text is not a size.
 pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     let text = text.trim();
     if text.starts_with('-') {
@@ -73,8 +72,8 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     }
 }
 
-/// `0.fraction * unit`, rounded down. In integers, so that sizes stay exact: beginning at the last
-/// digit, each step rounds down, which does not change how the next one does.
+/// Computes `0.fraction * unit`, rounded down. Uses integers so that sizes stay exact: starting at
+/// the last digit, each step rounds down, which does not affect the rounding of the next step.
 fn part(fraction: &str, unit: u64) -> u64 {
     fraction
         .bytes()
@@ -87,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_mean_what_streamfs_means_by_them() {
+    fn sizes_mean_the_same_as_in_streamfs() {
         for (text, bytes) in [
             ("1", 1),
             ("524288", 524_288),
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_size_is_refused_with_the_reason() {
+    fn a_text_that_is_not_a_size_is_refused_with_the_reason() {
         for (text, error) in [
             ("", SizeError::NoNumber),
             ("KB", SizeError::NoNumber),

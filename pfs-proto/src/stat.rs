@@ -1,4 +1,4 @@
-//! The stats of a stream, its readers, its writers and the daemon.
+//! Stats of a stream, its readers, its writers and the daemon.
 
 use std::{
     fmt,
@@ -7,24 +7,24 @@ use std::{
 
 use crate::SlowPolicy;
 
-/// Who is at the other end, as the kernel tells it.
+/// Peer credentials: the process at the other end, as the kernel reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// Process id, where known.
+    /// Process id, if known.
     pub pid: Option<u32>,
-    /// User id, where known.
+    /// User id, if known.
     pub uid: Option<u32>,
 }
 
-/// Whether a stream still takes appends.
+/// State of a stream: whether it accepts appends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "nobody may take a failed stream for a closed one")]
 pub enum State {
-    /// Takes appends.
+    /// Accepts appends.
     Open,
-    /// Takes no more appends; its history can be read.
+    /// Accepts no more appends; the history can still be read.
     Closed,
-    /// Closed as failed: takes no more appends, and what it holds is not all that there should be.
+    /// Closed as failed: accepts no more appends, and the data is incomplete.
     Failed,
 }
 
@@ -38,110 +38,111 @@ impl fmt::Display for State {
     }
 }
 
-/// The stats of one stream at one moment. Sizes and offsets in bytes.
+/// Stats of one stream at one moment. Sizes and offsets are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamStat {
-    /// Its path, mount included.
+    /// Path of the stream, mount included.
     pub path: String,
-    /// Whether it takes appends.
+    /// Whether the stream accepts appends.
     pub state: State,
-    /// When it was created.
+    /// Time of the creation.
     pub created: SystemTime,
-    /// When something was last appended.
+    /// Time of the last append.
     pub last_append: Option<SystemTime>,
-    /// Who created it.
+    /// The process that created the stream.
     pub owner: Peer,
-    /// How much history a new reader gets.
+    /// Bytes of history that a new reader gets.
     pub ring_buffer_size: u64,
-    /// How far a live reader may lag.
+    /// Bytes that a live reader may lag.
     pub channel_buffer_size: u64,
-    /// Bytes of data that the ring has room for now.
+    /// Bytes of data that the current ring can hold.
     pub capacity: u64,
-    /// Memory that it takes: its rings (data, index and header), and about what is beside them.
+    /// Memory that the stream takes: its rings (data, index and header), and an estimate of the
+    /// rest.
     pub memory: u64,
-    /// How often it moved to another ring, mostly a larger one.
+    /// How often the stream moved to another ring, usually a larger one.
     pub moves: u64,
     /// Offset after the newest byte.
     pub head: u64,
-    /// Offset of the oldest chunk still readable.
+    /// Offset of the oldest readable chunk.
     pub tail: u64,
     /// Chunks appended since the creation.
     pub chunks: u64,
-    /// Chunks still readable.
+    /// Chunks that are still readable.
     pub chunks_held: u64,
-    /// Bytes a second appended, over the last seconds.
+    /// Append rate in bytes per second, over the last seconds.
     pub rate: u64,
     /// Writers that have finished properly.
     pub writers_finished: u64,
-    /// Writers that went away without finishing.
+    /// Writers that left without finishing.
     pub writers_died: u64,
-    /// Bytes that all readers together have been told they lost.
+    /// Total of lost bytes that all readers were told about.
     pub lost_bytes: u64,
-    /// Remove the stream when nothing was appended for this long.
+    /// Time to live: the stream is removed when nothing has been appended for this long.
     pub ttl: Option<Duration>,
     /// Media type of the contents.
     pub content_type: Option<String>,
-    /// The writers attached now.
+    /// Writers attached now.
     pub writers: Vec<WriterStat>,
-    /// The readers attached now.
+    /// Readers attached now.
     pub readers: Vec<ReaderStat>,
 }
 
-/// The stats of one attached writer.
+/// Stats of one attached writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriterStat {
-    /// Who it is.
+    /// The process of the writer.
     pub peer: Peer,
-    /// When it attached.
+    /// Time when the writer attached.
     pub since: SystemTime,
-    /// Bytes it has appended.
+    /// Bytes appended by the writer.
     pub bytes: u64,
-    /// Whether it waits for a `block` reader to make room.
+    /// Whether the writer waits for a `block` reader to make room.
     pub waiting: bool,
-    /// Whether it holds a lease: it appends to the ring by itself.
+    /// Whether the writer holds a lease, that is, appends to the ring directly.
     pub leased: bool,
 }
 
-/// The stats of one attached reader.
+/// Stats of one attached reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReaderStat {
-    /// Who it is.
+    /// The process of the reader.
     pub peer: Peer,
-    /// When it attached.
+    /// Time when the reader attached.
     pub since: SystemTime,
-    /// Where it started.
+    /// Offset at which the reader started.
     pub start: u64,
-    /// The next offset it will read.
+    /// The next offset that the reader will read.
     pub position: u64,
     /// Head minus position.
     pub lag: u64,
-    /// What happens when it cannot keep up.
+    /// How the reader is treated if it cannot keep up.
     pub policy: SlowPolicy,
-    /// Bytes it was told it lost.
+    /// Lost bytes that the reader was told about.
     pub lost_bytes: u64,
-    /// Chunks it was told it lost.
+    /// Lost chunks that the reader was told about.
     pub lost_chunks: u64,
-    /// Whether a writer is waiting for this reader now.
+    /// Whether a writer waits for this reader now.
     pub blocking: bool,
-    /// Whether it was a `block` reader that kept a writer waiting for too long. Its policy is
-    /// `drop` since.
+    /// Whether the reader was a `block` reader that kept a writer waiting for too long. Its policy
+    /// is `drop` now.
     pub was_block: bool,
 }
 
-/// What a listing tells of a stream.
+/// Summary of a stream in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamSummary {
-    /// Its path, mount included.
+    /// Path of the stream, mount included.
     pub path: String,
-    /// Whether it takes appends.
+    /// Whether the stream accepts appends.
     pub state: State,
-    /// When it was created.
+    /// Time of the creation.
     pub created: SystemTime,
-    /// When something was last appended.
+    /// Time of the last append.
     pub last_append: Option<SystemTime>,
     /// Offset after the newest byte.
     pub head: u64,
-    /// Offset of the oldest chunk still readable.
+    /// Offset of the oldest readable chunk.
     pub tail: u64,
     /// Writers attached now.
     pub writers: u32,
@@ -149,27 +150,27 @@ pub struct StreamSummary {
     pub readers: u32,
 }
 
-/// What the daemon tells of itself.
+/// Stats of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DaemonInfo {
     /// Version of the program, as `pfsd --version` prints it.
     pub version: String,
-    /// Its process id.
+    /// Process id of the daemon.
     pub pid: u32,
-    /// When it started.
+    /// Time when the daemon started.
     pub started: SystemTime,
-    /// The mounts it serves, such as `/streamfs`.
+    /// The mounts that the daemon serves, such as `/streamfs`.
     pub mounts: Vec<String>,
-    /// Streams it holds now.
+    /// Streams that exist now.
     pub streams: u64,
-    /// Streams it may hold.
+    /// Limit on streams.
     pub max_streams: u64,
     /// Bytes of memory that all rings take now.
     pub memory: u64,
-    /// Bytes of memory that all rings may take.
+    /// Limit on the bytes of memory that all rings take.
     pub max_memory: u64,
     /// Connections open now.
     pub connections: u64,
-    /// Connections that may be open.
+    /// Limit on open connections.
     pub max_connections: u64,
 }

@@ -1,18 +1,18 @@
 //! Unprintable characters, which act on the text around them: control characters (Unicode category
-//! Cc), format characters (Cf: bidirectional overrides, zero-width and invisible ones), and line
-//! and paragraph separators (Zl, Zp).
+//! Cc), format characters (Cf: bidirectional overrides, zero-width and invisible characters), and
+//! line and paragraph separators (Zl, Zp).
 //!
-//! Names may not have unprintable characters, because two streams could have names that look alike.
-//! Text from a peer may have them, and must be [escaped](escape) before it is shown: a terminal
-//! obeys some of them.
+//! Stream names may not contain unprintable characters, because two different names could look
+//! alike. Text from a peer may contain them and must be [escaped](escape) before it is shown:
+//! terminals obey some of them.
 
 use std::{borrow::Cow, fmt::Write as _};
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// Whether a character acts on text and is not shown. Blanks are shown.
+/// Returns true if a character acts on text and is not shown. Blanks are shown.
 fn is_unprintable(c: char) -> bool {
-    // Nearly all characters, without a look at the table.
+    // Fast path: nearly all characters are ASCII and need no table look-up.
     if c.is_ascii() {
         return c.is_ascii_control();
     }
@@ -25,13 +25,13 @@ fn is_unprintable(c: char) -> bool {
     )
 }
 
-/// An unprintable character of a text, and its place.
+/// An unprintable character in a text, and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unprintable {
     /// The character.
     pub character: char,
-    /// Which character of the text it is, counted from 1.
+    /// Position of the character, counted in characters from 1.
     pub position: usize,
 }
 
@@ -62,8 +62,8 @@ impl std::fmt::Display for Unprintable {
     }
 }
 
-/// Escapes unprintable characters as Rust does (`\n`, `\u{1b}`), so that a text can be shown on a
-/// terminal, in one line.
+/// Escapes unprintable characters like Rust (`\n`, `\u{1b}`), so that a terminal can show the text
+/// in one line.
 ///
 /// ```
 /// assert_eq!(pfs_proto::escape("späße ☂\u{1b}[2J\n"), r"späße ☂\u{1b}[2J\n");
@@ -72,8 +72,8 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     escape_with(text, |escaped, c| escaped.extend(c.escape_default()))
 }
 
-/// Escapes the unprintable characters in a JSON text (`\u202e`), all of which are in its strings. A
-/// JSON serializer leaves characters beyond ASCII as they are, and a terminal obeys some of them.
+/// Escapes the unprintable characters in JSON (`\u202e`), all of which are inside strings. JSON
+/// serializers leave characters beyond ASCII unescaped, and terminals obey some of them.
 ///
 /// ```
 /// assert_eq!(pfs_proto::escape_json(r#"{"path":"/streamfs/späße"}"#), r#"{"path":"/streamfs/späße"}"#);
@@ -110,7 +110,7 @@ pub(crate) mod tests {
     use super::*;
 
     #[test]
-    fn what_acts_on_text_is_unprintable_and_letters_blanks_marks_and_pictures_are_not() {
+    fn control_and_format_characters_are_unprintable_but_letters_blanks_marks_and_emoji_are_not() {
         let acting = "\0\n\u{1b}\u{7f}\u{85}\u{9b}\u{ad}\u{61c}\u{200b}\u{200d}\u{200e}\u{202a}\u{202e}\u{2028}\u{2029}\u{2060}\
                       \u{2066}\u{2069}\u{feff}\u{fff9}\u{e0001}\u{e007f}";
         for c in acting.chars() {
@@ -122,14 +122,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_first_unprintable_character_is_found_with_its_place_in_characters() {
+    fn the_first_unprintable_character_is_found_with_its_position_in_characters() {
         assert_eq!(Unprintable::find("/streamfs/späße"), None);
         let found = Unprintable::find("ä☂\u{1}\u{2}").unwrap();
         assert_eq!(found, Unprintable { character: '\u{1}', position: 3 });
         assert!(found.to_string().contains("U+0001"), "{found}");
     }
 
-    /// Characters of all kinds; a fifth of them act on text.
+    /// Random text; a fifth of the characters are unprintable.
     pub(crate) fn text() -> impl Strategy<Value = String> {
         let acting = select(vec![
             '\0',

@@ -1,4 +1,4 @@
-//! What happens to a stream, in bytes.
+//! Encodes and decodes stream events.
 
 use super::{
     fields::{FieldReader, FieldWriter},

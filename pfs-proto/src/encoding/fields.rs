@@ -1,4 +1,4 @@
-//! The fields that messages are made of: numbers, strings, times.
+//! Reads and writes the fields of messages: numbers, strings, times.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,9 +6,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{Frame, HEADER_LEN, MAX_PAYLOAD, MessageError, StreamPath, frame::header};
 
-/// Writes one frame, field by field.
+/// Frame writer: encodes one frame field by field.
 ///
-/// No message outgrows a frame: strings are cut at [`u16::MAX`] bytes and lists where the payload
+/// No message outgrows a frame: strings are cut at [`u16::MAX`] bytes, and lists where the payload
 /// would end.
 pub(super) struct FieldWriter<'a> {
     out: &'a mut BytesMut,
@@ -33,7 +33,7 @@ impl<'a> FieldWriter<'a> {
         }
     }
 
-    /// Bytes of payload so far.
+    /// Bytes of payload written so far.
     fn len(&self) -> usize {
         self.out.len().saturating_sub(self.start.saturating_add(HEADER_LEN))
     }
@@ -68,7 +68,8 @@ impl<'a> FieldWriter<'a> {
         self.bytes(cut.as_bytes());
     }
 
-    /// As many of the strings as there is room for, `reserve` bytes being needed for what follows.
+    /// Writes as many of the strings as fit, and keeps `reserve` bytes free for the fields that
+    /// follow.
     pub(super) fn strings(&mut self, strings: &[String], reserve: usize) {
         let mut room = MAX_PAYLOAD.saturating_sub(self.len().saturating_add(reserve));
         let fitting = strings.iter().take(u16::MAX.into()).take_while(|string| {
@@ -86,7 +87,7 @@ impl<'a> FieldWriter<'a> {
         self.u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// A time before 1970 becomes 1970.
+    /// Writes a time; a time before 1970 becomes 1970.
     pub(super) fn time(&mut self, time: SystemTime) {
         self.duration(time.duration_since(UNIX_EPOCH).unwrap_or_default());
     }
@@ -99,7 +100,7 @@ impl<'a> FieldWriter<'a> {
     }
 }
 
-/// Reads the payload of one frame, field by field; never past its end.
+/// Frame reader: decodes the payload of one frame field by field, never past its end.
 pub(super) struct FieldReader {
     payload: Bytes,
     kind: u8,
@@ -110,12 +111,12 @@ impl FieldReader {
         Self { payload: frame.payload, kind: frame.kind }
     }
 
-    /// Whether nothing is left.
+    /// Returns true if the payload is consumed.
     pub(super) fn is_empty(&self) -> bool {
         self.payload.is_empty()
     }
 
-    /// Checks that nothing is left.
+    /// Checks that the payload is consumed.
     pub(super) fn finish(self) -> Result<(), MessageError> {
         match self.payload.len() {
             0 => Ok(()),
@@ -123,12 +124,12 @@ impl FieldReader {
         }
     }
 
-    /// All that is left.
+    /// Returns the unread rest of the payload.
     pub(super) fn rest(self) -> Bytes {
         self.payload
     }
 
-    /// The error for a field with a value that means nothing.
+    /// Creates the error for a field whose value has no meaning.
     pub(super) fn bad(&self, field: &'static str, value: u64) -> MessageError {
         MessageError::BadValue { kind: self.kind, field, value }
     }
@@ -178,8 +179,8 @@ impl FieldReader {
         Ok(string)
     }
 
-    /// As [`string`](Self::string), many times. Memory grows with what is there, not with what the
-    /// count claims.
+    /// Reads a list of strings. Memory grows with the strings that are present, not with the
+    /// claimed count.
     pub(super) fn strings(&mut self) -> Result<Vec<String>, MessageError> {
         let count = self.u16()?;
         let mut strings = Vec::new();

@@ -1,4 +1,4 @@
-//! The kind bytes. Those of replies have the highest bit set.
+//! Kind bytes of messages. The kinds of replies have the highest bit set.
 
 pub(crate) const HELLO: u8 = 0x01;
 pub(crate) const CREATE: u8 = 0x02;

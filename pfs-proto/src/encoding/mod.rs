@@ -1,4 +1,4 @@
-//! How messages become bytes and bytes become messages.
+//! Encoding and decoding of messages.
 
 mod event;
 mod fields;

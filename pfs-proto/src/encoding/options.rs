@@ -1,4 +1,4 @@
-//! What a client asks for, in bytes.
+//! Encodes and decodes the options of requests, and the start states of shm readers and leases.
 
 use super::fields::{FieldReader, FieldWriter};
 use crate::{
@@ -167,8 +167,8 @@ pub(super) fn put_shm_start(w: &mut FieldWriter<'_>, start: &ShmStart) {
     put_kind_of_ring(w, start.layout.entries, start.leased);
 }
 
-/// A peer that follows no moves is given rings of full size only, which are not leased, and knows
-/// neither field.
+/// Writes the optional fields that describe a ring. Peers without `Hello::MOVING` know neither
+/// field; they only get rings of full size that are not leased, for which both fields are omitted.
 fn put_kind_of_ring(w: &mut FieldWriter<'_>, entries: Option<u64>, leased: bool) {
     if entries.is_some() || leased {
         w.option(entries, FieldWriter::u64);
@@ -184,7 +184,7 @@ fn kind_of_ring(r: &mut FieldReader) -> Result<(Option<u64>, bool), MessageError
     }
 }
 
-/// The ring's layout, and whether it is leased.
+/// Writes the layout of a ring, and whether the ring is leased.
 pub(super) fn put_ring(w: &mut FieldWriter<'_>, layout: RingLayout, leased: bool) {
     w.u64(layout.capacity);
     put_kind_of_ring(w, layout.entries, leased);

@@ -1,4 +1,4 @@
-//! Replies, in bytes.
+//! Encodes and decodes replies.
 
 use bytes::BytesMut;
 
@@ -14,9 +14,9 @@ use crate::{
 };
 
 impl Reply {
-    /// Appends it to `out` as a frame; a [`Data`](Self::Data) or [`DataPart`](Self::DataPart) that
-    /// is larger than a frame as several. A [`Document`](Self::Document) that is larger becomes
-    /// an [`Error`](Self::Error) that says so.
+    /// Encodes the reply as a frame and appends it to `out`. A [`Data`](Self::Data) or
+    /// [`DataPart`](Self::DataPart) that is larger than a frame becomes several frames. A
+    /// [`Document`](Self::Document) that is larger becomes an [`Error`](Self::Error) that says so.
     pub fn encode(&self, out: &mut BytesMut) {
         use DataKind::{Data, DataPart};
         match self {
@@ -91,17 +91,17 @@ impl Reply {
         w.finish();
     }
 
-    /// What a frame from the daemon says. A [`Stat`](Self::Stat) comes without its writers and
+    /// Decodes a frame from the daemon. A [`Stat`](Self::Stat) comes without its writers and
     /// readers.
     ///
     /// # Errors
     ///
-    /// When it is no reply.
+    /// [`MessageError`] if the frame is not a reply.
     pub fn decode(frame: Frame) -> Result<Self, MessageError> {
         let kind = frame.kind;
         let mut r = FieldReader::new(frame);
         let reply = match kind {
-            // The commonest first, and those that take all that is left.
+            // The most frequent kinds first, and those that take the rest of the payload.
             kind::DATA => return Ok(Self::Data(r.rest())),
             kind::DATA_PART => return Ok(Self::DataPart(r.rest())),
             kind::DOCUMENT_REPLY => return Ok(Self::Document(r.rest())),

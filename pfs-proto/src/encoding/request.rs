@@ -1,4 +1,4 @@
-//! Requests, in bytes.
+//! Encodes and decodes requests.
 
 use bytes::BytesMut;
 
@@ -13,8 +13,8 @@ use super::{
 use crate::{DataKind, Frame, Hello, MAGIC, MessageError, Request, frame::put_chunk};
 
 impl Request {
-    /// Appends it to `out` as a frame; an [`Append`](Self::Append) or
-    /// [`AppendPart`](Self::AppendPart) that is larger than a frame as several.
+    /// Encodes the request as a frame and appends it to `out`. An [`Append`](Self::Append) or
+    /// [`AppendPart`](Self::AppendPart) that is larger than a frame becomes several frames.
     pub fn encode(&self, out: &mut BytesMut) {
         use DataKind::{Append, AppendPart};
         match self {
@@ -67,16 +67,17 @@ impl Request {
         w.finish();
     }
 
-    /// What a frame from a client says.
+    /// Decodes a frame from a client.
     ///
     /// # Errors
     ///
-    /// When it is no request, or a path in it is none: [`MessageError::code`] tells which.
+    /// [`MessageError`] if the frame is not a request, or its path is not valid:
+    /// [`MessageError::code`] tells the two apart.
     pub fn decode(frame: Frame) -> Result<Self, MessageError> {
         let kind = frame.kind;
         let mut r = FieldReader::new(frame);
         let request = match kind {
-            // The commonest first, and those that take all that is left.
+            // The most frequent kinds first, and those that take the rest of the payload.
             kind::APPEND => return Ok(Self::Append(r.rest())),
             kind::APPEND_PART => return Ok(Self::AppendPart(r.rest())),
             kind::PUT => return Ok(Self::Put(r.path()?, put_options(&mut r)?, r.rest())),
@@ -153,7 +154,7 @@ pub(super) fn put_hello(w: &mut FieldWriter<'_>, hello: &Hello) {
     w.u64(*capabilities);
 }
 
-/// What is behind the fields is left alone: a later version may say more.
+/// Decodes a `Hello`. Bytes after the known fields are ignored: a later version may add fields.
 pub(super) fn hello(r: &mut FieldReader) -> Result<Hello, MessageError> {
     if r.array() != Ok(MAGIC) {
         return Err(MessageError::BadMagic);

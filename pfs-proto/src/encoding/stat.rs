@@ -1,4 +1,4 @@
-//! The stats, in bytes.
+//! Encodes and decodes stats.
 
 use super::{
     fields::{FieldReader, FieldWriter},
@@ -33,7 +33,7 @@ pub(super) fn summary(r: &mut FieldReader) -> Result<StreamSummary, MessageError
     })
 }
 
-/// All but the writers and readers, which have frames of their own.
+/// Writes a stream's stats without its writers and readers, which have frames of their own.
 pub(super) fn put_stat(w: &mut FieldWriter<'_>, stat: &StreamStat) {
     w.string(&stat.path);
     put_state(w, stat.state);
@@ -90,7 +90,7 @@ pub(super) fn put_writer(w: &mut FieldWriter<'_>, writer: &WriterStat) {
     w.time(*since);
     w.u64(*bytes);
     w.bool(*waiting);
-    // A peer that knows no leases is told of none.
+    // The field is written only if true: a peer that does not know leases never sees it.
     if *leased {
         w.bool(true);
     }
@@ -146,7 +146,7 @@ pub(super) fn reader(r: &mut FieldReader) -> Result<ReaderStat, MessageError> {
     })
 }
 
-/// Bytes of a [`DaemonInfo`] behind its mounts: six u64.
+/// Bytes of a [`DaemonInfo`] after its mounts: six u64.
 const DAEMON_TAIL: usize = 48;
 
 pub(super) fn put_daemon(w: &mut FieldWriter<'_>, info: &DaemonInfo) {

@@ -1,4 +1,4 @@
-//! Every message that can be sent, for proptest.
+//! Proptest strategies for every message.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

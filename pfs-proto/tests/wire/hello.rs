@@ -1,4 +1,4 @@
-//! The first message: understood by every version of pfs there will ever be.
+//! The handshake: every version of pfs understands a `Hello`.
 
 use bytes::Bytes;
 use pfs_proto::{Frame, Hello, MessageError, Reply, Request, VERSION};
@@ -12,7 +12,7 @@ fn decode(payload: &[u8]) -> Result<Request, MessageError> {
 }
 
 #[test]
-fn hello_is_magic_two_versions_and_capabilities_for_ever() {
+fn the_layout_of_hello_never_changes() {
     let hello = Hello { min_version: 1, max_version: 2, capabilities: 7 };
     for (wire, kind) in [
         (encoded(|out| Request::Hello(hello).encode(out)), 0x01),
@@ -23,7 +23,7 @@ fn hello_is_magic_two_versions_and_capabilities_for_ever() {
 }
 
 #[test]
-fn what_a_later_version_adds_to_hello_is_ignored() {
+fn fields_that_a_later_version_adds_to_hello_are_ignored() {
     let longer = [HELLO, b"and much more"].concat();
     assert_eq!(decode(&longer), decode(HELLO));
     let Ok(Request::Hello(hello)) = decode(&longer) else { panic!("not a hello") };
@@ -31,7 +31,7 @@ fn what_a_later_version_adds_to_hello_is_ignored() {
 }
 
 #[test]
-fn a_hello_of_only_later_versions_is_read_so_that_it_can_be_refused() {
+fn a_hello_with_only_later_versions_decodes_so_that_it_can_be_refused() {
     let Ok(Request::Hello(hello)) = decode(b"pfs\0\x07\0\x09\0\0\0\0\0\0\0\0\0") else {
         panic!("not a hello")
     };
@@ -39,7 +39,7 @@ fn a_hello_of_only_later_versions_is_read_so_that_it_can_be_refused() {
 }
 
 #[test]
-fn whoever_does_not_begin_with_the_magic_does_not_speak_this_protocol() {
+fn a_peer_that_does_not_begin_with_the_magic_is_refused() {
     assert_eq!(decode(b"GET / HTTP/1.1\r\n"), Err(MessageError::BadMagic));
     assert_eq!(decode(b""), Err(MessageError::BadMagic));
     assert_eq!(decode(&HELLO[..15]), Err(MessageError::Truncated { kind: 0x01 }));

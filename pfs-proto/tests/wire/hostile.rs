@@ -1,4 +1,4 @@
-//! Bytes from anyone: no panic, no allocation without bound.
+//! Hostile input: arbitrary bytes cause no panic and no unbounded allocation.
 
 use bytes::Bytes;
 use pfs_proto::{Decoder, Frame, FrameError, HEADER_LEN, MAX_PAYLOAD, Reply, Request};
@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*};
 
 use crate::{any, encoded, frames};
 
-/// Bytes that are not only noise: some reads begin with a header that is nearly right.
+/// Arbitrary bytes that are not pure noise: some reads begin with a nearly valid header.
 fn read() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         vec(any::<u8>(), 0..2000),
@@ -67,7 +67,7 @@ proptest! {
 }
 
 #[test]
-fn a_frame_that_claims_too_much_is_refused_by_its_header_alone() {
+fn an_oversized_frame_is_refused_by_its_header_alone() {
     for claim in [MAX_PAYLOAD as u32 + 1, u32::MAX] {
         let mut decoder = Decoder::new();
         decoder.buffer().extend_from_slice(&claim.to_le_bytes());
@@ -81,7 +81,7 @@ fn a_frame_that_claims_too_much_is_refused_by_its_header_alone() {
 }
 
 #[test]
-fn a_promise_of_bytes_costs_no_memory_before_they_come() {
+fn a_claimed_length_takes_no_memory_before_the_bytes_arrive() {
     let mut decoder = Decoder::new();
     decoder.buffer().extend_from_slice(&(MAX_PAYLOAD as u32).to_le_bytes());
     decoder.buffer().extend_from_slice(&[0x10]);

@@ -1,4 +1,4 @@
-//! What the wire promises, over all messages and any bytes.
+//! Tests of the wire protocol, over all messages and arbitrary bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod any;
@@ -10,7 +10,7 @@ mod splitting;
 use bytes::BytesMut;
 use pfs_proto::{Decoder, Frame, FrameError};
 
-/// All frames in some bytes; panics unless the bytes end where a frame ends.
+/// Decodes all frames; panics unless the bytes end at a frame boundary.
 fn frames(bytes: &[u8]) -> Vec<Frame> {
     let mut decoder = Decoder::new();
     decoder.buffer().extend_from_slice(bytes);
@@ -19,12 +19,12 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
     frames
 }
 
-/// All frames that are complete.
+/// Decodes all complete frames.
 fn drain(decoder: &mut Decoder) -> Result<Vec<Frame>, FrameError> {
     std::iter::from_fn(|| decoder.next_frame().transpose()).collect()
 }
 
-/// What `encode` writes.
+/// Returns the output of `encode`.
 fn encoded(encode: impl FnOnce(&mut BytesMut)) -> BytesMut {
     let mut out = BytesMut::new();
     encode(&mut out);

@@ -1,4 +1,4 @@
-//! A message is read as it was written, and nothing else is read as a message.
+//! Round trips of messages, and refusal of everything that is not a message.
 
 use bytes::{Bytes, BytesMut};
 use pfs_proto::{
@@ -76,7 +76,7 @@ fn a_chunk_larger_than_a_frame_goes_out_in_parts() {
 }
 
 #[test]
-fn the_largest_chunk_that_is_put_fits_into_a_frame_with_the_longest_path_and_all_options() {
+fn the_largest_put_chunk_fits_into_a_frame_with_the_longest_path_and_all_options() {
     let path = format!("/s/{}", "x".repeat(MAX_PATH - 3)).parse().unwrap();
     let create = CreateOptions {
         ring_buffer_size: Some(1),
@@ -93,7 +93,7 @@ fn the_largest_chunk_that_is_put_fits_into_a_frame_with_the_longest_path_and_all
 }
 
 #[test]
-fn a_put_that_is_cut_short_is_refused_up_to_its_chunk() {
+fn a_put_that_is_truncated_before_its_chunk_is_refused() {
     let request = Request::Put(
         "/s/p".parse().unwrap(),
         PutOptions::default().content_type("a/b"),
@@ -111,7 +111,7 @@ fn a_put_that_is_cut_short_is_refused_up_to_its_chunk() {
 }
 
 #[test]
-fn a_data_header_and_its_bytes_are_what_encode_writes() {
+fn a_data_header_and_its_payload_equal_the_output_of_encode() {
     let bytes = Bytes::from_static(b"hello");
     for (kind, message) in [
         (DataKind::Append, encoded(|out| Request::Append(bytes.clone()).encode(out))),
@@ -128,7 +128,7 @@ fn a_data_header_and_its_bytes_are_what_encode_writes() {
 }
 
 #[test]
-fn the_bytes_of_a_message_are_those_in_the_documentation() {
+fn encoded_messages_match_the_documented_layout() {
     let path: pfs_proto::StreamPath = "/s/é".parse().unwrap();
     let options = pfs_proto::WriteOptions { wait_readers: 0x0102, replace: true };
     assert_eq!(
@@ -164,7 +164,7 @@ fn the_bytes_of_a_message_are_those_in_the_documentation() {
 }
 
 #[test]
-fn a_bad_path_is_told_from_a_broken_message() {
+fn a_bad_path_and_a_broken_message_have_different_error_codes() {
     let frame = |payload: &'static [u8]| Frame { kind: 0x06, payload: Bytes::from_static(payload) };
     let bad_path = Request::decode(frame(b"\x02\0/s")).unwrap_err();
     assert_eq!(
@@ -203,7 +203,7 @@ fn a_value_without_a_meaning_is_refused() {
 }
 
 #[test]
-fn no_text_makes_a_frame_that_the_other_side_refuses() {
+fn no_text_is_long_enough_to_make_an_invalid_frame() {
     let message = "ü".repeat(40_000);
     let frame = frames(&encoded(|out| {
         Reply::Error { code: ErrorCode::Internal, message: message.clone() }.encode(out);
@@ -229,7 +229,7 @@ fn no_text_makes_a_frame_that_the_other_side_refuses() {
 }
 
 #[test]
-fn a_document_larger_than_a_frame_is_an_error_and_not_half_a_document() {
+fn a_document_larger_than_a_frame_becomes_an_error() {
     let wire = encoded(|out| Reply::Document(vec![b'x'; MAX_PAYLOAD + 1].into()).encode(out));
     let mut decoder = Decoder::new();
     decoder.buffer().extend_from_slice(&wire);

@@ -1,4 +1,4 @@
-//! Frames come out the same wherever the bytes were split on their way.
+//! Frames decode the same, no matter where the bytes were split in transit.
 
 use bytes::BytesMut;
 use pfs_proto::{Decoder, Frame, HEADER_LEN, MAX_PAYLOAD, Reply};
@@ -32,7 +32,7 @@ proptest! {
 }
 
 #[test]
-fn a_frame_comes_out_with_its_last_byte_and_not_before() {
+fn a_frame_is_decoded_with_its_last_byte_and_not_before() {
     let mut wire = BytesMut::new();
     Reply::Data(vec![7; MAX_PAYLOAD].into()).encode(&mut wire);
     let mut decoder = Decoder::new();
@@ -49,7 +49,7 @@ fn a_frame_comes_out_with_its_last_byte_and_not_before() {
 }
 
 #[test]
-fn a_decoder_that_holds_nothing_gives_its_memory_back() {
+fn an_empty_decoder_frees_its_memory() {
     let mut decoder = Decoder::new();
     decoder.buffer().extend_from_slice(b"\0\0\0\0");
     decoder.release();
@@ -62,7 +62,7 @@ fn a_decoder_that_holds_nothing_gives_its_memory_back() {
 }
 
 #[test]
-fn a_decoder_that_holds_nothing_has_room_that_is_aligned_and_as_large_as_is_asked_for() {
+fn an_empty_decoder_offers_aligned_room_of_the_requested_size() {
     let mut decoder = Decoder::new();
     for size in [1, 20_000, 300_000, 5_000] {
         let buffer = decoder.buffer_for(size);
