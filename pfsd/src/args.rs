@@ -9,8 +9,8 @@ use pfs_http::settings::parse_listen_address;
 ///
 /// pfsd serves a Unix socket, by default in a directory that only its owner can enter, and with
 /// --http also HTTP, where a stream is a URL. It needs no configuration: without a file it serves
-/// the mount /streamfs with buffers of 6MB a stream.
-/// A flag beats the environment, the environment beats the file.
+/// the mount /streamfs with buffers of 6MB per stream. A flag overrides the environment, and the
+/// environment overrides the file.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pfsd", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = long_help())]
 pub struct Args {
@@ -21,19 +21,19 @@ pub struct Args {
     /// Serve on this Unix socket
     ///
     /// Default: listen.socket of the configuration, else pfsd.sock in the first of these
-    /// directories that is this user's alone, or can be made so: $XDG_RUNTIME_DIR/pfs,
-    /// /run/user/UID/pfs, /tmp/pfs-UID, /run/pfs. pfs looks for a daemon there, in the same
-    /// order. A second daemon of a user needs a socket that is named: pfs would find only one
-    /// of the two. A daemon on /run/pfs/pfsd.sock is for all users whom listen.socket_mode lets in
-    /// and who have no daemon of their own.
+    /// directories that belongs to this user alone, or can be created that way:
+    /// $XDG_RUNTIME_DIR/pfs, /run/user/UID/pfs, /tmp/pfs-UID, /run/pfs. pfs looks for a daemon in
+    /// the same places, in the same order. A second daemon of the same user needs an explicit
+    /// socket, because pfs would find only one of the two. A daemon on /run/pfs/pfsd.sock serves
+    /// all users whom listen.socket_mode lets in and who have no daemon of their own.
     #[arg(long, value_name = "PATH", env = "PFSD_SOCKET", hide_env_values = true)]
     pub socket: Option<PathBuf>,
 
     /// Serve HTTP on this address, such as 127.0.0.1:4437
     ///
     /// 4437, :4437 and localhost:4437 are the same; 0.0.0.0:4437 is all IPv4 addresses of the
-    /// machine. Port 0 is any free one; the log tells which. Default: listen.http of the
-    /// configuration, else HTTP is off. Anything but loopback needs auth.token_file or
+    /// machine. Port 0 picks a free port, which the log shows. Default: listen.http of the
+    /// configuration, else HTTP is off. Listening beyond loopback requires auth.token_file or
     /// http.client_ca in the configuration.
     #[arg(
         long,
@@ -51,19 +51,17 @@ pub struct Args {
     /// Have the running daemon reload tokens, certificates and limits, print the outcome and exit
     /// with 0 or 1
     ///
-    /// The daemon is the one on --socket, or where pfsd would serve with --config. It reads its
-    /// own configuration file again, the one that it was started with. Only root and the
-    /// daemon's user may ask.
+    /// The daemon is the one on --socket, or where pfsd would serve with --config. It reloads the
+    /// configuration file that it was started with. Only root and the daemon's user may ask.
     #[arg(long, conflicts_with = "check_config")]
     pub reload: bool,
 
-    /// What `pfs` adds when it starts a daemon: such a daemon holds no directory in use, and ends
-    /// when nobody uses it.
+    /// Set by `pfs` when it starts a daemon: the daemon keeps no directory in use, and exits when
+    /// nobody uses it.
     #[arg(long, hide = true)]
     pub autostarted: bool,
 
-    /// How much to log: off, error, warn, info, debug or trace, or levels of targets:
-    /// info,requests=off
+    /// Log filter: off, error, warn, info, debug or trace, or levels of targets: info,requests=off
     #[arg(
         long,
         value_name = "FILTER",
@@ -73,7 +71,7 @@ pub struct Args {
     )]
     pub log: String,
 
-    /// What the log on stderr looks like
+    /// Format of the log on stderr
     #[arg(
         long,
         value_name = "FORMAT",
@@ -85,13 +83,13 @@ pub struct Args {
     pub log_format: LogFormat,
 }
 
-/// What the log on stderr looks like.
+/// The format of the log on stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// Lines for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -103,7 +101,7 @@ Examples:
   pfsd --config pfsd.toml --check-config
   pfsd --config pfsd.toml --reload              new tokens, certificates and limits; no stream is lost";
 
-/// The parts of the manual behind the options: a heading, and lines to be shown as they are.
+/// The sections of the manual after the options: a heading, and text that is shown verbatim.
 pub const MANUAL: &[(&str, &str)] = &[
     (
         "Configuration",
@@ -326,7 +324,7 @@ fn long_help() -> String {
     parts.join("\n\n")
 }
 
-/// The command line as clap knows it; the manual and the completions are made from it.
+/// Returns the command line for clap; the manual and the completions are generated from it.
 pub fn command() -> clap::Command {
     Args::command()
 }
@@ -346,7 +344,7 @@ mod tests {
         let config = crate::config::Config::from_toml(example, "help", None).unwrap();
         let default = crate::config::Config { socket: config.socket.clone(), ..Default::default() };
         assert_eq!(config, default, "it shows the defaults");
-        // What has no default is commented out, and must be right too.
+        // Keys without a default are commented out; they must be valid too.
         let uncommented = |line: &str| {
             let key = line.trim_start().strip_prefix('#');
             key.filter(|key| key.starts_with(char::is_lowercase)).unwrap_or(line).to_owned()

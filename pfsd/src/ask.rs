@@ -1,4 +1,5 @@
-//! `pfsd --reload`: asks the running daemon to reload its configuration, and tells what came of it.
+//! Client of `pfsd --reload`: asks the running daemon to reload its configuration and returns the
+//! outcome.
 
 use std::{
     io::{Read as _, Write as _},
@@ -11,14 +12,14 @@ use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
 use pfs_proto::{Decoder, ErrorCode, Hello, Reply, Request};
 
-/// How long the daemon may take for an answer.
+/// How long the daemon may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Has the daemon on this socket reload its configuration. Returns what it says of that.
+/// Asks the daemon on this socket to reload its configuration. Returns the daemon's report.
 ///
 /// # Errors
 ///
-/// No daemon answers, it does not let this user ask, or it refuses its new configuration.
+/// No daemon answers, the daemon does not let this user ask, or it refuses the new configuration.
 pub(crate) fn reload(socket: &Path) -> Result<String> {
     let shown = socket.display();
     let mut stream = UnixStream::connect(socket)
@@ -55,7 +56,8 @@ pub(crate) fn reload(socket: &Path) -> Result<String> {
 fn answer(stream: &mut UnixStream, decoder: &mut Decoder, request: &Request) -> Result<Reply> {
     let mut bytes = BytesMut::new();
     request.encode(&mut bytes);
-    // A daemon that refuses the connection has said why, and has hung up.
+    // If the daemon refused the connection, it has already sent the reason and hung up. So the
+    // reply is read even if writing failed.
     let sent = stream.write_all(&bytes);
     let mut received = [0; 4096];
     loop {

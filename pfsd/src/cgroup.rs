@@ -1,19 +1,19 @@
-//! The memory limit of this process's control group (cgroup), version 1 or 2. The kernel ends a
-//! container or a systemd unit that uses more.
+//! Memory limit of this process's control group (cgroup), version 1 or 2. The kernel kills
+//! processes of a container or a systemd unit that exceeds the limit.
 //!
-//! `/proc/self/cgroup` names the group of each hierarchy, `/proc/self/mountinfo` tells where the
-//! hierarchy is mounted. The limit of a group above holds too, as far up as it is mounted.
+//! `/proc/self/cgroup` names the group in each hierarchy, `/proc/self/mountinfo` the mount point of
+//! the hierarchy. The limits of parent groups apply too, as far up as the hierarchy is mounted.
 
 use std::{fs, path::Path};
 
-/// The smallest memory limit of this process's control group and of those above it, in bytes;
-/// `None` where there is none, or no control groups are mounted.
+/// Returns the smallest memory limit of this process's control group and its parents, in bytes, or
+/// `None` if there is no limit or no control groups are mounted.
 pub(crate) fn memory_limit() -> Option<u64> {
     let read = |file| fs::read_to_string(file).ok();
     smallest(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?)
 }
 
-/// A version of control groups.
+/// The version of control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     One,
@@ -33,7 +33,7 @@ impl Version {
 #[derive(Debug)]
 struct Hierarchy<'a> {
     version: Version,
-    /// Which group is mounted.
+    /// The group that is mounted at `mount_point`.
     root: &'a Path,
     mount_point: &'a Path,
 }
@@ -43,7 +43,7 @@ fn smallest(groups: &str, mounts: &str) -> Option<u64> {
     hierarchies.filter_map(|found| limit_within(&found, group(groups, found.version)?)).min()
 }
 
-/// Reads a line of `mountinfo`: `36 35 0:31 ROOT MOUNT_POINT OPTIONS... - TYPE SOURCE OPTIONS`.
+/// Parses a line of `mountinfo`: `36 35 0:31 ROOT MOUNT_POINT OPTIONS... - TYPE SOURCE OPTIONS`.
 fn hierarchy(line: &str) -> Option<Hierarchy<'_>> {
     let (mount, filesystem) = line.split_once(" - ")?;
     let mut mount = mount.split(' ').skip(3).map(Path::new);
@@ -57,7 +57,8 @@ fn hierarchy(line: &str) -> Option<Hierarchy<'_>> {
     Some(Hierarchy { version, root, mount_point })
 }
 
-/// The group in lines of the form `NUMBER:CONTROLLERS:GROUP`. Version 2 has no controllers there.
+/// Finds the group in lines of the form `NUMBER:CONTROLLERS:GROUP`. The controllers are empty in
+/// version 2.
 fn group(groups: &str, version: Version) -> Option<&Path> {
     groups.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
@@ -72,12 +73,12 @@ fn group(groups: &str, version: Version) -> Option<&Path> {
 
 fn limit_within(hierarchy: &Hierarchy<'_>, group: &Path) -> Option<u64> {
     let Hierarchy { version, root, mount_point } = hierarchy;
-    // If the group is not below the mounted one, only the mounted group can be looked at.
+    // If the group is not below the mounted one, only the mounted group is visible.
     let folder = group
         .strip_prefix(root)
         .map_or_else(|_| mount_point.to_path_buf(), |below| mount_point.join(below));
     let folders = folder.ancestors().take_while(|folder| folder.starts_with(mount_point));
-    // Version 2 has the word `max` where there is no limit.
+    // Version 2 writes the word `max` for no limit.
     folders
         .filter_map(|folder| {
             fs::read_to_string(folder.join(version.limit_file())).ok()?.trim().parse().ok()
@@ -89,7 +90,7 @@ fn limit_within(hierarchy: &Hierarchy<'_>, group: &Path) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// The hierarchies of a system that uses both versions.
+    /// The cgroup hierarchies of a system that uses both versions.
     struct System {
         folder: tempfile::TempDir,
     }
@@ -120,7 +121,7 @@ mod tests {
     const ONE: &str = "9:name=systemd:/\n4:cpu,cpuacct:/x\n3:memory,hugetlb:/a/b c\n";
 
     #[test]
-    fn the_limit_is_the_smallest_of_a_group_and_of_those_above_it() {
+    fn the_limit_is_the_smallest_of_a_group_and_its_parents() {
         for (groups, at, file) in
             [(TWO, "two", "memory.max"), (ONE, "one", "memory.limit_in_bytes")]
         {
@@ -137,7 +138,7 @@ mod tests {
             assert_eq!(limit(), Some(2000));
             system.limit(&format!("{at}/{file}"), "1000");
             assert_eq!(limit(), Some(1000));
-            // Groups of others, and what is outside.
+            // Limits of other groups, and limits outside the hierarchy.
             system.limit(&format!("{at}/other/{file}"), "1");
             system.limit(file, "1");
             system.limit(&format!("cpu/{file}"), "1");
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn of_both_versions_together_the_smaller_limit_holds() {
+    fn the_smaller_limit_holds_if_both_cgroup_versions_are_mounted() {
         let system = System::new();
         system.limit("two/a/memory.max", "2000");
         system.limit("one/a/memory.limit_in_bytes", "9223372036854771712");
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_no_limit() {
+    fn input_that_cannot_be_parsed_sets_no_limit() {
         for (groups, mounts) in [
             ("", ""),
             (TWO, ""),

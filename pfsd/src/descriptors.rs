@@ -1,24 +1,25 @@
-//! The limit on open files: raised as far as the configuration needs; if the system does not allow
-//! that, the configured limits are reduced.
+//! The limit on open files (`ulimit -n`): raised as far as the configuration needs; if the system
+//! does not allow that, the configured limits are reduced.
 //!
-//! Each connection occupies a descriptor, and so does each stream whose memory clients can share.
-//! Connections come first, except that some streams are part of the need: if the system allows
-//! fewer descriptors than that, connections and streams divide them, and connections beyond their
-//! share are refused with a reason. Streams beyond theirs are served over connections alone.
+//! Each connection takes a descriptor, and so does each stream whose memory is shared with clients.
+//! Connections have priority, but the need also includes [`EXPECTED_STREAMS`]. If the system allows
+//! fewer descriptors than needed, connections and streams share them in proportion. Connections
+//! beyond their share are refused with a reason; streams beyond their share are served over
+//! connections instead of shared memory.
 
 use pfs_host::{Settings, wide};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The most descriptors for everything else: listeners, the runtime, the log, clients that are
+/// Descriptors reserved for everything else: listeners, the runtime, the log, clients that are
 /// being refused, memory that is being passed to a client.
 const OTHER_DESCRIPTORS: u64 = 192;
 
-/// Streams that are part of the need. There may be many more, and few of them are read through
-/// shared memory at a time.
+/// The number of streams included in the need. A daemon may have many more streams, but few of them
+/// are read through shared memory at the same time.
 const EXPECTED_STREAMS: u64 = 1024;
 
-/// Raises the limit as far as the settings need and the system allows, and fits the settings to it.
-/// Returns what should be known if that is not enough.
+/// Raises the limit as far as the settings need and the system allows, and fits the settings to the
+/// limit. Returns a warning if the limit is still too low.
 pub(crate) fn provide(settings: &mut Settings) -> Option<String> {
     let most = needed(settings, u64::MAX);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -33,15 +34,15 @@ pub(crate) fn provide(settings: &mut Settings) -> Option<String> {
     fit(settings, limit)
 }
 
-/// The descriptors that are in use when all is, with so many streams at most.
+/// Returns the number of descriptors in use at full load, with at most `most_streams` streams.
 fn needed(settings: &Settings, most_streams: u64) -> u64 {
     let streams = settings.limits.max_shared_streams().min(most_streams);
     wide(settings.max_connections).saturating_add(streams).saturating_add(OTHER_DESCRIPTORS)
 }
 
-/// Fits the settings to the limit. Too few descriptors are divided in proportion to the numbers
-/// that are needed, after setting aside those for everything else (half of them at most). At least
-/// one connection is left.
+/// Fits the settings to the limit. Too few descriptors are first reduced by those for everything
+/// else (at most half of them), then divided in proportion to need. At least one connection is
+/// left.
 fn fit(settings: &mut Settings, limit: u64) -> Option<String> {
     let (connections, needed) =
         (wide(settings.max_connections), needed(settings, EXPECTED_STREAMS));
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_descriptors_are_divided_and_none_is_promised_twice() {
+    fn too_few_descriptors_are_divided_and_none_is_promised_twice() {
         for limit in [0, OTHER_DESCRIPTORS, OTHER_DESCRIPTORS + 1, 200, 1024, 4096, 17_000] {
             let mut settings = Settings::default();
             let connections = settings.max_connections;
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_leaves_the_connections_as_they_are_and_the_rest_is_for_streams() {
+    fn enough_descriptors_keep_all_connections_and_leave_the_rest_to_streams() {
         let default = Settings::default();
         let most = default.limits.max_shared_streams();
         for (limit, streams) in [
@@ -99,7 +100,7 @@ mod tests {
             assert_eq!(settings.max_connections, default.max_connections);
             assert_eq!(settings.max_stream_descriptors, streams);
         }
-        // No more than there may be.
+        // The need counts no more streams than `max_streams` allows.
         let few =
             Settings { limits: pfs_stream::Limits { max_streams: 7, ..default.limits }, ..default };
         assert_eq!(needed(&few, u64::MAX), wide(few.max_connections) + 7 + OTHER_DESCRIPTORS);

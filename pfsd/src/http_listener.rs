@@ -1,4 +1,4 @@
-//! The accept loop of HTTP: HTTP/1.1 and HTTP/2, with TLS or without, on one port.
+//! HTTP listener: the accept loop for HTTP/1.1 and HTTP/2, with TLS or without, on one port.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -18,10 +18,10 @@ use crate::{
     spare::Spare,
 };
 
-/// Connections that the system may keep until they are accepted. Many readers may come at once.
+/// Length of the queue of connections to accept. Many readers may connect at once.
 const BACKLOG: u32 = 4096;
 
-/// A bound port.
+/// A bound HTTP port.
 pub(crate) struct HttpListener {
     listener: TcpListener,
     secure: bool,
@@ -32,14 +32,14 @@ impl HttpListener {
     pub(crate) fn bind(setup: Setup, daemon: Arc<Daemon>) -> io::Result<Self> {
         let address = setup.address();
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A daemon that starts anew need not wait for the connections of the one before to be
-        // forgotten.
+        // A restarted daemon need not wait until the system has forgotten the old daemon's
+        // connections.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         Ok(Self::on(socket.listen(BACKLOG)?, setup, daemon))
     }
 
-    /// Serves on a non-blocking socket that listens already. Must be called within a tokio runtime.
+    /// Uses a non-blocking socket that already listens. Must be called within a tokio runtime.
     pub(crate) fn from_std(
         listener: std::net::TcpListener,
         setup: Setup,
@@ -56,17 +56,17 @@ impl HttpListener {
         self.listener.local_addr()
     }
 
-    /// Whether it is HTTPS.
+    /// Returns true if the port serves HTTPS.
     pub(crate) fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// Its protocols, for whoever reloads their settings.
+    /// Returns the HTTP server, for reloading its settings.
     pub(crate) fn server(&self) -> Arc<Server> {
         Arc::clone(&self.server)
     }
 
-    /// Serves until the daemon ends, and until the connections have heard of it.
+    /// Accepts and serves connections until the daemon shuts down and all connections have ended.
     pub(crate) async fn run(self, daemon: Arc<Daemon>) {
         let Self { listener, secure, server } = self;
         let refusal = if secure { String::new() } else { pfs_http::refusal(NO_DESCRIPTORS) };

@@ -1,13 +1,13 @@
-//! The daemon of pfs: hosts named in-memory byte streams on a Unix socket.
+//! The pfs daemon: hosts named in-memory byte streams on a Unix socket and over HTTP.
 //!
 //! [`start`](start()) is the whole program; [`run`] is the daemon alone, for programs and tests
-//! that have a listener of their own. This crate has the listeners, the Unix socket as a transport,
-//! the socket's file, the configuration file, the log, and the orderly shutdown. Streams,
+//! with a listener of their own. This crate has the listeners, the Unix socket transport, the
+//! socket file, the configuration file, the log, signals and graceful shutdown. Streams,
 //! permissions and sessions are in `pfs-host`, protocols over HTTP in `pfs-http`.
 //!
-//! No stream is ever written to disk. The one client here is `pfsd --reload`; of `pfs-client` only
-//! the lookup is used, which tells where clients look for a daemon and whether one answers there
-//! already.
+//! No stream is ever written to disk. The only client in this crate is `pfsd --reload`. Of
+//! `pfs-client`, only the lookup is used: it lists the places where clients look for a daemon, and
+//! tells whether one already answers there.
 
 pub mod args;
 mod ask;

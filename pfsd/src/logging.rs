@@ -1,4 +1,4 @@
-//! The log: on stderr, as lines for people or as JSON.
+//! Log output on stderr, as text or JSON.
 
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path};
 
@@ -18,18 +18,18 @@ use tracing_subscriber::{
 
 use crate::args::LogFormat;
 
-/// The crates that log as the daemon: `pfsd` in a filter means all of them.
+/// The crates of the daemon: `pfsd` in a filter stands for all of them.
 const CRATES: [&str; 3] = ["pfsd", "pfs_host", "pfs_http"];
 
-/// Sends everything logged from now on to stderr.
+/// Initializes the log: everything logged from now on goes to stderr.
 ///
 /// # Errors
 ///
-/// When the filter cannot be parsed, or a log is set up already.
+/// The filter cannot be parsed, or a log is set up already.
 pub(crate) fn init(format: LogFormat, filter: &str) -> Result<()> {
     let log = registry().with(parse(filter)?);
-    // A log that nobody reads any more (a closed pipe) must not end the daemon, which eprintln!
-    // would.
+    // Ignore write errors: a log without a reader (a closed pipe) must not end the daemon, as the
+    // panic of `eprintln!` would.
     let lines = fmt::layer().with_writer(io::stderr).with_target(false).log_internal_errors(false);
     let colored = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let done = match format {
@@ -39,11 +39,11 @@ pub(crate) fn init(format: LogFormat, filter: &str) -> Result<()> {
     done.map_err(|error| anyhow!("cannot set up the log: {error}"))
 }
 
-/// Lets the log go on in the file at `path`, unless it is that file which stderr is.
+/// Reopens the log at `path` by replacing stderr, unless stderr is that file already.
 ///
 /// # Errors
 ///
-/// The file cannot be opened; the log goes on where it was.
+/// The file cannot be opened; the log stays where it was.
 pub(crate) fn reopen(path: &Path) -> io::Result<()> {
     let file = OpenOptions::new()
         .create(true)
@@ -58,11 +58,11 @@ pub(crate) fn reopen(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Log filter: levels and `TARGET=LEVEL`, separated by commas. The longest target that begins an
-/// event's own decides, then the level without a target. Targets that are not listed log nothing,
-/// unless the list is empty: then errors are logged.
+/// Parses a log filter: levels and `TARGET=LEVEL`, separated by commas. An event follows the
+/// longest listed target that is a prefix of its own, otherwise the level without a target. Without
+/// such a level, targets that are not listed log nothing. An empty filter logs errors.
 ///
-/// The parser of [`Targets`] is not used, because it takes a misspelt level for the name of a
+/// The parser of [`Targets`] is not used because it takes a misspelt level for the name of a
 /// target.
 fn parse(filter: &str) -> Result<Targets> {
     let mut targets = Targets::new();
@@ -91,7 +91,7 @@ fn parse(filter: &str) -> Result<Targets> {
 }
 
 fn parse_level(level: &str) -> Option<LevelFilter> {
-    // An empty one is a level to tracing.
+    // tracing accepts an empty string as a level.
     if level.is_empty() { None } else { level.parse().ok() }
 }
 
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// The most detailed level that `filter` lets through for each of three targets.
+    /// The most detailed level that `filter` enables for each of three targets.
     fn levels(filter: &str) -> [Option<Level>; 3] {
         let targets = parse(filter).unwrap();
         let all = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];

@@ -1,4 +1,4 @@
-//! The binary `pfsd`.
+//! The `pfsd` binary.
 
 use std::process::ExitCode;
 

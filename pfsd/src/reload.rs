@@ -1,5 +1,5 @@
-//! Reloading tokens, certificates and limits while the daemon serves: at SIGHUP, and at the request
-//! of `pfsd --reload`.
+//! Configuration reload of tokens, certificates and limits while the daemon serves: on SIGHUP, and
+//! on request of `pfsd --reload`.
 
 use std::{convert::Infallible, fmt::Write as _, future::pending, sync::Arc};
 
@@ -17,22 +17,22 @@ use crate::{
     systemd,
 };
 
-/// What a reload needs of the running daemon.
+/// Reloads the configuration of the running daemon.
 pub(crate) struct Reloader {
     pub(crate) args: Args,
-    /// The configuration that is in force.
+    /// The configuration in force.
     pub(crate) running: Config,
     pub(crate) daemon: Arc<Daemon>,
     pub(crate) http: Option<Arc<Server>>,
 }
 
-/// A new configuration that was found to be fine, and was not applied yet.
+/// A new configuration that is valid and not yet applied.
 struct Prepared {
     reload: Reload,
     http: Option<Setup>,
 }
 
-/// What a reload did, and what the operator should know besides.
+/// The changes made by a reload, and warnings for the operator.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
     changes: Vec<String>,
@@ -40,7 +40,7 @@ struct Outcome {
 }
 
 impl Reloader {
-    /// Reloads whenever it is asked to, one time after the other.
+    /// Serves reload requests one after the other.
     pub(crate) async fn run(
         mut self,
         mut hangups: Signal,
@@ -61,7 +61,7 @@ impl Reloader {
         }
     }
 
-    /// Reloads once, and writes to the log what came of it.
+    /// Reloads once, and logs the outcome.
     async fn reload(&mut self) -> Result<String, Failure> {
         let Some(file) = self.args.config.clone() else {
             let message = "the daemon was started without a configuration file (--config), and there is nothing to reload";
@@ -91,7 +91,7 @@ impl Reloader {
         }
     }
 
-    /// Puts the new settings in force.
+    /// Applies the new settings.
     fn apply(&mut self, prepared: Prepared) -> Outcome {
         let Prepared { reload: Reload { config, changes, waiting }, http } = prepared;
         let mut outcome = Outcome::default();
@@ -120,10 +120,10 @@ impl Reloader {
     }
 }
 
-/// Reads all files and checks them. Nothing is changed.
+/// Reads and validates all files, and changes nothing.
 fn prepare(args: &Args, running: &Config) -> Result<Prepared> {
     let new = configuration(args)?;
-    // What waits for the next start must be fine, too.
+    // Settings that wait for the next start must be valid too.
     start::http(&new)?;
     let reload = running.reload(new);
     let http = start::http(&reload.config)?;
@@ -150,11 +150,11 @@ fn token_changes(count: Option<usize>, changes: TokenChanges) -> Option<String> 
 }
 
 impl Outcome {
-    /// For who asked for it: a line each.
+    /// Formats the outcome for the client that asked, one line per item.
     fn text(&self, title: &str) -> String {
         let mut text = format!("{title}\n");
         for change in &self.changes {
-            // A String takes all.
+            // Writing to a String cannot fail.
             let _ = writeln!(text, "  {change}");
         }
         for warning in &self.warnings {
@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder for a configuration and the files that it names.
+    /// A directory for a configuration and the files that it names.
     struct Files(tempfile::TempDir);
 
     impl Files {
@@ -191,7 +191,7 @@ mod tests {
             format!("{:?}", path.display().to_string())
         }
 
-        /// What comes of a reload of `after` while a daemon with `before` serves.
+        /// Prepares a reload of `after` for a daemon that runs with `before`.
         fn prepare(&self, flags: &[&str], before: &str, after: &str) -> Result<Prepared> {
             let config = self.0.path().join("pfsd.toml");
             let arguments = ["pfsd", "--config"].iter().map(Path::new).chain([config.as_path()]);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_everybody_could_reach_is_refused_whatever_the_next_start_would_make_of_it() {
+    fn a_reload_that_opens_http_to_everybody_now_or_at_the_next_start_is_refused() {
         let files = Files::new();
         let token = files.write("token", "0123456789abcdef0123\n");
         let guarded = format!("[auth]\ntoken_file = {token}\n");
@@ -221,7 +221,7 @@ mod tests {
         assert!(
             files.refused(&beyond, &guarded, "").contains("refusing to serve HTTP on 0.0.0.0:0")
         );
-        // On the address that it has and on the one that it would have.
+        // Both on the current address and on the address of the next start.
         let both = |http: &str, more: &str| format!("[listen]\nhttp = \"{http}\"\n{more}");
         let (near, far) = ("127.0.0.1:0", "0.0.0.0:0");
         assert!(files.refused(&[], &both(far, &guarded), &both(near, "")).contains("on 0.0.0.0:0"));
@@ -233,7 +233,7 @@ mod tests {
             waits.http.map(|setup| (setup.address().to_string(), setup.tokens())),
             Some((near.into(), Some(1)))
         );
-        // Client certificates do not guard what is served without TLS.
+        // Client certificates do not protect a server without TLS.
         let tls = |more: &str| format!("[http]\ncertificate = \"/c\"\nkey = \"/k\"\n{more}");
         let running = configuration_of(&guarded, far);
         let new = configuration_of(&tls("client_ca = \"/a\"\n"), far);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_the_configuration_names_must_be_fine_too() {
+    fn files_named_by_the_configuration_must_be_valid_too() {
         let files = Files::new();
         let (empty, broken) =
             (files.write("empty", "# none\n"), files.write("broken", "\nshort\n"));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_outcome_names_what_changed_in_lines_and_in_the_log_in_one() {
+    fn the_outcome_lists_changes_in_lines_and_a_log_message_is_one_line() {
         let changes = |added, changed, removed| TokenChanges { added, changed, removed };
         for (count, changes, expected) in [
             (Some(2), changes(0, 0, 0), Some("auth.token_file has 2 tokens (unchanged)")),

@@ -1,5 +1,5 @@
-//! The accept loop: lets clients in up to the limit, and sees to it that they all end with the
-//! daemon.
+//! Accept loop and graceful shutdown: admits clients up to the limit, and ends all connections with
+//! the daemon.
 
 use std::{future::Future, io, iter, mem, pin::pin, sync::Arc, time::Duration};
 
@@ -18,23 +18,23 @@ use tokio::{
 
 use crate::{config::Shm, heap, http_listener::HttpListener, spare::Spare, unix};
 
-/// Why a client is refused when the system has no descriptor for it.
+/// The reason sent to a client that is refused for lack of a file descriptor.
 pub(crate) const NO_DESCRIPTORS: &str =
     "the daemon has no file descriptor left; raise its limit on open files (ulimit -n)";
 
-/// How long to wait when a connection cannot be accepted.
+/// Delay before the next attempt when a connection cannot be accepted.
 pub(crate) const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Serves `daemon` on `listener` until `shutdown` is ready, or a client stops the daemon; then
-/// tells every client that the daemon is going, and returns when all have gone, after at most five
+/// Serves `daemon` on `listener` until `shutdown` is ready or a client stops the daemon. Then tells
+/// every client about the shutdown, and returns when all clients have gone, after at most five
 /// seconds.
 pub async fn run(listener: UnixListener, daemon: Arc<Daemon>, shutdown: impl Future<Output = ()>) {
     let (_, none) = mpsc::channel(1);
     serve(listener, none, None, daemon, Shm::default(), shutdown).await;
 }
 
-/// As [`run`], with HTTP where there is a listener for it. Each of `replacements` takes the place
-/// of the listener before it, whose file was deleted.
+/// Like [`run`], but also serves HTTP if there is an HTTP listener. Each listener from
+/// `replacements` replaces the previous one, whose file was deleted.
 pub(crate) async fn serve(
     mut listener: UnixListener,
     mut replacements: mpsc::Receiver<UnixListener>,
@@ -44,8 +44,8 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let mut connections = JoinSet::new();
-    // Dropped before the connections, should this not come to its end: then they are cut because
-    // the daemon ends, and none of their writers has died.
+    // Cancels the shutdown token if this future is dropped early. Dropped before `connections`: the
+    // connections are then cut because the daemon ends, and their writers do not count as dead.
     let _cut = daemon.shutdown().clone().drop_guard();
     if let Some(http) = http {
         connections.spawn(http.run(Arc::clone(&daemon)));
@@ -110,7 +110,7 @@ pub(crate) async fn serve(
     daemon.refusals().finish();
 }
 
-/// Serves a client in a task of its own, unless there are too many.
+/// Serves a client in a task of its own, or refuses it if there are too many.
 fn let_in(stream: UnixStream, daemon: &Arc<Daemon>, shm: Shm, connections: &mut JoinSet<()>) {
     let Some(place) = daemon.admit() else {
         refuse(&stream, daemon);
@@ -123,8 +123,8 @@ fn let_in(stream: UnixStream, daemon: &Arc<Daemon>, shm: Shm, connections: &mut 
     });
 }
 
-/// The clients that had connected before the listener's file was deleted, and have not been
-/// accepted yet.
+/// Accepts the clients that had connected before the listener's file was deleted and are still in
+/// its queue.
 fn waiting(listener: UnixListener) -> impl Iterator<Item = UnixStream> {
     let listener = listener.into_std().ok();
     iter::from_fn(move || {
@@ -133,7 +133,8 @@ fn waiting(listener: UnixListener) -> impl Iterator<Item = UnixStream> {
     })
 }
 
-/// Tells one client why it is not let in. Its socket is new and empty, so nothing has to wait.
+/// Tells a client why it is refused. The client's socket is new and empty, so the write need not
+/// wait.
 fn refuse(stream: &UnixStream, daemon: &Daemon) {
     let refusal = if daemon.shutdown().is_cancelled() {
         encoded(Failure::shutting_down())
@@ -152,7 +153,7 @@ fn refuse(stream: &UnixStream, daemon: &Daemon) {
     }
 }
 
-/// The reply to a client that is not served.
+/// Encodes the reply to a client that is not served.
 fn refusal(message: String) -> BytesMut {
     encoded(Failure::new(ErrorCode::Limit, message))
 }
@@ -187,7 +188,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn idle_connections_over_http_do_not_hold_the_end_up() {
+    async fn idle_http_connections_do_not_delay_the_shutdown() {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("s")).unwrap();
         let address = Some((Ipv4Addr::LOCALHOST, 0).into());
@@ -219,8 +220,8 @@ mod tests {
             }
             idle.push(connection);
         }
-        // From now on time passes only where nobody can do anything: who waits for a client lets it
-        // pass.
+        // From now on the clock advances only while all tasks are idle, so waiting for a client
+        // would take measurable time.
         pause();
         let begun = Instant::now();
         stop.send(()).unwrap();

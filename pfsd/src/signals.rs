@@ -1,12 +1,12 @@
-//! The signals that end the daemon, one that reloads its configuration, and one that must do
-//! nothing.
+//! Signal handling: SIGINT and SIGTERM shut the daemon down, SIGHUP reloads the configuration,
+//! SIGXFSZ is ignored.
 
 use std::{future, io};
 
 use rustix::process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// A signal that ends the daemon.
+/// A signal that shuts the daemon down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Interrupt,
@@ -14,7 +14,7 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// What a shell shows for a process that this signal ended.
+    /// Returns the exit code that a shell reports for a process killed by this signal.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
@@ -30,17 +30,18 @@ impl Ending {
     }
 }
 
-/// SIGHUP, caught from now on: a daemon that does not serve yet reloads its configuration once it
-/// does. Must be called within a tokio runtime.
+/// Catches SIGHUP from now on. A SIGHUP that arrives before the daemon serves takes effect once it
+/// serves. Must be called within a tokio runtime.
 pub(crate) fn hangups() -> io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
-/// The signals that end the daemon, caught from now on.
+/// The signals that shut the daemon down, caught from now on.
 ///
-/// SIGXFSZ is caught, too, and ignored. It reports a file beyond the limit on file sizes (`ulimit
-/// -f`), memory files included, and would end the daemon with all its streams. When it is caught,
-/// only the one call fails: a stream gets memory that is not shared, or a line of the log is lost.
+/// SIGXFSZ is caught too, and ignored. The kernel sends it for a file beyond the limit on file
+/// sizes (`ulimit -f`), memory files included, and its default action would kill the daemon with
+/// all its streams. With SIGXFSZ caught, only the one call fails: a stream gets memory that is not
+/// shared, or a log line is lost.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
@@ -49,7 +50,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Must be called within a tokio runtime.
+    /// Starts catching the signals. Must be called within a tokio runtime.
     pub(crate) fn catch() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,

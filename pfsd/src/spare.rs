@@ -1,5 +1,5 @@
-//! A spare descriptor for when the system has none left: it is closed to accept a client, and to
-//! tell that client why it is not served.
+//! Spare file descriptor: when the system has no descriptor left, the spare one is closed to accept
+//! a client and tell it why it is not served.
 
 use std::{
     fs::File,
@@ -12,23 +12,23 @@ use rustix::{
     net::{SocketFlags, accept_with},
 };
 
-/// Bytes of a request that are read before its connection is closed. If a system closes a
-/// connection with unread bytes, it resets the connection, and the client may not see the reason.
+/// Bytes of a request to read before its connection is closed. Some systems reset a connection that
+/// is closed with unread bytes, and the client may then not see the reason.
 const REQUEST: usize = 16 * 1024;
 
-/// A descriptor in reserve, if there was one left.
+/// A descriptor in reserve, or `None` if none was left.
 #[derive(Debug)]
 pub(crate) struct Spare(Option<OwnedFd>);
 
 impl Spare {
-    /// Takes a descriptor, if there is one.
+    /// Reserves a descriptor, if one is left.
     pub(crate) fn new() -> Self {
         Self(File::open("/dev/null").ok().map(OwnedFd::from))
     }
 
     /// Refuses the client that could not be accepted because of `error`, and sends it `words`.
-    /// Returns false, and leaves the client waiting, if the error was another one or there is
-    /// no spare descriptor.
+    /// Returns false, and leaves the client waiting, if the error has another cause or there is no
+    /// spare descriptor.
     pub(crate) fn refuse(&mut self, error: &io::Error, listener: impl AsFd, words: &[u8]) -> bool {
         let is_full = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
         if !is_full || self.0.take().is_none() {
@@ -36,7 +36,7 @@ impl Spare {
         }
         let refused =
             accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC).map(|client| {
-                // A client that has gone by now need not be told.
+                // Ignore a write error: the client has already gone.
                 let _ = write(&client, words);
                 let _ = read(&client, &mut [0; REQUEST]);
             });
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_is_told_why_it_is_not_served_and_the_descriptor_is_taken_back() {
+    fn a_refused_client_is_told_why_and_the_spare_descriptor_is_reserved_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();

@@ -1,4 +1,4 @@
-//! From the command line to a running daemon, and to its exit code.
+//! Program start: from the command line to a running daemon, and to the exit code.
 
 use std::{
     convert::Infallible,
@@ -37,30 +37,31 @@ use crate::{
     stdout, systemd,
 };
 
-/// The exit code of a command line that cannot be understood.
+/// The exit code for a command line that cannot be parsed.
 const USAGE: u8 = 2;
 
-/// Does what the command line says, the program's name first, and tells how it ended.
+/// Runs the program with a command line whose first element is the program's name, and returns the
+/// exit code.
 pub fn start(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Args::try_parse_from(command_line) {
         Ok(args) if args.check_config => check_config(&args),
         Ok(args) if args.reload => reload(&args),
         Ok(args) => serve(&args),
         Err(error) if error.use_stderr() => {
-            // There may be nobody who reads it.
+            // Ignore the error: stderr may be closed.
             let _ = error.print();
             Ok(ExitCode::from(USAGE))
         }
         Err(help) => stdout::print(|| help.print()),
     };
     outcome.unwrap_or_else(|error| {
-        // There may be nobody who reads it.
+        // Ignore the error: stderr may be closed.
         let _ = writeln!(io::stderr(), "pfsd: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-/// What the file says, and the flags and the environment, which beat the file.
+/// Reads the configuration: the file, overridden by the environment and the flags.
 pub(crate) fn configuration(args: &Args) -> Result<Config> {
     let memory_limit = cgroup::memory_limit();
     let mut config = match &args.config {
@@ -73,7 +74,7 @@ pub(crate) fn configuration(args: &Args) -> Result<Config> {
     Ok(config)
 }
 
-/// What HTTP needs before it can listen, if it is on.
+/// Prepares HTTP before it listens, or returns `None` if HTTP is off.
 pub(crate) fn http(config: &Config) -> Result<Option<Setup>> {
     let mut http = Setup::prepare(&config.host.mounts, &config.http)?;
     if let Some(setup) = &mut http
@@ -105,8 +106,8 @@ fn check_config(args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// Has the running daemon reload its configuration. The file here is only read for the place of the
-/// socket.
+/// Asks the running daemon to reload its configuration. The file named here is only read to find
+/// the socket.
 fn reload(args: &Args) -> Result<ExitCode> {
     let named = match &args.socket {
         Some(socket) => Some(socket.clone()),
@@ -135,8 +136,8 @@ fn serve(args: &Args) -> Result<ExitCode> {
     let within = runtime.enter();
     // SIGHUP must never end the daemon, so it is caught before anything that takes time.
     let hangups = signals::hangups().context("cannot catch SIGHUP")?;
-    // Every file that the daemon makes names its mode. `listen.socket_mode` may let in more than
-    // the umask of a shell.
+    // The daemon sets the mode of every file that it creates. `listen.socket_mode` may grant more
+    // than a shell's umask allows.
     umask(Mode::empty());
     let passed = systemd::listeners()?;
     let mut args = args.clone();
@@ -152,9 +153,9 @@ fn serve(args: &Args) -> Result<ExitCode> {
     let config = configuration(&args)?;
     let http = http(&config)?;
     logging::init(args.log_format, &args.log)?;
-    // Signals are caught before a client can connect, so that they end the daemon in order as soon
-    // as its socket is there. They are also caught before the first line of the log, whose file
-    // may have reached the limit on file sizes.
+    // Signals are caught before a client can connect, so that they shut the daemon down gracefully
+    // as soon as its socket exists. They are also caught before the first log line, whose file may
+    // have reached the limit on file sizes.
     let mut signals = Signals::catch().context("cannot catch signals")?;
     for default in &config.derived {
         tracing::info!("{default}");
@@ -186,7 +187,7 @@ fn serve(args: &Args) -> Result<ExitCode> {
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen")?;
     let http = http.map(|setup| listen_http(setup, passed.tcp, Arc::clone(&daemon))).transpose()?;
     let (listeners, replacements) = mpsc::channel(1);
-    // A socket of the service manager's is not ours to make again.
+    // A socket passed by the service manager is not the daemon's to recreate.
     let mut keeper = file
         .map(|file| Keeper::new(file, &config, args.autostarted, Arc::clone(&daemon), listeners));
     let reloader = Reloader {
@@ -216,17 +217,17 @@ fn serve(args: &Args) -> Result<ExitCode> {
     let ended = until_ended(serving, stop, shutdown, async || signals.next().await, upkeep);
     let code = runtime.block_on(ended);
     drop(within);
-    // What is left after a second signal is not waited for.
+    // Work that remains after a second signal is not waited for.
     runtime.shutdown_background();
     drop(keeper);
-    // The client that stopped the daemon now learns that another one can begin.
+    // Dropping the daemon tells the client that stopped it that another daemon can start.
     drop(daemon);
     Ok(code)
 }
 
-/// Goes to `/`, so that the daemon keeps no directory of its starter's in use, and no file system
-/// mounted. What the starter named relative to that directory still means the same: only these two
-/// paths can be relative.
+/// Changes to `/`, so that the daemon keeps neither its starter's directory nor a mounted file
+/// system in use. Paths that the starter named relative to that directory stay valid: only these
+/// two can be relative, and they are made absolute.
 fn leave_directory(args: &mut Args) -> Result<()> {
     if let Some(config) = &mut args.config {
         *config = std::path::absolute(&*config)
@@ -239,8 +240,8 @@ fn leave_directory(args: &mut Args) -> Result<()> {
     std::env::set_current_dir("/").context("cannot change to the directory /")
 }
 
-/// Serves until a first signal or a client's request, which lets clients hear of the end, and
-/// another signal, which does not wait for them.
+/// Serves until the first signal or a client's request, which begins a graceful shutdown. A further
+/// signal ends the daemon without waiting for clients.
 async fn until_ended(
     serving: impl Future<Output = ()>,
     stop: oneshot::Sender<()>,
@@ -269,7 +270,7 @@ async fn until_ended(
     }
 }
 
-/// Serves HTTP on the socket that the service manager passed, else on one of the setup's address.
+/// Serves HTTP on the socket passed by the service manager, otherwise on the setup's address.
 fn listen_http(
     setup: Setup,
     passed: Option<TcpListener>,
@@ -306,7 +307,8 @@ fn bind(config: &Config) -> Result<(UnixListener, SocketFile)> {
     Ok((listener, file))
 }
 
-/// Whether the place was taken by a daemon that answered: all that a `pfs` wants that starts one.
+/// Returns true if the socket belongs to a daemon that answers, which is all that a `pfs` that
+/// starts a daemon needs.
 fn is_served(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(SocketError::Live { answers: true, .. }))
 }
@@ -328,8 +330,8 @@ mod tests {
     use super::*;
     use crate::config::Shm;
 
-    /// A client that asks for documents and reads nothing, until the daemon cannot get rid of any
-    /// more. On a paused clock time passes only where nobody can do anything.
+    /// Creates a client that requests documents and reads no replies, until the daemon cannot send
+    /// any more. On the paused clock, time advances only while all tasks are idle.
     async fn stuck_client(socket: &Path) -> UnixStream {
         let mut requests = BytesMut::new();
         Request::Hello(Hello::OURS).encode(&mut requests);
@@ -341,7 +343,7 @@ mod tests {
         client
     }
 
-    /// A daemon that never reloads.
+    /// Runs a daemon that never reloads.
     async fn daemon(listener: UnixListener, next_signal: impl AsyncFnMut() -> Ending) -> ExitCode {
         let (stop, stopped) = oneshot::channel::<()>();
         let daemon = Arc::new(Daemon::new(&Config::default().host));
@@ -354,7 +356,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_signal_ends_it_at_once_although_a_client_is_stuck() {
+    async fn a_second_signal_ends_the_daemon_at_once_even_if_a_client_is_stuck() {
         for (second, code) in [(Ending::Terminate, 143), (Ending::Interrupt, 130)] {
             let folder = tempfile::tempdir().unwrap();
             let socket = folder.path().join("s");
@@ -378,7 +380,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_one_signal_a_stuck_client_is_given_up_in_time() {
+    async fn after_one_signal_a_stuck_client_is_abandoned_in_time() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("s");
         let listener = UnixListener::bind(&socket).unwrap();

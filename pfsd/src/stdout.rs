@@ -1,14 +1,14 @@
-//! Standard output: help, the version and what `--check-config` finds.
+//! Standard output for help, the version and the result of `--check-config`.
 //!
-//! Before `main`, the standard library opens `/dev/null` for every standard descriptor that is
-//! closed, and what is written there would be lost without an error. So the loader calls [`look`]
+//! Before `main`, the standard library opens `/dev/null` for every closed standard descriptor, so
+//! output to a closed stdout would be lost without an error. Therefore the loader calls [`look`]
 //! before the standard library does anything. `pfs` does the same (`pfs-cli/src/descriptors.rs`).
 //!
 //! # Safety
 //!
 //! The loader calls each function in the section of [`LOOK`] once, before `main`, on the only
 //! thread. It passes arguments by the C ABI, which a function may ignore. [`look`] needs nothing
-//! that is set up later: it asks for the flags of a descriptor, stores to an atomic, and cannot
+//! that is set up later: it queries the flags of a descriptor, stores to an atomic, and cannot
 //! panic.
 
 use std::{
@@ -24,10 +24,10 @@ use rustix::{
     stdio,
 };
 
-/// Whether it was closed when this process was started.
+/// Whether standard output was closed when this process started.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// The loader's list of functions to call before `main` has [`look`] in it.
+/// Entry for [`look`] in the loader's list of functions to call before `main`.
 #[used]
 #[allow(unsafe_code, reason = "a section of the loader's is named")]
 // SAFETY: see the module's documentation.
@@ -39,11 +39,12 @@ extern "C" fn look() {
     CLOSED.store(fcntl_getfd(stdio::stdout()).is_err(), Relaxed);
 }
 
-/// Has something printed, and tells how the run ends. Whoever closed a pipe has read enough.
+/// Runs `what`, which prints, flushes standard output, and returns the exit code. A closed pipe is
+/// success: its reader has read enough.
 ///
 /// # Errors
 ///
-/// It cannot be written: it is closed or full, for example.
+/// Standard output cannot be written, for example because it is closed or full.
 pub(crate) fn print(what: impl FnOnce() -> io::Result<()>) -> Result<ExitCode> {
     match is_writable().and_then(|()| what()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -53,7 +54,8 @@ pub(crate) fn print(what: impl FnOnce() -> io::Result<()>) -> Result<ExitCode> {
     }
 }
 
-/// The standard library takes it for success when a descriptor cannot be written.
+/// Returns an error if standard output is closed or read-only, which the standard library treats as
+/// success.
 fn is_writable() -> io::Result<()> {
     let useless = OFlags::RDONLY;
     if CLOSED.load(Relaxed) || fcntl_getfl(stdio::stdout())?.intersection(OFlags::RWMODE) == useless

@@ -1,4 +1,4 @@
-//! Systemd: socket activation and notifications of the daemon's state.
+//! systemd: socket activation, and notifications of the daemon's state.
 
 use std::{
     net::TcpListener,
@@ -14,30 +14,30 @@ use sd_notify::NotifyState;
 
 const UNUSABLE: &str = "cannot use the sockets that the service manager passed";
 
-/// Listening sockets that the service manager opened (socket activation).
+/// Listening sockets passed by the service manager (socket activation).
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
-    /// For clients on this machine.
+    /// The Unix socket, for clients on this machine.
     pub(crate) unix: Option<UnixListener>,
-    /// For HTTP.
+    /// The TCP socket, for HTTP.
     pub(crate) tcp: Option<TcpListener>,
 }
 
-/// The sockets that the service manager passed: none, a Unix socket, a TCP socket, or both, in any
-/// order.
+/// Takes the sockets passed by the service manager: none, a Unix socket, a TCP socket, or both, in
+/// any order.
 ///
 /// `LISTEN_PID` and `LISTEN_FDS` stay in the environment: they name this process, so no child takes
 /// them for its own.
 ///
 /// # Errors
 ///
-/// A descriptor is no listening stream socket, or there are two of a kind.
+/// A descriptor is not a listening stream socket, or there are two sockets of the same kind.
 pub(crate) fn listeners() -> Result<Listeners> {
     let mut listeners = Listeners::default();
     for number in sd_notify::listen_fds().context(UNUSABLE)? {
-        // SAFETY: the descriptor is open, for `listen_fds` has just set its close-on-exec flag. It
-        // belongs to the service manager's protocol, so nobody in this process closes it,
-        // and we do not either: what is used is a duplicate.
+        // SAFETY: the descriptor is open, because `listen_fds` has just set its close-on-exec flag.
+        // The descriptor belongs to the service manager's protocol, so no code in this process
+        // closes it, and this function does not either: it uses a duplicate.
         #[allow(unsafe_code, reason = "the protocol passes the number of a descriptor")]
         let passed = unsafe { BorrowedFd::borrow_raw(number) };
         let duplicate = || passed.try_clone_to_owned().context(UNUSABLE);
@@ -63,20 +63,20 @@ pub(crate) fn listeners() -> Result<Listeners> {
     Ok(listeners)
 }
 
-/// The address family of a stream socket that listens.
+/// Returns the address family of a listening stream socket, or `None` for any other descriptor.
 fn family_of_listener(descriptor: BorrowedFd<'_>) -> Option<AddressFamily> {
     let listens = socket_type(descriptor).ok()? == SocketType::STREAM
         && socket_acceptconn(descriptor).ok()?;
     listens.then(|| getsockname(descriptor).ok().map(|name| name.address_family())).flatten()
 }
 
-/// Tells the service manager that clients can connect.
+/// Notifies the service manager that clients can connect.
 pub(crate) fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// Tells the service manager that the daemon reloads its configuration. It is [`ready`] afterwards,
-/// whatever came of that.
+/// Notifies the service manager that the daemon reloads its configuration. [`ready`] follows after
+/// the reload, whatever its outcome.
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -84,7 +84,7 @@ pub(crate) fn reloading() {
     }
 }
 
-/// Tells the service manager that the daemon is ending.
+/// Notifies the service manager that the daemon shuts down.
 pub(crate) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }

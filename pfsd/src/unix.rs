@@ -1,4 +1,4 @@
-//! The Unix socket as a transport: frames, and descriptors along with them.
+//! Unix socket transport: frames, and descriptor passing.
 
 use std::{
     io::{self, IoSlice},
@@ -23,7 +23,7 @@ use tokio::{io::Interest, net::UnixStream, time::sleep};
 
 use crate::config::Shm;
 
-/// Serves a client to its end.
+/// Serves a client until its connection ends.
 pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, shm: Shm) {
     let caller = caller(&stream);
     let shares_memory = match shm {
@@ -36,10 +36,11 @@ pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, shm: Shm) {
 pub(crate) fn caller(stream: &UnixStream) -> Caller {
     let credentials = stream.peer_cred().ok();
     let pid = credentials.as_ref().and_then(|credentials| u32::try_from(credentials.pid()?).ok());
-    // A process of another pid namespace has no number here.
+    // The pid is 0 for a process of another pid namespace.
     let pid = pid.filter(|pid| *pid > 0);
     let peer = Peer { pid, uid: credentials.map(|credentials| credentials.uid()) };
-    // Whoever may open the socket may do everything: the mode of its file says who that is.
+    // Everyone who can open the socket may do everything: the file mode of the socket decides who
+    // can.
     let (owner, permissions) = (Owner::User(peer.uid), Permissions::all());
     Caller { peer, remote: None, owner, permissions, transport: "unix" }
 }
@@ -69,11 +70,12 @@ impl Transport for UnixTransport {
         self.stream.try_write(bytes)
     }
 
-    /// A client that has only ended its own side, and still listens, is not gone.
+    /// Waits until the client is gone. A client that has only shut down its sending side, and still
+    /// reads, is not gone.
     async fn hung_up(&self) {
-        // Reading would take bytes that nobody can process now, and a socket with unread bytes
-        // stays "readable". Interest in priority data, which a Unix socket never has, waits
-        // for the hang-up alone.
+        // Reading would take bytes that cannot be processed now, and a socket with unread bytes
+        // stays "readable". Interest in priority data, which a Unix socket never has, waits for the
+        // hang-up alone.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if self.stream.ready(Interest::PRIORITY).await.is_err() {
             return;
@@ -87,7 +89,7 @@ impl Transport for UnixTransport {
         }
     }
 
-    /// It leaves when it ends its side.
+    /// Waits until the client shuts down its sending side.
     async fn left(&self) -> io::Result<bool> {
         let mut said = [0; 1];
         loop {
@@ -101,7 +103,7 @@ impl Transport for UnixTransport {
     }
 
     fn enlarge_send_buffer(&self, bytes: usize) {
-        // The system's own size will do as well.
+        // On failure, the system's default size is good enough.
         let _ = set_socket_send_buffer_size(&self.stream, bytes);
     }
 

@@ -1,6 +1,6 @@
-//! The manual and the completions, which are checked in, say what the command line says.
+//! Checks that the committed manual and completions match the command line.
 //!
-//! `PFS_REGENERATE=1 cargo test -p pfsd --test generated` writes them anew.
+//! `PFS_REGENERATE=1 cargo test -p pfsd --test generated` regenerates them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 

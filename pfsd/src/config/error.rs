@@ -1,29 +1,29 @@
-//! Why a configuration was refused.
+//! Errors of the configuration file.
 
 use std::{fmt, io, ops::Range, path::PathBuf};
 
 use thiserror::Error;
 
-/// Why a configuration was refused. The message names the file, the line, the key and what is
-/// allowed.
+/// The error of a refused configuration. The message names the file, the line, the key and the
+/// allowed values.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file could not be read.
     #[error("cannot read the configuration {}: {error}", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// It is a directory.
+    /// The path is a directory.
     #[error("cannot read the configuration {}: it is a directory; name the file in it", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
     },
-    /// It is not what a configuration may be.
+    /// The file is not a valid configuration.
     #[error("{0}")]
     Invalid(Box<Invalid>),
 }
@@ -37,7 +37,7 @@ pub struct Invalid {
     pub line: usize,
     /// The text of that line.
     pub text: String,
-    /// What is wrong and what is allowed.
+    /// What is wrong, and what is allowed.
     pub reason: String,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// A mistake and where it stands, in bytes from the start of the text.
+/// A mistake and its position, in bytes from the start of the text.
 #[derive(Debug)]
 pub(super) struct Mistake {
     pub(super) at: Option<Range<usize>>,
@@ -56,8 +56,8 @@ pub(super) struct Mistake {
 }
 
 impl Mistake {
-    /// What toml or serde found, in the words of a configuration: what serde calls a field is a key
-    /// here.
+    /// Translates an error of toml or serde into the words of a configuration: serde's fields are
+    /// keys here.
     pub(super) fn from_toml(error: &toml::de::Error) -> Self {
         let message = error.message();
         let reason = match message.strip_prefix("unknown field ") {
@@ -70,7 +70,7 @@ impl Mistake {
     }
 
     pub(super) fn locate(self, file: &str, toml: &str) -> ConfigError {
-        // Without a place it is about the end of the text.
+        // An error without a position is about the end of the text.
         let start = self.at.map_or(toml.len(), |at| at.start.min(toml.len()));
         let before = toml.as_bytes().get(..start).unwrap_or_default();
         let lines = before.iter().filter(|byte| **byte == b'\n').count();

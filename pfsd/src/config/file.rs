@@ -1,10 +1,10 @@
-//! What the configuration file may hold, table by table. Values are only typed here; `values.rs`
+//! Schema of the configuration file, table by table. Values are only typed here; `values.rs`
 //! validates them.
 
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-/// A value that knows where it stands.
+/// A value with its position in the file.
 pub(super) type Given = Option<Spanned<Value>>;
 
 #[derive(Debug, Default, Deserialize)]

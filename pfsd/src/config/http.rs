@@ -1,4 +1,4 @@
-//! The part of the configuration file that is about HTTP.
+//! HTTP settings of the configuration file.
 
 use pfs_http::settings::{Limits, Settings, TlsFiles};
 
@@ -13,7 +13,7 @@ const HOSTS_ALLOWED: &str =
 
 const ORIGINS_ALLOWED: &str = "a list of origins, such as [\"https://player.example.org\"]";
 
-/// What the file says of HTTP.
+/// Validates the HTTP settings of the file.
 pub(super) fn settings(file: &File, max_connections: usize) -> Result<Settings, Mistake> {
     let hosts =
         values::list("http.allowed_hosts", &file.http.allowed_hosts, HOSTS_ALLOWED, str::parse)?;
@@ -52,7 +52,7 @@ fn tls(file: &File) -> Result<Option<TlsFiles>, Mistake> {
     }
 }
 
-/// Unless the file says otherwise, one address may take half of all connections.
+/// Validates the limits of HTTP. By default, one address may take half of all connections.
 fn limits(table: &LimitsTable, max_connections: usize) -> Result<Limits, Mistake> {
     let mut limits = Limits::default();
     let given =

@@ -1,4 +1,4 @@
-//! The daemon's configuration: StreamFS's own tables, to the letter, then ours.
+//! Configuration file: the tables of StreamFS unchanged, followed by those of pfsd.
 
 mod error;
 mod file;
@@ -22,24 +22,24 @@ pub use self::error::{ConfigError, Invalid};
 pub(crate) use self::reload::Reload;
 use self::{error::Mistake, file::File};
 
-/// All that the daemon can be told by a file. [`Default`] is what it does without one.
+/// The daemon's configuration. [`Default`] is the configuration without a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Which streams it serves, and within which limits.
+    /// The streams that the daemon serves, and their limits.
     pub host: Settings,
-    /// Where it listens; `None` is the default place.
+    /// The Unix socket to listen on; `None` selects the default place.
     pub socket: Option<PathBuf>,
     /// Permissions of the socket.
     pub socket_mode: u32,
-    /// Which clients of the socket share memory with the daemon.
+    /// Which clients of the Unix socket share memory with the daemon.
     pub shm: Shm,
-    /// Where and how it serves HTTP.
+    /// HTTP address and settings.
     pub http: pfs_http::settings::Settings,
-    /// When it ends by itself. [`Settings::idle_exit`] follows from it at the start.
+    /// When the daemon ends by itself. [`Settings::idle_exit`] is derived from this at the start.
     pub idle_exit: IdleExit,
-    /// What is allowed, but does not do what one might think.
+    /// Warnings about settings that are allowed but may surprise.
     pub notes: Vec<String>,
-    /// Defaults that were derived from the machine.
+    /// Messages about defaults that were derived from the machine.
     pub derived: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shm {
-    /// Clients of the daemon's own user.
+    /// Only clients of the daemon's own user.
     #[default]
     SameUser,
     /// All clients, for machines whose users trust each other. A client that reads a stream's
@@ -71,24 +71,26 @@ impl Default for Config {
     }
 }
 
-/// How long a daemon waits, without streams and clients, before it ends by itself
+/// Idle exit: how long a daemon without streams and clients waits before it ends by itself
 /// (`limits.idle_exit`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdleExit {
-    /// The key is not set: a daemon that `pfs` started ends after ten minutes, any other one never.
+    /// The key is not set: a daemon started by `pfs` ends after ten minutes, any other daemon
+    /// never.
     #[default]
     Unset,
-    /// It never ends by itself.
+    /// The daemon never ends by itself.
     Never,
-    /// It ends after this time, whoever started it.
+    /// The daemon ends after this time, no matter how it was started.
     After(Duration),
 }
 
 impl IdleExit {
     const AUTOSTARTED: Duration = Duration::from_mins(10);
 
-    /// The time for a daemon that `pfs` started, or somebody else.
+    /// Returns the idle time after which a daemon ends. `autostarted` is true if `pfs` started the
+    /// daemon.
     pub(crate) fn time(self, autostarted: bool) -> Option<Duration> {
         match self {
             Self::Unset => autostarted.then_some(Self::AUTOSTARTED),
@@ -103,7 +105,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], which names file, line, key and what is allowed.
+    /// [`ConfigError`], which names the file, the line, the key and the allowed values.
     pub fn read(path: &Path, memory_limit: Option<u64>) -> Result<Self, ConfigError> {
         let toml = std::fs::read_to_string(path).map_err(|error| match error.kind() {
             io::ErrorKind::IsADirectory => ConfigError::Directory { path: path.to_owned() },
@@ -112,9 +114,9 @@ impl Config {
         Self::from_toml(&toml, &path.display().to_string(), memory_limit)
     }
 
-    /// Reads a configuration from its text; `file` is the name that messages use. `memory_limit` is
-    /// how many bytes the system lets this process use; the default of `limits.max_memory` is
-    /// at most half of it.
+    /// Parses a configuration from its text; `file` is the name that messages use. `memory_limit`
+    /// is the number of bytes that the system lets this process use; the default of
+    /// `limits.max_memory` is at most half of it.
     ///
     /// # Errors
     ///
@@ -199,7 +201,7 @@ impl Config {
                 Err(error) => Some(error),
             };
             if let Some(error) = impossible {
-                // The buffers may have their default sizes: then the limit is what was set too low.
+                // If both buffers have their default sizes, the limit was set too low.
                 let larger =
                     if mount.channel_buffer_size > mount.ring_buffer_size { channel } else { ring };
                 let blamed = [larger, ring, channel, &file.limits.max_memory];
@@ -213,7 +215,7 @@ impl Config {
                     return Err(Mistake { at, reason });
                 }
                 // All these values are defaults, on a machine with little memory. Smaller streams
-                // can be made there.
+                // can still be created.
                 self.notes.push(reason);
             }
         }

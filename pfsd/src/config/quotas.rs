@@ -1,4 +1,4 @@
-//! The part of the configuration file that is about quotas.
+//! Quotas of the configuration file, per user and per token.
 
 use pfs_stream::{CreateError, Limits};
 
@@ -9,8 +9,8 @@ use super::{
     saturating_usize, values,
 };
 
-/// Reads the quotas of users and of tokens, and notes what they do not do. Reads them last, because
-/// that depends on other keys.
+/// Reads the quotas of users and of tokens, and notes their restrictions. Must run last, because
+/// the notes depend on other keys.
 pub(super) fn read(table: &LimitsTable, config: &mut Config) -> Result<(), Mistake> {
     let host = &mut config.host;
     let (streams, memory) = (&table.max_streams_per_user, &table.max_memory_per_user);

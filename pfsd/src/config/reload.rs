@@ -1,5 +1,5 @@
-//! Reloading: which settings of a new configuration the running daemon takes over, and which wait
-//! for the next start.
+//! Reload rules: which settings of a new configuration the running daemon takes over, and which
+//! wait for the next start.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use pfs_stream::Limits;
 
 use super::Config;
 
-/// A key of the file, and its value as text, by which it is compared and shown.
+/// A key of the file, and a function that formats its value for comparison and display.
 type Key = (&'static str, fn(&Config) -> String);
 
-/// What is taken over, besides tokens and certificates.
+/// Keys that a reload takes over, in addition to tokens and certificates.
 const LIMITS: [Key; 16] = [
     ("limits.max_streams", |config| config.host.limits.max_streams.to_string()),
     ("limits.max_memory", |config| format!("{} bytes", config.host.limits.max_memory)),
@@ -35,7 +35,7 @@ const LIMITS: [Key; 16] = [
     ("limits.long_poll_time", |config| time(config.http.limits.long_poll_time)),
 ];
 
-/// What needs a new start.
+/// Keys that take effect at the next start.
 const AT_START: [Key; 11] = [
     ("plugins.streamfs.enabled", |config| (!config.host.mounts.is_empty()).to_string()),
     ("plugins.streamfs.path", |config| mounts(config, |mount| mount.path.clone())),
@@ -58,12 +58,12 @@ fn mounts(config: &Config, value: impl Fn(&MountSettings) -> String) -> String {
     config.host.mounts.iter().map(value).collect()
 }
 
-/// The streams of a quota.
+/// Formats the stream limit of a quota.
 fn count(streams: usize) -> String {
     if streams == Limits::UNLIMITED.max_streams { "off".to_owned() } else { streams.to_string() }
 }
 
-/// The memory of a quota.
+/// Formats the memory limit of a quota.
 fn bytes(memory: u64) -> String {
     if memory == Limits::UNLIMITED.max_memory {
         "off".to_owned()
@@ -76,19 +76,19 @@ fn time(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
-/// What a reload makes of the running configuration.
+/// The effect of a reload on the running configuration.
 #[derive(Debug)]
 pub(crate) struct Reload {
-    /// The new one as far as it can be taken over, and the running one for the rest.
+    /// The new settings that a reload takes over, and the running ones for the rest.
     pub(crate) config: Config,
-    /// The limits that change, from what to what.
+    /// The changed limits, with old and new values.
     pub(crate) changes: Vec<String>,
     /// The keys whose new value waits for the next start.
     pub(crate) waiting: Vec<&'static str>,
 }
 
 impl Config {
-    /// What a reload of `new` makes of this configuration, which is the running one.
+    /// Computes the effect of reloading `new` on this configuration, which is the running one.
     pub(crate) fn reload(&self, new: Self) -> Reload {
         let differ = |key: &Key| (key.1(self), key.1(&new));
         let changes = LIMITS.iter().filter_map(|key| {
@@ -104,7 +104,7 @@ impl Config {
         let running = self.clone();
         let tls = match (running.http.tls, new.http.tls) {
             (Some(_), Some(new)) => Some(new),
-            // TLS can neither be turned on nor off.
+            // TLS cannot be turned on or off by a reload.
             (running, _) => running,
         };
         let http = pfs_http::settings::Settings {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_is_taken_over_and_shown_from_what_to_what() {
+    fn every_limit_is_reloaded_and_shown_with_its_old_and_new_value() {
         let new = config(
             "[limits]\nmax_streams = 5\nmax_memory = \"64MB\"\nmax_connections = 100\nmax_connections_per_address = 10\n\
              max_block_time = \"90s\"\nmax_header_size = \"8KB\"\nheader_time = \"5s\"\nidle_time = \"2m\"\n\
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_tokens_and_certificates_are_taken_over_but_tls_stays_on_or_off() {
+    fn token_and_certificate_files_are_reloaded_but_tls_stays_on_or_off() {
         let tls = |name: &str| {
             config(&format!("[http]\ncertificate = \"/{name}\"\nkey = \"/{name}.key\"\n"))
         };
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_the_next_start_is_named_and_changes_nothing() {
+    fn keys_that_wait_for_the_next_start_are_named_and_change_nothing() {
         let running = Config::default();
         for (toml, keys) in [
             ("[plugins.streamfs]\npath = \"/live\"", &["plugins.streamfs.path"][..]),

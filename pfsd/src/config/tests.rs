@@ -1,4 +1,4 @@
-//! The configuration, as people write it and as they get it wrong.
+//! Tests of configuration files, valid ones and ones with mistakes.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn error(toml: &str) -> String {
 }
 
 #[test]
-fn the_configuration_of_streamfs_works_to_the_letter() {
+fn a_configuration_of_streamfs_works_unchanged() {
     let config = Config::from_toml(
         r#"
         [plugins.streamfs]
@@ -38,7 +38,7 @@ fn the_configuration_of_streamfs_works_to_the_letter() {
 }
 
 #[test]
-fn every_key_reaches_its_place() {
+fn every_key_sets_its_field() {
     let config = Config::from_toml(
         r#"
         [plugins.streamfs]
@@ -89,7 +89,7 @@ fn every_key_reaches_its_place() {
 }
 
 #[test]
-fn only_a_daemon_that_pfs_started_ends_by_itself_unless_the_key_says_otherwise() {
+fn only_an_autostarted_daemon_exits_when_idle_unless_the_key_is_set() {
     let minutes = |minutes| Some(Duration::from_mins(minutes));
     for (toml, autostarted, other) in [
         ("", minutes(10), None),
@@ -106,7 +106,7 @@ fn only_a_daemon_that_pfs_started_ends_by_itself_unless_the_key_says_otherwise()
 }
 
 #[test]
-fn a_quota_that_is_not_set_limits_nothing_and_what_a_quota_does_not_do_is_noted() {
+fn an_unset_quota_limits_nothing_and_surprising_quotas_are_noted() {
     let config = |toml: &str| Config::from_toml(toml, "pfsd.toml", None).unwrap();
     let one_key = config("[limits]\nmax_streams_per_user = 2");
     let two_streams = pfs_stream::Limits { max_streams: 2, ..pfs_stream::Limits::UNLIMITED };
@@ -126,7 +126,7 @@ fn a_quota_that_is_not_set_limits_nothing_and_what_a_quota_does_not_do_is_noted(
 }
 
 #[test]
-fn an_empty_file_is_the_default_and_a_disabled_plugin_is_no_mount() {
+fn an_empty_file_is_the_default_and_a_disabled_plugin_has_no_mount() {
     assert_eq!(Config::from_toml("", "pfsd.toml", None).unwrap(), Config::default());
     let off = Config::from_toml("[plugins.streamfs]\nenabled = false", "pfsd.toml", None).unwrap();
     assert_eq!(off.host.mounts, []);
@@ -134,7 +134,7 @@ fn an_empty_file_is_the_default_and_a_disabled_plugin_is_no_mount() {
 }
 
 #[test]
-fn the_default_memory_is_at_most_half_of_what_the_machine_allows() {
+fn the_default_memory_limit_is_at_most_half_of_what_the_machine_allows() {
     let within =
         |toml: &str, limit: Option<u64>| Config::from_toml(toml, "pfsd.toml", limit).unwrap();
     for (limit, expected) in [
@@ -159,7 +159,7 @@ fn the_default_memory_is_at_most_half_of_what_the_machine_allows() {
 }
 
 #[test]
-fn memory_that_the_file_asks_for_is_kept_and_noted_where_the_machine_has_less() {
+fn a_configured_memory_limit_is_kept_and_noted_if_the_machine_allows_less() {
     for (limit, noted) in
         [(None, false), (Some(100 * 1024 * 1024), false), (Some((100 * 1024 * 1024) - 1), true)]
     {
@@ -175,7 +175,7 @@ fn memory_that_the_file_asks_for_is_kept_and_noted_where_the_machine_has_less() 
 }
 
 #[test]
-fn a_machine_without_memory_for_a_default_stream_is_noted_and_sizes_of_the_file_are_refused() {
+fn default_sizes_beyond_the_memory_limit_are_noted_and_configured_ones_are_refused() {
     let small = Some(10 * 1024 * 1024);
     let config = Config::from_toml("", "pfsd.toml", small).unwrap();
     assert!(
@@ -192,7 +192,7 @@ fn a_machine_without_memory_for_a_default_stream_is_noted_and_sizes_of_the_file_
 }
 
 #[test]
-fn every_key_about_http_reaches_its_place() {
+fn every_http_key_sets_its_field() {
     let config = Config::from_toml(
         r#"
         [listen]
@@ -243,7 +243,7 @@ fn every_key_about_http_reaches_its_place() {
 }
 
 #[test]
-fn one_address_may_take_half_of_the_connections_unless_told_otherwise() {
+fn one_address_may_take_half_of_the_connections_by_default() {
     let per_address = |toml| {
         Config::from_toml(toml, "pfsd.toml", None).unwrap().http.limits.max_connections_per_address
     };
@@ -252,7 +252,7 @@ fn one_address_may_take_half_of_the_connections_unless_told_otherwise() {
     assert_eq!(per_address("[limits]\nmax_connections = 9\nmax_connections_per_address = 100"), 9);
 }
 
-/// Each mistake: the text, the line it must name, and words that must be in the message.
+/// Each mistake: the text, the expected line number, and words that the message must contain.
 const MISTAKES: &[(&str, usize, &[&str])] = &[
     (
         "[plugins.streamfs]\nenable = true",
@@ -401,7 +401,7 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
 ];
 
 #[test]
-fn a_mistake_is_named_with_its_line_its_key_and_what_is_allowed() {
+fn a_mistake_is_reported_with_its_line_its_key_and_the_allowed_values() {
     for (toml, line, words) in MISTAKES {
         let message = error(toml);
         let place = format!("pfsd.toml:{line}: ");

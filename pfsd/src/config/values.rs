@@ -1,4 +1,4 @@
-//! From the values of the file to what they mean.
+//! Validation and conversion of the values in the configuration file.
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -13,14 +13,14 @@ const SIZES_ALLOWED: &str = "a size of at least one byte: a number of bytes (524
 const HTTP_ADDRESSES_ALLOWED: &str =
     "a port of the loopback address (4437), or an address and a port (\"0.0.0.0:4437\")";
 
-/// The shortest time to wait.
+/// The shortest allowed waiting time.
 const MIN_DURATION: Duration = Duration::from_millis(1);
 
 const DAY: Duration = Duration::from_hours(24);
 
 type Validated<T> = Result<Option<T>, Mistake>;
 
-/// Validates a value that may be missing; `allowed` completes the message about a wrong one.
+/// Validates an optional value; `allowed` completes the error message.
 fn validate<T>(
     key: &str,
     given: &Given,
@@ -56,14 +56,14 @@ pub(super) fn boolean(key: &str, given: &Given) -> Validated<bool> {
 
 pub(super) fn size(key: &str, given: &Given) -> Validated<u64> {
     validate(key, given, SIZES_ALLOWED, |value| match value {
-        // A number says what its text would.
+        // An integer is parsed like its text.
         Value::Integer(bytes) => parse_size(&bytes.to_string()).map_err(|error| error.to_string()),
         Value::String(text) => parse_size(text).map_err(|error| error.to_string()),
         _ => Err(wrong_type(value)),
     })
 }
 
-/// A number of things, at least one.
+/// Validates a count of at least one.
 pub(super) fn count(key: &str, given: &Given) -> Validated<u32> {
     validate(key, given, "a number from 1 to 4294967295", |value| {
         let number = value.as_integer().ok_or_else(|| wrong_type(value))?;
@@ -74,11 +74,11 @@ pub(super) fn count(key: &str, given: &Given) -> Validated<u32> {
     })
 }
 
-/// A mount: one segment under the root.
+/// Validates a mount: one segment below the root.
 pub(super) fn mount(key: &str, given: &Given) -> Validated<String> {
     validate(key, given, "an absolute path of one segment, such as \"/streamfs\"", |value| {
         let mount = text(value)?;
-        // A mount is right if a stream in it would have a valid path with this mount and no other.
+        // A mount is valid if a stream below it has a valid path with exactly this mount.
         let stream: StreamPath =
             format!("{mount}/s").parse().map_err(|error| format!("{error}"))?;
         if stream.mount() != mount || stream.name() != "s" {
@@ -95,7 +95,7 @@ pub(super) fn absolute_path(key: &str, given: &Given) -> Validated<PathBuf> {
     })
 }
 
-/// File permissions in octal digits; the owner must be able to connect.
+/// Validates file permissions in octal digits; the owner must be able to connect.
 pub(super) fn mode(key: &str, given: &Given) -> Validated<u32> {
     let allowed =
         "text of octal digits from \"0600\" to \"0777\" that lets the owner read and write";
@@ -128,7 +128,7 @@ pub(super) fn http_address(key: &str, given: &Given) -> Validated<SocketAddr> {
     })
 }
 
-/// A list, each entry of which means something.
+/// Validates a list; `meaning` converts each entry.
 pub(super) fn list<T>(
     key: &str,
     given: &Given,
@@ -141,14 +141,14 @@ pub(super) fn list<T>(
     })
 }
 
-/// A time to wait, not zero and not for ever.
+/// Validates a finite waiting time above zero.
 pub(super) fn duration(key: &str, given: &Given) -> Validated<Duration> {
     validate(key, given, "a time from \"1ms\" to \"1day\", such as \"10s\" or \"2m\"", |value| {
         time(text(value)?, MIN_DURATION..=DAY)
     })
 }
 
-/// How long something lives.
+/// Validates a lifetime.
 pub(super) fn lifetime(key: &str, given: &Given) -> Validated<Duration> {
     validate(
         key,
@@ -158,7 +158,7 @@ pub(super) fn lifetime(key: &str, given: &Given) -> Validated<Duration> {
     )
 }
 
-/// A time to wait, or never.
+/// Validates a waiting time, or `never`.
 pub(super) fn idle_exit(key: &str, given: &Given) -> Validated<IdleExit> {
     validate(
         key,
@@ -176,7 +176,7 @@ fn time(text: &str, allowed: RangeInclusive<Duration>) -> Result<Duration, Strin
     if allowed.contains(&time) { Ok(time) } else { Err("it is out of range".to_owned()) }
 }
 
-/// The place of a value, for what is wrong with it only beside another one.
+/// Reports a value that is wrong only in combination with another one.
 pub(super) fn misplaced(given: &Given, reason: &str) -> Mistake {
     Mistake { at: given.as_ref().map(Spanned::span), reason: reason.to_owned() }
 }

@@ -1,5 +1,5 @@
-//! Choosing the socket: the one that is named, else that of the first place where clients look and
-//! this daemon may serve.
+//! Socket selection: the named socket, otherwise the first place where clients look and this daemon
+//! may serve.
 
 use std::{
     fs::DirBuilder,
@@ -12,13 +12,13 @@ use pfs_client::lookup::{Lookup, Unfit};
 
 use super::{SocketError, SocketFile, lock};
 
-/// Listens on the socket `named`, with permissions `mode`. Where clients look by themselves, its
-/// directory must be this user's alone. Any other directory is made if it is missing, and its
-/// permissions are the user's affair.
+/// Listens on the socket `named`, with permissions `mode`. If the socket is at a default place of
+/// clients, its directory must belong to this user alone. Any other directory is created if it is
+/// missing, and its permissions are the user's responsibility.
 ///
 /// # Errors
 ///
-/// [`SocketError`]; what is at the path is left alone then.
+/// [`SocketError`]; the file at the path is then left alone.
 pub fn bind_named(
     named: &Path,
     lookup: &Lookup,
@@ -28,8 +28,8 @@ pub fn bind_named(
     SocketFile::bind(named, mode)
 }
 
-/// Makes the directory of a socket if there is none, with the directories above it if `recursive`
-/// says so, and checks it where clients look by themselves.
+/// Creates the directory of a socket if it is missing, with its parents if `recursive` is set, and
+/// checks its permissions if it is a default place of clients.
 pub(super) fn prepare(socket: &Path, lookup: &Lookup, recursive: bool) -> Result<(), SocketError> {
     if let Some(place) =
         lookup.places().iter().find(|place| place.is_own() && place.socket() == socket)
@@ -51,8 +51,8 @@ pub(super) fn prepare(socket: &Path, lookup: &Lookup, recursive: bool) -> Result
 ///
 /// # Errors
 ///
-/// [`SocketError::Live`] if a daemon of this user's answers at any place, also at a later one:
-/// clients would no longer find it. The daemon that the system has for all users is no obstacle.
+/// [`SocketError::Live`] if a daemon of this user answers at any place, even a later one: clients
+/// would no longer find it. The system-wide daemon for all users is no obstacle.
 /// [`SocketError::Nowhere`] if no place is fit.
 pub fn bind_first(lookup: &Lookup, mode: u32) -> Result<(UnixListener, SocketFile), SocketError> {
     if let Ok(found) = lookup.find_own() {
@@ -63,7 +63,7 @@ pub fn bind_first(lookup: &Lookup, mode: u32) -> Result<(UnixListener, SocketFil
         });
     }
     let mut reasons = Vec::new();
-    // Told where another place is used. Otherwise the error has them.
+    // Logged if another place is used; otherwise they are part of the error.
     let mut surprises = Vec::new();
     for place in lookup.places() {
         let reason = match place.prepare() {
@@ -77,7 +77,7 @@ pub fn bind_first(lookup: &Lookup, mode: u32) -> Result<(UnixListener, SocketFil
                 Err(live @ SocketError::Live { .. }) => return Err(live),
                 Err(error) => error.to_string(),
             },
-            // Common, and no surprise where another place is used.
+            // Common, and not worth a warning if another place is used.
             Err(missing @ Unfit::Missing { .. }) => {
                 reasons.push(missing.to_string());
                 continue;

@@ -1,11 +1,12 @@
-//! The keeper of the socket: makes the socket again when it, its lock file or their directory is
-//! deleted, as logging out and programs that clean up `/tmp` do.
+//! Keeper of the socket file: recreates the socket when the socket, its lock file or their
+//! directory is deleted, for example by a logout or by programs that clean up `/tmp`.
 //!
-//! Connections go on without the file. Without it nobody can connect any more, and the next client
-//! would start a second daemon. If that has happened before the keeper could act, the second daemon
-//! has the place: its lock is on the file that is there, and ours on one that is gone. It is left
-//! alone. This daemon serves the clients that it has, and ends when the last one has left, unless
-//! HTTP leads to it. When the second daemon ends first, this one takes its place again.
+//! Connections survive the deletion of the file, but nobody can connect any more, and the next
+//! client would start a second daemon. If a second daemon started before the keeper could act, it
+//! owns the place: its lock is on the file at the path, and ours on a deleted file. The second
+//! daemon is then left alone. This daemon serves the clients that it has, and ends when the last
+//! one has left, unless it also serves HTTP. If the second daemon ends first, this one takes the
+//! place back.
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,30 +17,32 @@ use tokio::{net::UnixListener, sync::mpsc, time::sleep};
 use super::{SocketError, SocketFile, choice::prepare};
 use crate::{config::Config, logging};
 
-/// Time between two attempts, doubled after each up to the longest: at first somebody may be about
-/// to make the directory above again. Only a daemon that lost its place is woken by it.
+/// Delay between two attempts, doubled after each one up to the maximum. Short at first, because
+/// another program may be about to recreate the parent directory. Only a daemon that lost its place
+/// is woken by this timer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Keeps the socket's file in its place. Dropping it removes the file, as dropping the
-/// [`SocketFile`] does.
+/// Keeps the socket file in its place. Dropping the keeper drops the [`SocketFile`], which removes
+/// the file.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     file: SocketFile,
     lookup: Lookup,
     /// Permissions of the socket.
     mode: u32,
-    /// The log of a daemon that `pfs` started, which is deleted along with the directory.
+    /// The log of a daemon started by `pfs`, which is deleted along with the directory.
     log: Option<PathBuf>,
     daemon: Arc<Daemon>,
-    /// Whether clients also get to the daemon over HTTP.
+    /// Whether clients can also reach the daemon over HTTP.
     serves_http: bool,
-    /// Takes the sockets that are made again.
+    /// Receives the recreated sockets.
     listeners: mpsc::Sender<UnixListener>,
 }
 
 impl Keeper {
-    /// Keeps `file`, of a daemon with this configuration. `autostarted` says that `pfs` started it.
+    /// Keeps `file` for a daemon with this configuration. `autostarted` is true if `pfs` started
+    /// the daemon.
     pub(crate) fn new(
         file: SocketFile,
         config: &Config,
@@ -55,7 +58,7 @@ impl Keeper {
         Self { file, lookup, mode: config.socket_mode, log, daemon, serves_http, listeners }
     }
 
-    /// Waits for deletions and makes the socket again, each time.
+    /// Waits for deletions and recreates the socket after each one.
     pub(crate) async fn run(&mut self) -> Infallible {
         loop {
             self.file.deleted().await;
@@ -63,7 +66,7 @@ impl Keeper {
         }
     }
 
-    /// Tries until the socket is there again.
+    /// Retries until the socket is there again.
     async fn make_again(&mut self) {
         let path = self.file.path().to_owned();
         let mut told = String::new();
@@ -77,7 +80,7 @@ impl Keeper {
             let error = match made.and_then(|made| made.map(listener_of).transpose()) {
                 Ok(listener) => {
                     if let Some(listener) = listener {
-                        // Nobody receives only when the daemon ends.
+                        // The receiver is gone only when the daemon ends.
                         let _ = self.listeners.send(listener).await;
                     }
                     tracing::warn!(socket = %path.display(), "the socket or its lock file was deleted, and was made again");
@@ -85,7 +88,7 @@ impl Keeper {
                 }
                 Err(error) => error,
             };
-            // The lock alone says little: a daemon that only starts has it for a moment.
+            // The lock alone proves little: a daemon that is just starting holds it for a moment.
             let is_taken = matches!(error, SocketError::Live { .. })
                 && !self.file.is_ours()
                 && answers(&path).unwrap_or_default();
@@ -109,7 +112,7 @@ impl Keeper {
         }
     }
 
-    /// What becomes of this daemon while another one serves at its place.
+    /// Describes what this daemon does while another one serves at its place.
     fn taken(&self, error: &SocketError) -> String {
         let pid = match error {
             SocketError::Live { pid: Some(pid), .. } => format!(" (pid {pid})"),
@@ -122,10 +125,11 @@ impl Keeper {
         format!("another pfsd{pid} serves there by now; this one {end}")
     }
 
-    /// Writes the log on where users look for it. The directory is this user's alone.
+    /// Reopens the log at the path where users look for it. The directory belongs to this user
+    /// alone.
     fn reopen_log(&self) {
         if let Some(log) = &self.log {
-            // There is no better place to say that it failed.
+            // Ignore the error: there is no better place to report it.
             let _ = logging::reopen(log);
         }
     }

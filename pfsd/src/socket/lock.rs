@@ -1,4 +1,4 @@
-//! The lock that tells a living daemon from what a dead one left.
+//! Lock file: tells a living daemon from the leftovers of a dead one.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -15,17 +15,17 @@ use rustix::fs::OFlags;
 
 use super::{Identity, SocketError};
 
-/// How long an ending daemon may keep the lock: its clients may take four seconds. A `pfs` that has
-/// started this daemon waits for five, and should hear the reason.
+/// How long to wait for an ending daemon that still holds the lock: its clients may take four
+/// seconds. A `pfs` that started this daemon waits for five, and should get the reason.
 const HANDOVER_TIMEOUT: Duration = Duration::from_millis(4500);
 
-/// Between two looks for the end of such a daemon.
+/// Delay between two attempts to take the lock of an ending daemon.
 const HANDOVER_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// An exclusive lock beside a socket, held for as long as this lives. The system gives it up when a
-/// daemon dies, however it dies. Its file holds the pid. No daemon removes it, so that two cannot
-/// lock two files of the same name. If somebody else removes it, only the lock on a file that is at
-/// the path counts: see [`is_current`](Self::is_current).
+/// An exclusive lock on a file beside the socket, held until dropped. The system releases the lock
+/// when a daemon dies, however it dies. The file holds the pid. No daemon removes the file, so that
+/// two daemons cannot lock two files of the same name. If another program removes it, only the lock
+/// on the file at the path counts: see [`is_current`](Self::is_current).
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
@@ -33,8 +33,8 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock, or says which daemon has it. A daemon that has it and does not answer is
-    /// most likely ending: it is waited for, at most for as long as that may take.
+    /// Takes the lock, or returns the daemon that holds it. A daemon that holds the lock and does
+    /// not answer is most likely ending, so this waits for up to [`HANDOVER_TIMEOUT`].
     pub(super) fn wait(socket: &Path) -> Result<Self, SocketError> {
         let deadline = Instant::now() + HANDOVER_TIMEOUT;
         loop {
@@ -51,25 +51,26 @@ impl Lock {
         }
     }
 
-    /// Takes the lock, or says which daemon has it.
+    /// Takes the lock without waiting, or returns the daemon that holds it.
     pub(super) fn take(socket: &Path) -> Result<Self, SocketError> {
         let path = beside(socket);
         loop {
             let lock = Self::take_file(socket, path.clone())?;
-            // Otherwise the file was removed before it was locked, and another daemon may lock the
-            // next one.
+            // Otherwise the file was removed before it was locked, and another daemon may lock its
+            // replacement.
             if lock.is_current() {
                 return Ok(lock);
             }
         }
     }
 
-    /// The lock's file.
+    /// Returns the path of the lock file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the locked file is still at the path, where others would try to lock it.
+    /// Returns true if the locked file is still at the path, where other daemons would try to lock
+    /// it.
     pub(super) fn is_current(&self) -> bool {
         let Ok(own) = self.file.metadata() else { return false };
         Identity::from_path(&self.path).is_some_and(|there| Some(there) == Identity::new(&own))
@@ -93,18 +94,18 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(SocketError::io("lock", &path, error)),
         }
-        // The pid only makes messages better: without it they say less.
+        // Ignore the error: the pid only improves messages.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", process::id()));
         Ok(Self { path, file })
     }
 }
 
-/// The daemon that serves a socket, where its lock file can be read.
+/// Returns the pid of the daemon that serves a socket, if its lock file can be read.
 pub(super) fn pid(socket: &Path) -> Option<u32> {
     read_pid(&mut File::open(beside(socket)).ok()?)
 }
 
-/// The lock's file.
+/// Returns the path of the socket's lock file.
 fn beside(socket: &Path) -> PathBuf {
     let mut name = socket.as_os_str().to_owned();
     name.push(".lock");

@@ -1,5 +1,5 @@
-//! The socket's place in the file system: who may enter, who serves it, what a dead daemon left,
-//! and what happens when it is deleted.
+//! The socket file: its permissions, its lock, taking over from a dead daemon, and recreation after
+//! deletion.
 
 mod choice;
 mod keeper;
@@ -31,65 +31,66 @@ pub use self::choice::{bind_first, bind_named};
 pub(crate) use self::keeper::Keeper;
 use self::{lock::Lock, watch::Watch};
 
-/// Clients that may wait to be accepted; the system lowers it to its own limit.
+/// Length of the queue of clients to accept; the system lowers it to its own limit.
 const BACKLOG: i32 = 4096;
 
 /// The longest path of a socket, in bytes, on this system.
 pub const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
-/// Why the daemon cannot serve at a path.
+/// The error of a daemon that cannot serve at a path.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// The kernel takes no path of this length.
+    /// The path is too long for the kernel.
     #[error("cannot serve on {}: it has {} bytes, and the system takes at most {MAX_SOCKET_PATH} for a socket; \
              choose a shorter path with --socket", path.display(), path.as_os_str().len())]
     TooLong {
         /// The path.
         path: PathBuf,
     },
-    /// Another daemon is there.
+    /// Another daemon serves at the path.
     #[error("a pfsd{} already serves {}; end it first, or serve on another socket with --socket",
             pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), path.display())]
     Live {
         /// The path.
         path: PathBuf,
-        /// The other daemon, where known.
+        /// Process id of the other daemon, if known.
         pid: Option<u32>,
-        /// Whether it has answered. Otherwise it has the lock, and starts, ends or hangs.
+        /// Whether the other daemon answers. If not, it holds the lock and is starting, ending or
+        /// hanging.
         answers: bool,
     },
-    /// Something that is not a socket is there.
+    /// The file at the path is not a socket.
     #[error("cannot serve on {}: there is something else that is not a socket, and it was left alone; \
              remove it or choose another path with --socket", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
-    /// Others could have put a socket where clients look by themselves.
+    /// Other users could have put a socket where clients look by default.
     #[error("cannot serve on {}: {unfit}; clients look there by themselves, so the directory must be this user's alone, with mode 0700",
             path.display())]
     Unfit {
-        /// The socket.
+        /// The path of the socket.
         path: PathBuf,
-        /// What is wrong with its directory.
+        /// What is wrong with the socket's directory.
         unfit: Unfit,
     },
-    /// No place where clients look by themselves is fit.
+    /// No default place is fit for a socket.
     #[error("there is no place to serve at: {}; set XDG_RUNTIME_DIR to a directory of your own, or name a socket with --socket",
             reasons.join(", "))]
     Nowhere {
-        /// Why, for each place.
+        /// The reason for each place.
         reasons: Vec<String>,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot {what} {}: {error}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// With which file.
+        /// The file that it failed for.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         error: io::Error,
     },
 }
@@ -100,7 +101,7 @@ impl SocketError {
     }
 }
 
-/// The socket's file. Dropping it removes the file, if it is still ours, and lets another daemon
+/// The socket file. Dropping it removes the file, if it is still ours, and lets another daemon
 /// serve there.
 #[derive(Debug)]
 pub struct SocketFile {
@@ -109,7 +110,7 @@ pub struct SocketFile {
     lock: Lock,
 }
 
-/// Which file it is that is at a path: device and inode.
+/// Identity of a file: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity(u64, u64);
 
@@ -118,44 +119,44 @@ impl Identity {
         Self::new(&std::fs::symlink_metadata(path).ok()?)
     }
 
-    /// `None` of a file without a name. While a file is being removed, its path can still lead to
-    /// it for a moment.
+    /// Returns the identity of a file, or `None` if the file has no name. While a file is being
+    /// removed, its path can still lead to it for a moment.
     fn new(metadata: &Metadata) -> Option<Self> {
         (metadata.nlink() > 0).then(|| Self(metadata.dev(), metadata.ino()))
     }
 }
 
 impl SocketFile {
-    /// Where it is.
+    /// Returns the path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Listens at `path`, in a directory that exists, taking over what a dead daemon left there.
-    /// The file has the permissions `mode` from its first moment; the umask of the process is
-    /// taken off them.
+    /// Listens at `path`, in a directory that exists, and takes over a socket left by a dead
+    /// daemon. The file has the permissions `mode` from the moment of its creation, reduced by the
+    /// umask of the process.
     ///
     /// # Errors
     ///
-    /// [`SocketError`]; what is at the path is left alone then.
+    /// [`SocketError`]; the file at the path is then left alone.
     pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, Self), SocketError> {
         if SocketAddr::from_pathname(path).is_err() {
             return Err(SocketError::TooLong { path: path.to_owned() });
         }
-        // Whoever holds the lock is the only one to look at the file, remove it and make it.
+        // Only the holder of the lock looks at the file, removes it and creates it.
         let lock = Lock::wait(path)?;
         let (listener, identity) = make_listener(path, mode)?;
         Ok((listener, Self { path: path.to_owned(), identity, lock }))
     }
 
-    /// Makes the socket or its lock file again if they were deleted, in a directory that exists.
-    /// `None` if there still is a socket that is ours. Never waits.
+    /// Recreates the socket or its lock file if they were deleted, in a directory that exists.
+    /// Returns `None` if the socket is still there and ours. Never waits.
     ///
     /// # Errors
     ///
-    /// [`SocketError`]; what is at the path is left alone then.
+    /// [`SocketError`]; the file at the path is then left alone.
     fn make_again(&mut self, mode: u32) -> Result<Option<UnixListener>, SocketError> {
-        // A lock on a file that was deleted keeps nobody out.
+        // A lock on a deleted file keeps nobody out.
         if !self.lock.is_current() {
             self.lock = Lock::take(&self.path)?;
         }
@@ -167,10 +168,10 @@ impl SocketFile {
         Ok(Some(listener))
     }
 
-    /// Waits until the socket or its lock file is gone.
+    /// Waits until the socket or its lock file is deleted.
     async fn deleted(&self) {
         loop {
-            // Before the look, so that nothing is missed.
+            // Watch before looking, so that no deletion is missed.
             let watch = Watch::new([&self.path, self.lock.path()]);
             if !self.is_ours() || !self.lock.is_current() {
                 return;
@@ -179,13 +180,13 @@ impl SocketFile {
         }
     }
 
-    /// Whether the file at the path is still this one.
+    /// Returns true if the file at the path is still the one that we created.
     fn is_ours(&self) -> bool {
         Identity::from_path(&self.path) == Some(self.identity)
     }
 }
 
-/// Listens at `path`, in place of what a dead daemon left there. The caller has the lock.
+/// Listens at `path` and replaces a socket left by a dead daemon. The caller holds the lock.
 fn make_listener(path: &Path, mode: u32) -> Result<(UnixListener, Identity), SocketError> {
     remove_stale(path)?;
     let socket = make(path, mode)?;
@@ -197,7 +198,7 @@ fn make_listener(path: &Path, mode: u32) -> Result<(UnixListener, Identity), Soc
     Ok((UnixListener::from(socket), identity))
 }
 
-/// Makes the socket's file, and a socket that nobody can connect to yet.
+/// Creates the socket file. Nobody can connect to the socket yet, because it does not listen.
 fn make(path: &Path, mode: u32) -> Result<OwnedFd, SocketError> {
     let address =
         SocketAddrUnix::new(path).map_err(|error| SocketError::io("serve on", path, error))?;
@@ -209,16 +210,16 @@ fn make(path: &Path, mode: u32) -> Result<OwnedFd, SocketError> {
     Ok(socket)
 }
 
-/// Linux gives the file the permissions of the socket. Changing those of the file would follow its
-/// path, where another file may be by now.
+/// On Linux, the file gets the permissions of the socket. Changing the permissions of the file
+/// instead would follow its path, where another file may be by now.
 #[cfg(target_os = "linux")]
 fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> Result<(), Errno> {
     rustix::fs::fchmod(socket, mode)?;
     bind(socket, address)
 }
 
-/// Other systems know only the umask. It is that of the whole process, which makes no other file
-/// meanwhile.
+/// Other systems have only the umask. The umask belongs to the whole process, which creates no
+/// other file at this time.
 #[cfg(not(target_os = "linux"))]
 fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> Result<(), Errno> {
     let usual = rustix::process::umask(Mode::from_raw_mode(0o777).difference(mode));
@@ -229,9 +230,9 @@ fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> Res
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Another file may be there, if somebody removed ours.
+        // If somebody removed our file, another file may be at the path.
         if self.is_ours() {
-            // Left behind it would only be stale: the next daemon takes it over.
+            // Ignore the error: a file left behind is stale, and the next daemon takes it over.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -247,7 +248,7 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
         }
         Ok(_) => {}
     }
-    // The lock is ours, but the lock's file may have been removed under another daemon, or another
+    // We hold the lock, but the lock file of another daemon may have been removed, or another
     // program may listen here.
     if answers(path).map_err(|error| SocketError::io("try", path, error))? {
         return Err(SocketError::Live { path: path.to_owned(), pid: None, answers: true });

@@ -1,4 +1,4 @@
-//! A daemon within the test, and a client that can misbehave.
+//! Test harness: a daemon within the test process, and a client that can misbehave.
 
 use std::{
     future::Future,
@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// How long anything may take before a test fails as one that hangs. It decides nothing else.
+/// Time limit after which a test counts as hanging. No test depends on its value otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Running {
@@ -30,7 +30,7 @@ pub(crate) struct Running {
     socket: PathBuf,
     pub(crate) daemon: Arc<Daemon>,
     stop: Option<oneshot::Sender<()>>,
-    /// When the shutdown began.
+    /// The start of the shutdown.
     begin: Option<Instant>,
     served: JoinHandle<()>,
 }
@@ -52,7 +52,7 @@ impl Running {
         Self { _folder: folder, socket, daemon, stop: Some(stop), begin: None, served }
     }
 
-    /// A connection that has not said hello.
+    /// Opens a connection without sending a hello.
     pub(crate) async fn stranger(&self) -> Client {
         Client { peer: Peer::new(UnixStream::connect(&self.socket).await.unwrap()) }
     }
@@ -67,29 +67,29 @@ impl Running {
         &self.socket
     }
 
-    /// Begins the shutdown. From now on the clock stands still but for those who sleep while nobody
-    /// has anything to do.
+    /// Begins the shutdown and pauses the clock. From now on the clock advances only while all
+    /// tasks are idle, to the end of the next sleep.
     pub(crate) fn stop(&mut self) {
         tokio::time::pause();
         self.begin = Some(Instant::now());
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits for the end of the shutdown, and tells how long it slept since its beginning: on that
-    /// clock, work takes no time.
+    /// Waits for the end of the shutdown and returns its duration. On the paused clock, only sleeps
+    /// take time.
     pub(crate) async fn stopped(self) -> Duration {
         timeout(PATIENCE, self.served).await.expect("the daemon must end").unwrap();
         self.begin.unwrap().elapsed()
     }
 
-    /// Ends the daemon without a shutdown, as a runtime does that is dropped.
+    /// Aborts the daemon without a shutdown, like a runtime that is dropped.
     pub(crate) async fn cut(self) -> Arc<Daemon> {
         self.served.abort();
         assert!(self.served.await.unwrap_err().is_cancelled());
         self.daemon
     }
 
-    /// Waits until the daemon has so many connections.
+    /// Waits until the daemon has `count` connections besides the one that asks.
     pub(crate) async fn connections(&self, count: u64) {
         let mut asking = self.client().await;
         eventually(async || {
@@ -103,7 +103,7 @@ impl Running {
     }
 }
 
-/// A [`Peer`] that is a client, and waits for nothing longer than [`PATIENCE`].
+/// A [`Peer`] in the role of a client that waits no longer than [`PATIENCE`].
 pub(crate) struct Client {
     pub(crate) peer: Peer<UnixStream>,
 }
@@ -113,7 +113,7 @@ impl Client {
         patiently(self.peer.send(request)).await;
     }
 
-    /// Sends several requests so that the daemon most likely reads them at once.
+    /// Sends several requests in one write, so that the daemon most likely reads them at once.
     pub(crate) async fn send_together(&mut self, requests: &[Request]) {
         let mut bytes = BytesMut::new();
         for request in requests {
@@ -126,7 +126,7 @@ impl Client {
         patiently(self.peer.send_bytes(bytes)).await;
     }
 
-    /// The next reply; `None` at the end of the connection.
+    /// Receives the next reply; `None` at the end of the connection.
     pub(crate) async fn reply(&mut self) -> Option<Reply> {
         patiently(self.peer.reply()).await
     }
@@ -136,7 +136,7 @@ impl Client {
         self.reply().await.expect("an answer")
     }
 
-    /// The next reply must be an error; it tells code and message.
+    /// Expects an error as the next reply, and returns its code and message.
     pub(crate) async fn error(&mut self) -> (ErrorCode, String) {
         match self.reply().await {
             Some(Reply::Error { code, message }) => (code, message),
@@ -149,7 +149,7 @@ impl Client {
         self.error().await
     }
 
-    /// The next reply must be this error, and then the connection must end.
+    /// Expects this error as the next reply, followed by the end of the connection.
     pub(crate) async fn refused_for_good(&mut self, code: ErrorCode) -> String {
         let (got, message) = self.error().await;
         assert_eq!(got, code, "{message}");
@@ -157,7 +157,7 @@ impl Client {
         message
     }
 
-    /// Becomes a writer.
+    /// Attaches as a writer.
     pub(crate) async fn write_to(&mut self, path: &str) {
         let writing = self.ask(Request::OpenWriter(at(path), WriteOptions::default())).await;
         assert!(matches!(writing, Reply::Writing { .. }), "{writing:?}");
@@ -167,7 +167,7 @@ impl Client {
         self.send(&Request::Append(chunk.into())).await;
     }
 
-    /// Reads acknowledgements until so many chunks are in.
+    /// Reads acknowledgements until `count` chunks are acknowledged.
     pub(crate) async fn acked(&mut self, count: u64) {
         loop {
             match self.reply().await {
@@ -178,7 +178,7 @@ impl Client {
         }
     }
 
-    /// Becomes a reader from the oldest chunk on.
+    /// Attaches as a reader.
     pub(crate) async fn read_from(&mut self, path: &str, options: ReadOptions) {
         let reading = self.ask(Request::OpenReader(at(path), options)).await;
         assert!(matches!(reading, Reply::Reading { .. }), "{reading:?}");
@@ -189,7 +189,7 @@ pub(crate) fn at(path: &str) -> StreamPath {
     path.parse().unwrap()
 }
 
-/// Options of a reader that waits for nothing but data.
+/// Options of a reader that gets the history, then live data until the stream is closed.
 pub(crate) fn oldest() -> ReadOptions {
     ReadOptions { start: Start::Oldest, until: Until::Closed, ..ReadOptions::default() }
 }
@@ -198,7 +198,7 @@ pub(crate) async fn patiently<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("this takes too long")
 }
 
-/// Waits until something holds.
+/// Waits until `holds` returns true.
 pub(crate) async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
     patiently(async {
         while !holds().await {

@@ -1,4 +1,4 @@
-//! The daemon over real sockets: what it does for clients of any kind, and how it begins and ends.
+//! Tests of the daemon over real sockets: sessions with clients, start and shutdown.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Clients that break the protocol are told so, and nobody else notices.
+//! Protocol violations: the client that commits one is told, and no other client is affected.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn frame(len: u32, kind: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn frames_that_are_none_are_a_protocol_error() {
+async fn malformed_frames_are_a_protocol_error() {
     let running = Running::start();
     let bad = [
         ("a frame one byte over the limit", frame((1024 * 1024) + 1, 0x10, b"")),
@@ -67,7 +67,7 @@ async fn a_client_of_the_next_version_is_refused_and_told_both_versions() {
 }
 
 #[tokio::test]
-async fn a_client_of_several_versions_is_served_in_ours_and_with_the_abilities_that_we_share() {
+async fn a_client_of_several_versions_gets_our_version_and_the_shared_capabilities() {
     let running = Running::start();
     let mut client = running.stranger().await;
     let many = Hello { min_version: 0, max_version: VERSION + 5, capabilities: u64::MAX };
@@ -86,7 +86,7 @@ async fn another_protocol_is_refused() {
 }
 
 #[tokio::test]
-async fn nothing_is_done_for_a_client_that_has_not_said_hello() {
+async fn a_request_before_hello_is_refused_without_effect() {
     let running = Running::start();
     let mut client = running.stranger().await;
     client.send(&Request::Create(at("/streamfs/a"), CreateOptions::default())).await;
@@ -95,7 +95,7 @@ async fn nothing_is_done_for_a_client_that_has_not_said_hello() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_client_and_one_that_stops_in_its_hello_time_out() {
+async fn a_silent_client_and_a_client_that_stops_within_its_hello_time_out() {
     let running = Running::with(
         Daemon::new(&Settings::default()).with_hello_timeout(Duration::from_millis(50)),
     );
@@ -108,7 +108,7 @@ async fn a_silent_client_and_one_that_stops_in_its_hello_time_out() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_in_the_middle_of_a_frame_leaves_nothing_behind() {
+async fn a_client_that_disconnects_within_a_frame_leaves_nothing_behind() {
     let running = Running::start();
     let mut bytes = BytesMut::new();
     Request::Create(at("/streamfs/a"), CreateOptions::default()).encode(&mut bytes);
@@ -152,10 +152,10 @@ async fn requests_out_of_place_are_protocol_errors() {
 }
 
 #[tokio::test]
-async fn a_bad_path_is_refused_and_the_connection_goes_on() {
+async fn a_bad_path_is_refused_and_the_connection_stays_open() {
     let running = Running::start();
     let mut client = running.client().await;
-    // Removes of what no StreamPath can be made of.
+    // Remove requests whose path is not a valid StreamPath.
     for path in [&b"relative"[..], b"a/b"] {
         let payload = [&(path.len() as u16).to_le_bytes()[..], path].concat();
         client.send_bytes(&frame(payload.len() as u32, 0x08, &payload)).await;
@@ -165,7 +165,7 @@ async fn a_bad_path_is_refused_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn one_client_too_many_is_told_so_and_served_when_another_has_gone() {
+async fn a_client_beyond_the_limit_is_told_so_and_served_once_another_has_left() {
     let running =
         Running::with(Daemon::new(&Settings { max_connections: 2, ..Settings::default() }));
     let first = running.client().await;
@@ -178,7 +178,7 @@ async fn one_client_too_many_is_told_so_and_served_when_another_has_gone() {
     drop(first);
     crate::harness::eventually(async || {
         let mut next = running.stranger().await;
-        // Refused at once, or greeted: only one of them answers a hello with a hello.
+        // A refused client gets an error at once; only an admitted one answers hello with hello.
         next.send(&Request::Hello(Hello::OURS)).await;
         next.reply().await == Some(Reply::Hello(Hello::OURS))
     })

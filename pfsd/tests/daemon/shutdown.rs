@@ -1,4 +1,4 @@
-//! The daemon's end: everybody is told, and nobody can hold it up.
+//! Graceful shutdown: every client is told, and no client can delay it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use pfs_stream::StreamConfig;
 use crate::harness::{Running, at, eventually, oldest};
 
 #[tokio::test]
-async fn everybody_is_told_that_the_daemon_shuts_down() {
+async fn every_client_is_told_that_the_daemon_shuts_down() {
     let mut running = Running::start();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
@@ -39,7 +39,7 @@ async fn everybody_is_told_that_the_daemon_shuts_down() {
 }
 
 #[tokio::test]
-async fn what_was_received_is_appended_and_acknowledged_before_the_end() {
+async fn received_chunks_are_appended_and_acknowledged_before_the_shutdown_ends() {
     let mut running = Running::start();
     let stream = running.daemon.registry().create("/streamfs/a", StreamConfig::default()).unwrap();
     let mut writer = running.client().await;
@@ -62,7 +62,7 @@ async fn what_was_received_is_appended_and_acknowledged_before_the_end() {
 }
 
 #[tokio::test]
-async fn clients_that_do_not_read_cannot_hold_the_end_up() {
+async fn clients_that_do_not_read_cannot_delay_the_shutdown() {
     let mut running = Running::start();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
@@ -77,7 +77,7 @@ async fn clients_that_do_not_read_cannot_hold_the_end_up() {
         writer.send(&Request::Append(chunk.clone().into())).await;
     }
     writer.acked(4).await;
-    // Unread replies of a client that only ever asks.
+    // A client that only sends requests and leaves the replies unread.
     let mut asking = running.stranger().await;
     asking.send(&Request::Hello(Hello::OURS)).await;
     let listing = tokio::spawn(async move {
@@ -87,14 +87,14 @@ async fn clients_that_do_not_read_cannot_hold_the_end_up() {
     });
     running.connections(4).await;
     running.stop();
-    // They are given up after two seconds, and cut after four.
+    // Such clients are abandoned after two seconds, and cut off after four.
     let took = running.stopped().await;
     assert!(took < Duration::from_millis(3500), "{took:?}");
     listing.abort();
 }
 
 #[tokio::test]
-async fn the_writers_of_a_daemon_that_is_cut_have_not_died() {
+async fn writers_of_an_aborted_daemon_do_not_count_as_dead() {
     let running = Running::start();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
@@ -109,7 +109,7 @@ async fn the_writers_of_a_daemon_that_is_cut_have_not_died() {
 }
 
 #[tokio::test]
-async fn nobody_can_connect_once_the_end_has_begun() {
+async fn nobody_can_connect_once_the_shutdown_has_begun() {
     let mut running = Running::start();
     let socket = running.socket().to_owned();
     running.stop();

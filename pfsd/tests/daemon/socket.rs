@@ -1,4 +1,5 @@
-//! The socket's file: taken over from the dead, never from the living, and open to nobody else.
+//! The socket file: taken over from a dead daemon, never from a living one, and private to its
+//! user.
 
 use std::{
     fs,
@@ -23,7 +24,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn the_directory_is_made_for_its_owner_alone_and_the_socket_has_its_mode() {
+fn the_directory_is_created_for_its_owner_alone_and_the_socket_has_its_mode() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("run/pfs/s");
     let lookup = Lookup::new(None, geteuid().as_raw());
@@ -34,7 +35,7 @@ fn the_directory_is_made_for_its_owner_alone_and_the_socket_has_its_mode() {
 }
 
 #[test]
-fn a_living_daemon_is_left_alone_and_named() {
+fn the_socket_of_a_living_daemon_is_refused_with_its_pid() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("s");
     let (_listener, _file) = bind(&path).unwrap();
@@ -59,7 +60,7 @@ fn a_dead_daemons_socket_is_taken_over() {
 }
 
 #[test]
-fn a_socket_that_answers_is_not_taken_even_without_a_lock() {
+fn a_socket_that_answers_is_not_taken_over_even_without_a_lock() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("s");
     let other = UnixListener::bind(&path).unwrap();
@@ -69,7 +70,7 @@ fn a_socket_that_answers_is_not_taken_even_without_a_lock() {
 }
 
 #[test]
-fn the_socket_goes_with_its_daemon_unless_it_is_another_ones_by_now() {
+fn a_daemon_removes_its_socket_file_unless_another_socket_has_replaced_it() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("s");
     let (_listener, file) = bind(&path).unwrap();
@@ -84,7 +85,7 @@ fn the_socket_goes_with_its_daemon_unless_it_is_another_ones_by_now() {
 }
 
 #[test]
-fn what_is_not_a_socket_is_never_removed() {
+fn a_file_that_is_not_a_socket_is_never_removed() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "precious").unwrap();
@@ -111,9 +112,9 @@ fn a_path_too_long_for_the_kernel_is_refused_with_the_limit() {
     assert!(refused.to_string().contains(&MAX_SOCKET_PATH.to_string()), "{refused}");
 }
 
-/// A machine of the test's own, and the places where clients look there: `$XDG_RUNTIME_DIR/pfs`,
-/// `/run/user/UID/pfs`, `/tmp/pfs-UID` and `/run/pfs`. The parents of the first two do not exist
-/// yet.
+/// Creates the directories of a simulated machine, and the places where clients look on that
+/// machine: `$XDG_RUNTIME_DIR/pfs`, `/run/user/UID/pfs`, `/tmp/pfs-UID` and `/run/pfs`. The parents
+/// of the first two do not exist yet.
 fn machine() -> (TempDir, Lookup) {
     let root = tempdir().unwrap();
     fs::create_dir(root.path().join("run")).unwrap();
@@ -129,7 +130,7 @@ fn serves_at(lookup: &Lookup) -> usize {
 }
 
 #[test]
-fn a_daemon_serves_at_the_first_place_that_can_be_its_user_s_alone() {
+fn a_daemon_serves_at_the_first_place_that_can_belong_to_its_user_alone() {
     let (root, lookup) = machine();
     assert_eq!(serves_at(&lookup), 2);
     let parents = ["xdg".into(), format!("run/user/{}", geteuid().as_raw())];
@@ -137,8 +138,7 @@ fn a_daemon_serves_at_the_first_place_that_can_be_its_user_s_alone() {
         fs::create_dir_all(root.path().join(parent)).unwrap();
         assert_eq!(serves_at(&lookup), place);
     }
-    // Others can enter the first, the second is a link, and there is a file in the way of the
-    // third.
+    // Other users can enter the first place, the second is a link, and a file blocks the third.
     let directory = |place: usize| lookup.places()[place].directory();
     fs::set_permissions(directory(0), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(serves_at(&lookup), 1);
@@ -168,7 +168,7 @@ fn a_daemon_serves_at_the_first_place_that_can_be_its_user_s_alone() {
 }
 
 #[test]
-fn a_daemon_that_clients_would_no_longer_find_is_left_alone_and_named() {
+fn a_daemon_that_would_hide_another_one_from_clients_is_refused_with_its_pid() {
     let (root, lookup) = machine();
     let (_listener, first) = bind_first(&lookup, 0o600).unwrap();
     // Clients would look there first.
@@ -179,12 +179,12 @@ fn a_daemon_that_clients_would_no_longer_find_is_left_alone_and_named() {
         matches!(&refused, SocketError::Live { path, pid: told, .. } if path == first.path() && *told == pid),
         "{refused}"
     );
-    // Whoever names a socket wants a second daemon.
+    // A user who names a socket explicitly wants a second daemon.
     bind_named(&lookup.places()[0].socket(), &lookup, 0o600).unwrap();
 }
 
 #[test]
-fn the_system_s_daemon_is_no_obstacle_to_a_user_s_own() {
+fn the_system_wide_daemon_does_not_prevent_a_users_own() {
     let (_root, lookup) = machine();
     let system = lookup.places()[3].socket();
     let (_listener, _file) = bind_named(&system, &lookup, 0o666).unwrap();
@@ -192,7 +192,7 @@ fn the_system_s_daemon_is_no_obstacle_to_a_user_s_own() {
 }
 
 #[test]
-fn a_directory_that_others_can_enter_is_refused_where_clients_look_by_themselves() {
+fn a_directory_that_others_can_enter_is_refused_at_a_default_place_of_clients() {
     let (root, lookup) = machine();
     fs::create_dir(root.path().join("xdg")).unwrap();
     let place = &lookup.places()[0];
@@ -208,7 +208,7 @@ fn a_directory_that_others_can_enter_is_refused_where_clients_look_by_themselves
     }
     fs::set_permissions(place.directory(), fs::Permissions::from_mode(0o700)).unwrap();
     bind_named(&place.socket(), &lookup, 0o600).unwrap();
-    // Anywhere else the user decides.
+    // In any other directory, permissions are the user's choice.
     let other = root.path().join("other");
     fs::create_dir(&other).unwrap();
     fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
@@ -216,9 +216,9 @@ fn a_directory_that_others_can_enter_is_refused_where_clients_look_by_themselves
 }
 
 #[test]
-fn another_user_s_directory_is_passed_over() {
+fn the_directory_of_another_user_is_skipped() {
     if !geteuid().is_root() {
-        // Only root can make a directory that belongs to another user. pfs-client tests the rule
+        // Only root can create a directory that belongs to another user. pfs-client tests the rule
         // itself.
         return;
     }

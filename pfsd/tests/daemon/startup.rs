@@ -1,4 +1,4 @@
-//! The real binary: starting, refusing to start, being killed and being asked to end.
+//! The real binary: starting, refusing to start, being killed and shutting down.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::harness::PATIENCE;
 
-/// `pfsd` with nothing of the environment that could change what it does.
+/// Builds a `pfsd` command without environment variables that could change its behaviour.
 fn pfsd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pfsd"));
     for name in [
@@ -99,7 +99,7 @@ fn message(output: &Output) -> String {
 }
 
 #[test]
-fn a_second_daemon_on_a_live_socket_is_refused_and_a_killed_ones_socket_is_taken_over() {
+fn a_live_socket_is_refused_and_the_socket_of_a_killed_daemon_is_taken_over() {
     let mut first = Serving::start(tempdir().unwrap());
     let second = pfsd().arg("--socket").arg(first.socket()).output().unwrap();
     assert_eq!(second.status.code(), Some(1));
@@ -173,7 +173,7 @@ fn a_configuration_is_checked_without_serving() {
 }
 
 #[test]
-fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
+fn a_flag_overrides_the_environment_and_the_environment_overrides_the_file() {
     let folder = tempdir().unwrap();
     let place = |name: &str| folder.path().join(name);
     let config = place("pfsd.toml");
@@ -196,10 +196,9 @@ fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
     }
 }
 
-/// `pfsd` as a service manager starts it that passes `count` descriptors, each of them `passed`.
+/// Runs `pfsd` like a service manager that passes `count` descriptors, each of them `passed`.
 fn activated(passed: OwnedFd, count: usize) -> Command {
-    // Only a shell can move a descriptor to the place where it is expected, and keep the pid
-    // through exec.
+    // Only a shell can move a descriptor to the expected number and keep the pid through exec.
     let line = format!("exec 3<&0 4<&0 </dev/null; LISTEN_FDS={count} LISTEN_PID=$$ exec \"$0\"");
     let mut command = Command::new("sh");
     command.args(["-c", &line, env!("CARGO_BIN_EXE_pfsd")]).stdin(passed).stderr(Stdio::piped());
@@ -207,7 +206,7 @@ fn activated(passed: OwnedFd, count: usize) -> Command {
 }
 
 #[test]
-fn what_the_service_manager_passes_must_be_listening_sockets_one_of_a_kind() {
+fn passed_descriptors_must_be_listening_sockets_one_of_each_kind() {
     let kind = "the service manager passed: descriptor 3 is no listening Unix or TCP socket";
     let number = "pfsd takes one Unix socket and one TCP socket, and descriptor 4 is one more";
     let place = tempdir().unwrap();
@@ -230,7 +229,7 @@ fn what_the_service_manager_passes_must_be_listening_sockets_one_of_a_kind() {
 }
 
 #[test]
-fn the_log_has_the_levels_and_targets_that_were_asked_for() {
+fn the_log_has_the_levels_and_targets_of_the_filter() {
     for (filter, serves) in
         [("info", true), ("error,pfsd=info", true), ("warn", false), ("info,pfsd=off", false)]
     {

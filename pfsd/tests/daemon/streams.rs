@@ -1,4 +1,4 @@
-//! Streams, documents and limits as a client meets them.
+//! Streams, documents and limits, as clients see them.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn a_reader_gets_history_then_live_then_the_end() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_is_noticed_although_nothing_is_sent() {
+async fn a_reader_that_leaves_is_noticed_even_if_nothing_is_sent() {
     let running = Running::start();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/quiet").await;
@@ -74,7 +74,7 @@ async fn a_waiting_reader_is_attached_before_the_first_byte() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn readers_that_come_and_go_leave_none_of_what_they_read_in_the_daemon() {
+async fn the_daemon_keeps_no_bytes_for_readers_that_have_left() {
     const CHUNK: usize = 1024 * 1024;
     const VISITORS: u64 = 200;
     let running = Running::start();
@@ -106,7 +106,7 @@ async fn readers_that_come_and_go_leave_none_of_what_they_read_in_the_daemon() {
     assert!(after < before + all / 4, "the daemon grew from {before} to {after}; {all} were read");
 }
 
-/// The memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 #[cfg(target_os = "linux")]
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -115,7 +115,7 @@ fn memory() -> u64 {
 }
 
 #[tokio::test]
-async fn a_lost_range_is_told_to_the_byte() {
+async fn a_lost_range_is_reported_to_the_byte() {
     let running = Running::start();
     let mut client = running.client().await;
     let sizes = CreateOptions {
@@ -147,7 +147,7 @@ async fn a_lost_range_is_told_to_the_byte() {
 }
 
 #[tokio::test]
-async fn a_removed_stream_is_not_an_end() {
+async fn a_removed_stream_is_an_error_and_not_an_end() {
     let running = Running::start();
     let mut client = running.client().await;
     assert_eq!(
@@ -183,7 +183,7 @@ async fn a_stream_is_removed_when_its_time_to_live_is_over() {
 }
 
 #[tokio::test]
-async fn a_document_is_no_stream_and_a_stream_no_document() {
+async fn a_document_is_not_a_stream_and_a_stream_is_not_a_document() {
     let running = Running::start();
     let mut client = running.client().await;
     let readme = || at("/streamfs/README");
@@ -224,7 +224,7 @@ async fn a_document_is_no_stream_and_a_stream_no_document() {
 }
 
 #[tokio::test]
-async fn a_listing_is_sorted_and_of_what_is_at_or_below() {
+async fn a_listing_is_sorted_and_has_the_streams_at_or_below_a_path() {
     let running = Running::start();
     let mut client = running.client().await;
     for path in ["/streamfs/b", "/streamfs/a/2", "/streamfs/a/1", "/streamfs/ab"] {
@@ -254,7 +254,7 @@ async fn a_listing_is_sorted_and_of_what_is_at_or_below() {
 }
 
 #[tokio::test]
-async fn a_stat_tells_who_is_attached() {
+async fn a_stat_lists_the_attached_writers_and_readers() {
     let running = Running::start();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/cam").await;
@@ -275,7 +275,7 @@ async fn a_stat_tells_who_is_attached() {
 }
 
 #[tokio::test]
-async fn a_create_past_a_limit_fails_and_running_streams_do_not_notice() {
+async fn a_create_beyond_a_limit_fails_and_does_not_disturb_existing_streams() {
     let limits = Limits { max_streams: 2, max_memory: 32 * 1024 * 1024 };
     let running = Running::with(Daemon::new(&Settings { limits, ..Settings::default() }));
     let mut writer = running.client().await;
@@ -338,8 +338,8 @@ async fn a_removed_stream_that_a_client_maps_is_charged_to_its_creator_until_the
     let reading = reader.ask(Request::OpenReader(at("/streamfs/a"), oldest())).await;
     assert!(matches!(reading, Reply::Shm(_)), "{reading:?}");
 
-    // The daemon hangs up on the reader after a second, and the clock stands still while a request
-    // is on its way.
+    // The daemon hangs up on the reader after a second, and the clock does not advance while a
+    // request is in flight.
     client.send_together(&[Request::Remove(at("/streamfs/a")), create("/streamfs/b")]).await;
     assert_eq!(client.reply().await, Some(Reply::Done));
     let (code, message) = client.error().await;

@@ -1,4 +1,4 @@
-//! Writers: long chunks, acknowledgements, waiting and dying.
+//! Writers: long chunks, acknowledgements, waiting for readers and room, disconnecting.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn a_chunk_of_several_frames_arrives_as_one() {
 }
 
 #[tokio::test]
-async fn a_chunk_too_large_is_refused_before_it_is_held_and_earlier_ones_are_acknowledged() {
+async fn a_chunk_too_large_is_refused_before_it_is_complete_and_earlier_ones_are_acknowledged() {
     let running = Running::start();
     let sizes = StreamConfig { ring_buffer_size: 1024 * 1024, ..StreamConfig::default() };
     running.daemon.registry().create("/streamfs/a", sizes).unwrap();
@@ -56,13 +56,13 @@ async fn a_chunk_too_large_is_refused_before_it_is_held_and_earlier_ones_are_ack
 }
 
 #[tokio::test]
-async fn a_writer_that_reads_no_acknowledgement_gets_everything_in() {
+async fn a_writer_that_reads_no_acknowledgements_can_append_everything() {
     const CHUNKS: u64 = 300_000;
     let running = Running::start();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/deaf").await;
     let frames: Vec<u8> = [1, 0, 0, 0, 0x10, b'x'].repeat(usize::try_from(CHUNKS).unwrap());
-    // More acknowledgements than a socket's buffer holds, were each chunk to get its own.
+    // With one acknowledgement per chunk, this would be more than a socket's buffer holds.
     for part in frames.chunks(999) {
         writer.send_bytes(part).await;
     }
@@ -76,7 +76,7 @@ async fn a_writer_that_reads_no_acknowledgement_gets_everything_in() {
 }
 
 #[tokio::test]
-async fn chunks_are_acknowledged_before_the_finish_or_the_error_that_came_with_them() {
+async fn chunks_are_acknowledged_before_the_finish_or_error_that_arrived_with_them() {
     let running = Running::start();
     let chunk = || Request::Append(b"12345".as_slice().into());
     let mut writer = running.client().await;
@@ -93,7 +93,7 @@ async fn chunks_are_acknowledged_before_the_finish_or_the_error_that_came_with_t
 }
 
 #[tokio::test]
-async fn what_a_writer_sent_is_appended_although_it_hears_no_acknowledgement_of_it() {
+async fn sent_chunks_are_appended_even_if_the_writer_left_before_the_acknowledgement() {
     let running = Running::start();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
@@ -109,7 +109,7 @@ async fn what_a_writer_sent_is_appended_although_it_hears_no_acknowledgement_of_
 }
 
 #[tokio::test]
-async fn an_acknowledgement_tells_how_many_readers_are_attached() {
+async fn an_acknowledgement_has_the_number_of_attached_readers() {
     let running = Running::start();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
@@ -125,7 +125,7 @@ async fn an_acknowledgement_tells_how_many_readers_are_attached() {
 }
 
 #[tokio::test]
-async fn a_writer_waits_until_its_readers_are_there() {
+async fn a_writer_waits_until_its_readers_are_attached() {
     let running = Running::start();
     let mut writer = running.client().await;
     let two = WriteOptions { wait_readers: 2, ..WriteOptions::default() };
@@ -133,7 +133,7 @@ async fn a_writer_waits_until_its_readers_are_there() {
     let mut first = running.client().await;
     eventually(async || running.daemon.registry().len() == 1).await;
     first.read_from("/streamfs/a", oldest()).await;
-    // Everything that was asked before has been answered when this is.
+    // The answer proves that everything requested before has been answered too.
     running.connections(2).await;
     assert_eq!(running.daemon.registry().get("/streamfs/a").unwrap().stat().writers, []);
     let mut second = running.client().await;
@@ -142,7 +142,7 @@ async fn a_writer_waits_until_its_readers_are_there() {
 }
 
 #[tokio::test]
-async fn a_writer_that_goes_while_it_waits_for_readers_was_never_there() {
+async fn a_writer_that_leaves_while_it_waits_for_readers_does_not_count_as_dead() {
     let running = Running::start();
     let mut writer = running.client().await;
     writer
@@ -158,7 +158,7 @@ async fn a_writer_that_goes_while_it_waits_for_readers_was_never_there() {
 }
 
 #[tokio::test]
-async fn a_writer_that_ends_without_finishing_has_died() {
+async fn a_writer_that_disconnects_without_finishing_counts_as_dead() {
     let running = Running::start();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
@@ -172,7 +172,7 @@ async fn a_writer_that_ends_without_finishing_has_died() {
 }
 
 #[tokio::test]
-async fn a_writer_that_says_nothing_is_told_when_its_stream_is_closed_removed_or_expires() {
+async fn an_idle_writer_is_told_when_its_stream_is_closed_removed_or_expires() {
     const HOUR: Duration = Duration::from_secs(3600);
     let running = Running::start();
     let registry = running.daemon.registry();
@@ -198,7 +198,7 @@ async fn a_writer_that_says_nothing_is_told_when_its_stream_is_closed_removed_or
 }
 
 #[tokio::test]
-async fn a_writer_that_finds_no_room_is_told_when_its_stream_is_closed_or_removed() {
+async fn a_writer_that_waits_for_room_is_told_when_its_stream_is_closed_or_removed() {
     for (end, code) in
         [(Stream::close as fn(&Stream), ErrorCode::Closed), (Stream::remove, ErrorCode::Removed)]
     {
@@ -210,7 +210,8 @@ async fn a_writer_that_finds_no_room_is_told_when_its_stream_is_closed_or_remove
     }
 }
 
-/// A stream of 4096 bytes that a `block` reader keeps full, and the writer whose 9th chunk waits.
+/// Creates a stream of 4096 bytes that a `block` reader keeps full, and a writer whose 9th chunk
+/// waits.
 async fn stuck(
     running: &Running,
 ) -> (pfs_stream::Stream, pfs_stream::Reader, crate::harness::Client) {
@@ -236,7 +237,7 @@ async fn stuck(
 async fn a_block_reader_makes_the_writer_wait_and_loses_nothing() {
     let running = Running::start();
     let (stream, mut reader, mut writer) = stuck(&running).await;
-    // What is in is acknowledged while the rest waits.
+    // Appended chunks are acknowledged while the rest waits.
     writer.acked(8).await;
     assert_eq!(stream.stat().head, 4096);
     let mut bytes = Vec::new();
@@ -257,7 +258,7 @@ async fn a_writer_that_dies_while_its_chunk_waits_appends_no_part_of_it() {
     let mut bytes = Vec::new();
     patiently(reader.read(&mut bytes, 10_000)).await.unwrap();
     assert_eq!(stream.stat().head, 4096);
-    // The room is there for others.
+    // The room is available to other writers.
     let mut next = running.client().await;
     next.write_to("/streamfs/full").await;
     next.append(b"next").await;
@@ -265,12 +266,12 @@ async fn a_writer_that_dies_while_its_chunk_waits_appends_no_part_of_it() {
 }
 
 #[tokio::test]
-async fn a_writer_that_has_ended_only_its_own_side_is_still_there() {
+async fn a_writer_that_has_shut_down_only_its_sending_side_is_still_served() {
     let running = Running::start();
     let (stream, mut reader, mut writer) = stuck(&running).await;
     writer.send(&Request::Finish { close: true }).await;
     writer.peer.transport.shutdown().await.unwrap();
-    // By the time that it has answered others, the daemon has noticed.
+    // By the time that the daemon has answered others, it has noticed.
     running.connections(1).await;
     let mut bytes = Vec::new();
     while bytes.len() < 5120 {
@@ -282,7 +283,7 @@ async fn a_writer_that_has_ended_only_its_own_side_is_still_there() {
 }
 
 #[tokio::test]
-async fn a_writer_that_withdraws_leaves_neither_a_death_nor_a_stream_that_only_it_knew() {
+async fn a_withdrawn_writer_does_not_count_as_dead_and_its_unused_stream_is_removed() {
     let running = Running::start();
     let (path, registry) = ("/streamfs/a", running.daemon.registry());
     let withdraws = async |mut writer: Client| {
@@ -326,7 +327,7 @@ async fn an_unfinished_chunk_is_charged_while_it_is_kept_and_refused_when_there_
     writer.write_to("/streamfs/a").await;
     writer.send_together(&[part(), part()]).await;
     eventually(async || arriving.used() == 2 * 1024 * 1024).await;
-    // A frame that is not all there is a part as well.
+    // An incomplete frame counts as a part too.
     let mut frame = BytesMut::new();
     part().encode(&mut frame);
     writer.send_bytes(&frame[..1 << 19]).await;
