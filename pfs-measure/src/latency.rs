@@ -1,12 +1,13 @@
-//! Latencies: how long chunks take, counted by each reader, then put together.
+//! Latency histogram: each reader counts the latencies of its chunks, then the histograms are
+//! merged.
 
 use hdrhistogram::Histogram;
 
-/// The longest latency that is told apart, in nanoseconds: a minute.
+/// The longest latency that the histogram resolves, in nanoseconds: a minute.
 const MAX_LATENCY_NANOS: u64 = 60_000_000_000;
 
-/// A histogram of latencies in nanoseconds, to three digits. One of more than a minute counts as a
-/// minute.
+/// A histogram of latencies in nanoseconds, with three significant digits. Latencies of more than a
+/// minute count as a minute.
 #[derive(Clone, Debug)]
 pub struct Latencies(Histogram<u64>);
 
@@ -18,7 +19,7 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// Puts together what [`Self::counts`] told.
+    /// Merges histograms from the output of [`Self::counts`].
     pub fn from_counts<'a>(counts: impl IntoIterator<Item = &'a (u64, u64)>) -> Self {
         let mut all = Self::default();
         for (latency, count) in counts {
@@ -27,28 +28,29 @@ impl Latencies {
         all
     }
 
-    /// Counts a latency.
+    /// Records a latency.
     #[inline]
     pub fn record(&mut self, latency: u64) {
         self.0.saturating_record(latency);
     }
 
-    /// Each latency that occurred and how often, for another process.
+    /// Returns each recorded latency with its count, for transfer to another process.
     pub fn counts(&self) -> Vec<(u64, u64)> {
         self.0.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value())).collect()
     }
 
-    /// How many latencies were counted.
+    /// Returns the number of recorded latencies.
     pub fn total(&self) -> u64 {
         self.0.len()
     }
 
-    /// The latency that this part of all, from 0 to 1, does not exceed; 0 if none was counted.
+    /// Returns the latency that the fraction `part`, from 0 to 1, of all latencies does not exceed;
+    /// 0 if none was recorded.
     pub fn quantile(&self, part: f64) -> u64 {
         self.0.value_at_quantile(part)
     }
 
-    /// The longest; 0 if none was counted.
+    /// Returns the longest latency; 0 if none was recorded.
     pub fn max(&self) -> u64 {
         self.0.max()
     }
@@ -59,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn latencies_of_several_readers_are_put_together() {
+    fn latencies_of_several_readers_are_merged() {
         let mut one = Latencies::default();
         (1..=900).for_each(|micros| one.record(micros * 1000));
         let mut other = Latencies::default();

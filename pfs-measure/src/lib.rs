@@ -1,11 +1,11 @@
-//! What measurements of pfs have in common: `pfs bench`, and the comparison in `tests/bench`.
+//! Measurement tools shared by `pfs bench` and the comparison in `tests/bench`.
 //!
 //! - [`clock`]: the clock that all processes of a measurement share.
-//! - [`latency`]: a histogram of latencies, which processes tell each other.
+//! - [`latency`]: a histogram of latencies that processes exchange.
 //! - [`process`]: processor time of a process.
-//! - [`stamp`]: stamped chunks, and the check of them.
+//! - [`stamp`]: stamped chunks, and their validation.
 //!
-//! No interface for others: it changes with the two programs that use it.
+//! Not an interface for other programs: it changes with the two that use it.
 
 pub mod clock;
 pub mod latency;

@@ -1,17 +1,17 @@
-//! Processor time of a process.
+//! Processor time (CPU time) of a process.
 #![allow(unsafe_code)]
 
 use std::{io, time::Duration};
 
-/// Processor time that a process and its threads have used. It can be asked until somebody has
-/// waited for the process.
+/// Returns the processor time that a process and its threads have used. Works until the process has
+/// been waited for.
 ///
 /// # Errors
 ///
-/// There is no such process, or the system does not tell.
+/// The process does not exist, or the system does not report its time.
 #[cfg(target_os = "linux")]
 pub fn cpu_time(pid: u32) -> io::Result<Duration> {
-    // Of 0 and negative numbers the system would make the clock of the calling process.
+    // For 0 and negative numbers, the system would return the clock of the calling process.
     let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or(io::ErrorKind::InvalidInput)?;
     let mut clock = 0;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -29,7 +29,7 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     Ok(Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
 }
 
-/// Always an error: only Linux tells.
+/// Not supported: only Linux reports the processor time of another process.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_was_waited_for_has_no_time_any_more() {
+    fn a_process_that_was_waited_for_has_no_processor_time() {
         let mut child = Command::new("true").spawn().unwrap();
         assert!(cpu_time(child.id()).is_ok());
         child.wait().unwrap();
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_no_process_has_is_not_taken_for_this_process() {
+    fn a_pid_of_no_process_is_not_taken_for_this_process() {
         for pid in [0, u32::MAX] {
             assert!(cpu_time(pid).is_err(), "{pid}");
         }

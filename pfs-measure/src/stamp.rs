@@ -1,30 +1,33 @@
-//! Stamped chunks, and the check of them: a reader that misses, repeats, mixes up or damages a
-//! chunk finds out.
+//! Stamped chunks and their validation: a reader detects lost, repeated, mixed up and damaged
+//! chunks.
 //!
 //! ```text
 //! | tag 8 | word 8 | time 8 | filler ... | tag 8 | word 8 | '\n' |
 //! ```
 //!
-//! A tag is the writer's number (16 bits) and the chunk's number among that writer's (40 bits). The
-//! words depend on the tag: the last word of a chunk is the first of the next one. No byte but the
-//! last is below 0x80, so that programs that cut their input at newlines pass a chunk on as it is.
+//! A tag is the writer's number (16 bits) and the sequence number of the chunk among that writer's
+//! chunks (40 bits). The words are derived from the tag: the last word of a chunk is the first word
+//! of the next chunk. All bytes but the last are at least 0x80, so that programs that cut their
+//! input at newlines pass a chunk on unchanged.
 
-/// The smallest chunk that has room for the stamps.
+/// The length of the smallest chunk that has room for the stamps.
 pub const SMALLEST: usize = 41;
 
 const NUMBER_BITS: u32 = 40;
 
-/// The number of the chunk that says that no more follow. Chunks with data have smaller ones.
+/// The sequence number of the end mark, after which no chunk follows. Chunks with data have smaller
+/// numbers.
 const END: u64 = (1 << NUMBER_BITS) - 1;
 
-/// What is left of a time, and the bits of a tag.
+/// The bits of a tag, and the bits of a time that are kept.
 const MASK: u64 = (1 << 56) - 1;
 
 fn tag(writer: u16, number: u64) -> u64 {
     u64::from(writer) << NUMBER_BITS | (number & END)
 }
 
-/// The last 56 bits, seven to a byte.
+/// Spreads the last 56 bits over eight bytes, seven bits per byte, and sets the highest bit of each
+/// byte.
 #[inline]
 fn spread(value: u64) -> u64 {
     let x = value & MASK;
@@ -34,7 +37,7 @@ fn spread(value: u64) -> u64 {
     x | 0x8080_8080_8080_8080
 }
 
-/// Undoes [`spread`].
+/// The inverse of [`spread`].
 #[inline]
 fn gather(spread: u64) -> u64 {
     let x = spread & 0x7f7f_7f7f_7f7f_7f7f;
@@ -43,7 +46,7 @@ fn gather(spread: u64) -> u64 {
     (x & 0x0000_0000_0fff_ffff) | ((x & 0x0fff_ffff_0000_0000) >> 4)
 }
 
-/// The word at an offset of a writer's chunks, one after the other.
+/// Returns the word at an offset in the sequence of a writer's chunks.
 #[inline]
 fn word(offset: u64) -> u64 {
     mix(offset.wrapping_add(1).wrapping_mul(FACTOR))
@@ -56,18 +59,18 @@ fn mix(x: u64) -> u64 {
     (x ^ (x >> 29)) | 0x8080_8080_8080_8080
 }
 
-/// Tag, word and time.
+/// Stamps at the front of a chunk: tag, word and time.
 type Front = [u8; 24];
-/// Tag, word and newline.
+/// Stamps at the back of a chunk: tag, word and newline.
 type Back = [u8; 17];
 
-/// The stamps of a chunk, if it is large enough for them.
+/// Returns the stamps of a chunk, if the chunk is large enough for them.
 #[inline]
 fn stamps(bytes: &[u8]) -> (Option<&Front>, Option<&Back>) {
     (bytes.first_chunk(), bytes.last_chunk())
 }
 
-/// The word number `N` of these stamps.
+/// Returns word number `N` of these stamps.
 #[inline]
 fn get<const N: usize, const LEN: usize>(stamps: &[u8; LEN]) -> u64 {
     const { assert!(8 * N + 8 <= LEN) };
@@ -76,7 +79,7 @@ fn get<const N: usize, const LEN: usize>(stamps: &[u8; LEN]) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// A chunk that is stamped anew for each append.
+/// A chunk buffer that is stamped again for each append.
 #[derive(Debug)]
 pub struct Chunk {
     writer: u16,
@@ -84,7 +87,7 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// A chunk of `len` bytes by the writer with this number.
+    /// Creates a chunk of `len` bytes for the writer with this number.
     ///
     /// # Panics
     ///
@@ -96,8 +99,8 @@ impl Chunk {
         Self { writer, bytes }
     }
 
-    /// The chunk with this number, below 2^40 - 1, made at `time` (nanoseconds, of which the last
-    /// 56 bits are kept).
+    /// Stamps the chunk with `number`, which is below 2^40 - 1, and `time` (nanoseconds, of which
+    /// the last 56 bits are kept), and returns its bytes.
     #[inline]
     pub fn stamped(&mut self, number: u64, time: u64) -> &[u8] {
         let len = self.bytes.len() as u64;
@@ -114,88 +117,88 @@ impl Chunk {
         &self.bytes
     }
 
-    /// The chunk that follows the last of `total`.
+    /// Stamps and returns the end mark, which follows the last of `total` chunks.
     pub fn end(&mut self, total: u64) -> &[u8] {
         self.stamped(END, total)
     }
 }
 
-/// When a chunk was made, as the chunk has it.
+/// The time when a chunk was made, in the encoding of the chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made(u64);
 
 impl Made {
-    /// Nanoseconds from then to `now`, which is later by less than 2^56: two years.
+    /// Returns the nanoseconds from this time to `now`, which is less than 2^56 ns (two years)
+    /// later.
     #[inline]
     pub fn latency(self, now: u64) -> u64 {
-        // Only the last 56 bits of the time were kept, and the clock of a machine that is up for
-        // long has more.
+        // The chunk has only the last 56 bits of the time, and the clock of a machine with a long
+        // uptime needs more.
         now.wrapping_sub(gather(self.0)) & MASK
     }
 }
 
-/// What a whole chunk was.
+/// The content of a valid chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// Data, made at this time.
     Data(Made),
-    /// The mark that no more follow.
+    /// The end mark: no chunk follows.
     End,
 }
 
-/// How a chunk is not what it should be.
+/// Validation error: why a chunk is not the appended one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// It is longer or shorter than what was appended.
+    /// The chunk is longer or shorter than the appended ones.
     #[error("a chunk has {0} bytes, which nobody appended so")]
     Length(usize),
-    /// Its stamps do not belong together, or to a writer that there is.
+    /// The stamps do not match each other, or name a writer that does not exist.
     #[error("the stamps of a chunk do not belong together")]
     Torn,
-    /// It came before, or comes after one that it should come before.
+    /// The chunk was repeated, or arrived after a later one.
     #[error("chunk {number} of writer {writer} came after its chunk {last}")]
     Order {
-        /// Number of the writer.
+        /// The number of the writer.
         writer: u16,
-        /// Number of the chunk among the writer's.
+        /// The sequence number of the chunk among the writer's chunks.
         number: u64,
-        /// Number of the chunk after which it came.
+        /// The sequence number of the chunk that arrived before.
         last: u64,
     },
 }
 
-/// Checks each chunk of one writer that a reader gets.
+/// Validates the chunks of one writer that a reader receives.
 #[derive(Debug)]
 pub struct Checker {
     writer: u16,
-    /// What every byte has to be, where every byte is checked.
+    /// The expected bytes of a chunk, if every byte is checked.
     pattern: Option<Chunk>,
     len: usize,
     next: u64,
-    /// What the next chunk has in front if it is the one that is expected, and the word that
-    /// follows it.
+    /// The tag and the first word of the expected next chunk; `following` is the word at its end.
     expected: [u64; 2],
     following: u64,
-    /// What that word was mixed from, and how much more it is for the chunk that comes after.
+    /// The value that `following` was mixed from, and its increment from one chunk to the next.
     product: u64,
     step: u64,
-    /// How the last damaged chunk was damaged.
+    /// The damage of the last damaged chunk.
     damage: Damage,
-    /// Chunks that came.
+    /// Chunks received.
     pub received: u64,
-    /// Chunks that did not.
+    /// Chunks lost.
     pub lost: u64,
     /// Chunks that were damaged, repeated or out of order.
     pub corrupt: u64,
 }
 
 impl Checker {
-    /// For chunks of this size by the writer with this number; `full` checks every byte, not only
-    /// the stamps.
+    /// Creates a checker for chunks of `len` bytes by the writer with this number. `full` checks
+    /// every byte, not only the stamps.
     ///
     /// # Panics
     ///
-    /// If every byte is checked and `len` is less than [`SMALLEST`].
+    /// If `full` is set and `len` is less than [`SMALLEST`].
     pub fn new(writer: u16, len: usize, full: bool) -> Self {
         let pattern = full.then(|| Chunk::new(writer, len));
         let step = (len as u64).wrapping_mul(FACTOR);
@@ -217,7 +220,7 @@ impl Checker {
         checker
     }
 
-    /// Expects this chunk next.
+    /// Sets the chunk that is expected next.
     fn expect(&mut self, number: u64) {
         self.next = number;
         let tag = tag(self.writer, number);
@@ -227,16 +230,16 @@ impl Checker {
         self.following = mix(self.product);
     }
 
-    /// Number of the chunk that is expected next.
+    /// Returns the sequence number of the chunk that is expected next.
     #[inline]
     pub fn position(&self) -> u64 {
         self.next
     }
 
-    /// Checks the next chunk.
+    /// Validates the next chunk.
     ///
-    /// The one that is expected is checked with little work, which would otherwise be most of what
-    /// is measured when chunks are small.
+    /// The expected chunk takes a fast path. Without it, validation would dominate the measurement
+    /// of small chunks.
     ///
     /// # Errors
     ///
@@ -248,7 +251,7 @@ impl Checker {
             && bytes.len() == self.len
             && let (Some(first), Some(last)) = stamps(bytes)
         {
-            // All of it in one decision: nothing is wrong with nearly every chunk.
+            // A single branch for all comparisons, because nearly every chunk is correct.
             let wrong = (get::<0, _>(first) ^ tag)
                 | (get::<1, _>(first) ^ front)
                 | (get::<0, _>(last) ^ tag)
@@ -256,7 +259,8 @@ impl Checker {
             if wrong == 0 {
                 self.received += 1;
                 self.next += 1;
-                // A carry goes on to the next byte, and takes the bit along that every byte has.
+                // A carry moves on to the next byte and clears its highest bit, which every byte
+                // must have set.
                 self.expected = [(tag + 1) | spread(0), self.following];
                 self.product = self.product.wrapping_add(self.step);
                 self.following = mix(self.product);
@@ -266,13 +270,13 @@ impl Checker {
         self.check_any(bytes).ok_or(self.damage)
     }
 
-    /// Checks any chunk. Damage is left in `self.damage`, so that what is returned fits into
-    /// registers: a result in memory would slow down the check of the expected chunk.
+    /// Validates any chunk. Damage is stored in `self.damage`, so that the return value fits into
+    /// registers: a result in memory would slow down the validation of the expected chunk.
     #[cold]
     #[inline(never)]
     fn check_any(&mut self, bytes: &[u8]) -> Option<Seen> {
         let seen = self.seen(bytes);
-        // The mark of the end is no chunk, nor are bytes that nobody appended together.
+        // Neither the end mark nor bytes of a wrong length count as a received chunk.
         self.received += u64::from(!matches!(seen, Ok(Seen::End) | Err(Damage::Length(_))));
         match seen {
             Ok(seen) => Some(seen),
@@ -313,21 +317,21 @@ impl Checker {
     }
 }
 
-/// Checks each chunk that a reader gets of several writers.
+/// Validates the chunks of several writers that a reader receives.
 #[derive(Debug)]
 pub struct Checkers {
     of_writer: Vec<Checker>,
 }
 
 impl Checkers {
-    /// For chunks of this size by so many writers, whose numbers begin with 0; `full` checks every
-    /// byte.
+    /// Creates a checker for chunks of `len` bytes by `writers` writers, numbered from 0. `full`
+    /// checks every byte.
     pub fn new(writers: u16, len: usize, full: bool) -> Self {
         Self { of_writer: (0..writers).map(|writer| Checker::new(writer, len, full)).collect() }
     }
 
-    /// Checks the next chunk with the checker of the writer that it names, or with the first one if
-    /// there is no such writer.
+    /// Validates the next chunk with the checker of the writer that the chunk names, or with the
+    /// first one if that writer does not exist.
     ///
     /// # Errors
     ///
@@ -342,7 +346,7 @@ impl Checkers {
         self.of_writer.get_mut(known.unwrap_or(0)).ok_or(Damage::Torn)?.check(bytes)
     }
 
-    /// The checker of each writer.
+    /// Returns the checker of each writer.
     pub fn checkers(&self) -> &[Checker] {
         &self.of_writer
     }
@@ -361,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spread_number_has_no_byte_below_0x80_and_comes_back() {
+    fn a_spread_number_has_no_byte_below_0x80_and_is_gathered_unchanged() {
         for number in [0, 1, 127, 128, 0x0012_3456_789a_bcde, MASK] {
             assert!(spread(number).to_le_bytes().iter().all(|byte| *byte >= 0x80));
             assert_eq!(gather(spread(number)), number);
@@ -391,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_checked_with_little_work_is_checked_as_well() {
+    fn the_fast_path_and_the_full_check_agree() {
         for writer in [0, u16::MAX] {
             let (mut chunk, mut quick, mut full) = (
                 Chunk::new(writer, 64),
@@ -414,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_repetition_and_mixing_are_noticed() {
+    fn damage_repetition_and_mixing_are_detected() {
         let (mut chunk, mut checker) = (Chunk::new(0, 64), Checker::new(0, 64, true));
         for damaged in [0, 9, 30, 50, 60] {
             let mut bytes = chunk.stamped(3, 7).to_vec();
@@ -436,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_latency_is_right_when_the_clock_needs_more_than_56_bits() {
+    fn a_latency_is_correct_if_the_clock_needs_more_than_56_bits() {
         let (mut chunk, mut checker) = (Chunk::new(0, SMALLEST), Checker::new(0, SMALLEST, false));
         let wrap = 1 << 56;
         for (number, (made, now)) in
@@ -450,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn what_several_writers_stamped_passes() {
+    fn chunks_of_several_writers_are_valid() {
         for len in [SMALLEST, 42, 64, 65_536] {
             let mut checkers = Checkers::new(2, len, false);
             for (writer, number) in [(0, 0), (1, 0), (0, 1), (1, 5), (0, 2)] {
@@ -461,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_anywhere_in_a_stamp_and_a_mixture_of_two_writers_are_noticed() {
+    fn damage_anywhere_in_a_stamp_and_a_mixture_of_two_writers_are_detected() {
         for at in (0..16).chain(47..63) {
             for bit in 0..8 {
                 let mut bytes = chunk(0, 3);
@@ -490,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_comes_twice_or_too_late_is_noticed_among_those_of_its_writer() {
+    fn a_chunk_that_arrives_twice_or_too_late_is_detected_per_writer() {
         let mut checkers = Checkers::new(2, 64, false);
         assert_eq!(checkers.check(&chunk(1, 4)), data(7));
         for number in [4, 0] {
@@ -501,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_of_each_writer_is_counted_and_what_is_of_none_counts_as_damage_of_the_first() {
+    fn chunks_are_counted_per_writer_and_those_of_no_writer_as_damage_of_the_first() {
         let mut checkers = Checkers::new(2, 64, true);
         for (writer, number) in [(0, 0), (1, 0), (1, 3), (0, 1)] {
             assert_eq!(checkers.check(&chunk(writer, number)), data(7));
@@ -517,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_of_a_writer_that_there_is_not_is_damaged() {
+    fn a_chunk_of_a_writer_that_does_not_exist_is_damaged() {
         assert_eq!(Checkers::new(1, 64, false).check(&chunk(1, 0)), Err(Damage::Torn));
         for writer in [1, u16::MAX] {
             assert_eq!(Checker::new(0, 64, false).check(&chunk(writer, 0)), Err(Damage::Torn));
