@@ -19,7 +19,7 @@ const NUMBER_BITS: u32 = 40;
 /// numbers.
 const END: u64 = (1 << NUMBER_BITS) - 1;
 
-/// The bits of a tag, and the bits of a time that are kept.
+/// Mask of the bits of a tag, and of the bits of a time that are kept.
 const MASK: u64 = (1 << 56) - 1;
 
 fn tag(writer: u16, number: u64) -> u64 {

@@ -4,8 +4,7 @@ use bytes::{Buf, BufMut, BytesMut};
 
 use crate::{Frame, FrameError, HEADER_LEN, MAX_PAYLOAD};
 
-/// The least room that [`Decoder::buffer`] makes for a read. Together with [`ALIGNMENT`] it is 16
-/// KiB.
+/// The least room in bytes that [`Decoder::buffer`] makes for a read: 16 KiB with [`ALIGNMENT`].
 const READ_BYTES: usize = (16 * 1024) - ALIGNMENT;
 
 /// The most room that [`Decoder::buffer`] makes because a header announces a large frame. The bound

@@ -79,8 +79,8 @@
 //! 1. The offer changes nothing until the writer answers. The writer maps the ring and sends
 //!    `LeaseReady`, or sends `CannotMap`. Chunks that it appended before `LeaseReady` come first in
 //!    the stream. It appends nothing more until the daemon answers.
-//! 2. After `Leased`, the writer appends to the ring directly. It sends `Published` when somebody
-//!    in the daemon waits for chunks, `NeedsRoom` when the next chunk would overwrite bytes that a
+//! 2. After `Leased`, the writer appends to the ring directly. It sends `Published` when the
+//!    daemon waits for chunks, `NeedsRoom` when the next chunk would overwrite bytes that a
 //!    `block` reader has not read, and `Flush` to have all its chunks acknowledged.
 //! 3. `LeaseEnded` ends the lease; as the answer to `LeaseReady` it refuses the lease. Chunks that
 //!    the writer could not publish before the end are appended over the connection. `Finish`,

@@ -88,7 +88,7 @@ pub enum Request {
     /// Writer: the writer has mapped the offered ring. It appends nothing more until the answer
     /// arrives: [`Reply::Leased`] or [`Reply::LeaseEnded`].
     LeaseReady,
-    /// Holder of a lease: the holder has appended a chunk that somebody in the daemon waits for.
+    /// Holder of a lease: the holder has appended a chunk that the daemon waits for.
     Published,
     /// Holder of a lease: the holder cannot append before all `block` readers have reached this
     /// chunk. Answered by [`Reply::Room`].

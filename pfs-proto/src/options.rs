@@ -50,7 +50,7 @@ pub struct UnknownPolicy;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum Start {
-    /// The oldest chunk that is at most the stream's ring buffer size before head. The default.
+    /// The oldest chunk that starts at most the stream's ring buffer size before head. The default.
     #[default]
     Oldest,
     /// Head: only chunks that are appended from now on.

@@ -1,4 +1,4 @@
-//! Heap trimming: returns memory that was freed but kept by the C library to the system after many
+//! Heap trimming: returns freed memory, which the C library keeps, to the system after many
 //! connections have ended.
 //!
 //! glibc returns only the free end of a heap, and free memory of allocations over a threshold,
