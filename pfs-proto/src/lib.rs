@@ -101,10 +101,11 @@
 //! stream has left the ring or has ended. A reader that does not notice therefore gets `RingLeft`:
 //! it reads what is left in the ring and then sends `Follow`.
 //!
-//! Data offsets are implicit. The first `Data`, `DataPart` or `Gap` is at `Reading`'s `start`; each
-//! `Data` or `DataPart` advances the offset by its length; `Gap` moves the offset from `from` to
-//! `to`; `End` repeats the offset. A `Gap` may follow `DataPart` if the rest of the chunk was
-//! overwritten. That gap begins at the start of the chunk and voids the parts before it.
+//! Data offsets are implicit. The first `Data`, `DataPart` or `Gap` is at `Reading`'s `start`. The
+//! `Data` that ends a chunk advances the offset by the length of the whole chunk, parts included;
+//! `Gap` moves the offset from `from` to `to`; `End` repeats the offset. A `Gap` may follow
+//! `DataPart` if the rest of the chunk was overwritten. That gap begins at the start of the chunk
+//! and voids the parts before it.
 //!
 //! # HTTP
 //!
