@@ -1,7 +1,7 @@
-//! Buffers of fixed sizes for bytes that are sent to readers.
+//! Buffer pool of two fixed sizes, for bytes that are sent to readers.
 //!
-//! A reader that stalls holds one buffer. The number of small buffers has no limit, large ones are
-//! made up to a fixed total: N stalled readers cost N small buffers and a constant.
+//! A stalled reader holds one buffer. Small buffers are unlimited; large buffers are limited to a
+//! fixed total. Therefore N stalled readers cost N small buffers and a constant.
 
 use std::sync::Arc;
 
@@ -10,25 +10,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Room for the headers that an encoder adds to the bytes of a stream.
 const HEADERS: usize = 1024;
 
-/// Bytes of a small buffer. A chunk of 64 KiB, the largest that `pfs write --stream` makes by
-/// default, is sent whole.
+/// Size of a small buffer. It holds a chunk of 64 KiB, the largest that `pfs write --stream` makes
+/// by default, as a whole.
 const SMALL_BUFFER_BYTES: usize = (64 * 1024) + HEADERS;
 
-/// Bytes of a large buffer: large enough for few turns, small enough to stay in the processor's
+/// Size of a large buffer: large enough for few rounds, small enough to stay in the processor's
 /// cache until the kernel has copied it.
 const LARGE_BUFFER_BYTES: usize = (512 * 1024) + HEADERS;
 
-/// Large buffers in use at a time: 32 MiB. At most as many readers are sent to at full speed at
-/// once.
+/// Limit on large buffers in use: 32 MiB in total. At most this many readers are served at full
+/// speed at the same time.
 const MAX_LARGE_BUFFERS: usize = 64;
 
-/// Makes the buffers of all connections. All clones have one limit.
+/// Allocates the buffers of all connections. Clones share one limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Buffers {
     large_left: Arc<Semaphore>,
 }
 
-/// Memory for bytes that are sent. The default has none, for bytes that were put elsewhere.
+/// A buffer for bytes to send. The default has no memory, for bytes that live elsewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     pub(crate) bytes: Vec<u8>,
@@ -40,8 +40,8 @@ impl Buffers {
         Self { large_left: Arc::new(Semaphore::new(MAX_LARGE_BUFFERS)) }
     }
 
-    /// An empty buffer of [`LARGE_BUFFER_BYTES`] bytes if `large` is set and one is left, else of
-    /// [`SMALL_BUFFER_BYTES`] bytes.
+    /// Allocates an empty buffer: of [`LARGE_BUFFER_BYTES`] if `large` is set and a large buffer is
+    /// left, otherwise of [`SMALL_BUFFER_BYTES`].
     pub(crate) fn buffer(&self, large: bool) -> Buffer {
         let large =
             if large { Arc::clone(&self.large_left).try_acquire_owned().ok() } else { None };
@@ -57,7 +57,7 @@ impl Buffers {
 }
 
 impl Buffer {
-    /// Whether it is one of the large buffers, and has not grown.
+    /// Whether this is a large buffer that has not grown.
     pub(crate) fn is_large(&self) -> bool {
         self.large.is_some() && self.bytes.capacity() == LARGE_BUFFER_BYTES
     }

@@ -1,4 +1,4 @@
-//! Identity of the other end of a connection: its process, its permissions, its transport.
+//! Caller: the client behind a request or session, with its process, permissions and transport.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use pfs_proto::Peer;
 
 use crate::{owner::Owner, permissions::Permissions};
 
-/// Logs a line at info, or at debug in a request that has a line of its own.
+/// Logs a line at info, or at debug for a request that has a line of its own.
 macro_rules! routine {
     ($in_request:expr, $($line:tt)+) => {
         if $in_request { tracing::debug!($($line)+) } else { tracing::info!($($line)+) }
@@ -14,23 +14,23 @@ macro_rules! routine {
 }
 pub(crate) use routine;
 
-/// The client that a request or a session is for.
+/// The client that a request or session serves.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Process and user, where the transport tells them.
+    /// Process and user, if the transport knows them.
     pub peer: Peer,
-    /// To whom the streams that it creates are charged.
+    /// Owner of the streams that the client creates, for quotas.
     pub owner: Owner,
-    /// Its address, over a network.
+    /// The client's address, over a network.
     pub remote: Option<SocketAddr>,
-    /// Streams that it may read and write.
+    /// Permissions to read, write and block.
     pub permissions: Permissions,
     /// The transport as the log names it: `shm`, `unix` or `http`.
     pub transport: &'static str,
 }
 
 impl Caller {
-    /// Logs a line about this client, which has its pid and uid where they are known.
+    /// Logs a line about this client. `line` is given the pid and uid, where they are known.
     pub(crate) fn log(&self, line: impl FnOnce(Option<u32>, Option<u32>)) {
         line(self.peer.pid, self.peer.uid);
     }

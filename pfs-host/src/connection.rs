@@ -1,4 +1,5 @@
-//! A connection from its hello to the request that makes it a writer's or a reader's.
+//! Connection of frames: hello, version negotiation, then requests until one makes it a writer's,
+//! reader's or watcher's connection.
 
 use std::{pin::pin, sync::Arc};
 
@@ -25,23 +26,23 @@ use crate::{
     writer_connection,
 };
 
-/// How long a client that is refused may take to read why.
+/// Time for a refused client to read the reason.
 const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Answers to requests that came together are sent together, up to about so many bytes.
+/// Replies to requests that arrived together are sent together, up to about this many bytes.
 const REPLY_BATCH_BYTES: usize = 16 * 1024;
 
-/// Serves a connection to its end: hello, then requests, one of which may make it a writer's or a
-/// reader's.
+/// Serves a connection to its end: hello, then requests, one of which may make it a writer's,
+/// reader's or watcher's connection.
 pub async fn serve<T: Transport + 'static>(transport: T, mut caller: Caller, daemon: Arc<Daemon>) {
     let mut wire = Wire::new(transport, daemon.arriving().clone());
-    // Its own token, so that connections do not contend for the lock of one.
+    // A child token, so that connections do not contend for the lock of a common token.
     let shutdown = daemon.shutdown().child_token();
     match converse(&mut wire, &daemon, &mut caller, &shutdown).await {
         Err(Ended::Refused(failure)) => {
             count(&daemon, &caller, &failure);
             wire.put(&failure.reply());
-            // A client that does not read what it is told is not waited for.
+            // Do not wait for a client that does not read the reason.
             let _ = timeout(FINAL_FLUSH_TIMEOUT, wire.flush()).await;
         }
         Err(Ended::Stopped) => {
@@ -89,7 +90,7 @@ async fn converse<T: Transport>(
         };
         let request = decode(frame);
         if !matches!(request, Ok(Request::Put(..))) {
-            // It may take long, or the rest of the connection.
+            // Any other request may take long, or take over the rest of the connection.
             flush(wire, shutdown).await?;
         }
         let answered = match request {
@@ -112,7 +113,7 @@ async fn converse<T: Transport>(
             Err(failure) => Err(failure.into()),
         };
         match answered {
-            // The next request may succeed, unless it is the protocol itself that was broken.
+            // The next request may succeed, unless the client broke the protocol itself.
             Err(Ended::Refused(failure)) if failure.code != ErrorCode::Protocol => {
                 count(daemon, caller, &failure);
                 wire.put(&failure.reply());
@@ -122,7 +123,7 @@ async fn converse<T: Transport>(
     }
 }
 
-/// Sends the answers that are queued.
+/// Sends the queued replies.
 async fn flush<T: Transport>(
     wire: &mut Wire<T>,
     shutdown: &CancellationToken,
@@ -137,7 +138,7 @@ async fn flush<T: Transport>(
     }
 }
 
-/// Puts a chunk into a stream. While it waits, what was answered before is sent.
+/// Puts a chunk into a stream. Sends earlier replies while the append waits.
 async fn put<T: Transport>(
     wire: &mut Wire<T>,
     daemon: &Daemon,
@@ -155,7 +156,7 @@ async fn put<T: Transport>(
             let transport = wire.transport();
             tokio::select! {
                 done = &mut put => break done?,
-                // Nobody would ever learn that the chunk was appended.
+                // If the client is gone, nobody would ever learn that the chunk was appended.
                 () = transport.hung_up() => return Err(Ended::Gone),
                 ready = transport.writable(), if !flushed => ready?,
             }
@@ -165,8 +166,8 @@ async fn put<T: Transport>(
     Ok(())
 }
 
-/// The next request. Who has a socket may be silent on it for as long as they like; over HTTP a
-/// request is all there at once.
+/// Waits for the next request. A client of a socket may stay silent for as long as it likes; over
+/// HTTP, a request arrives at once and has a time limit.
 async fn next_frame<T: Transport>(
     wire: &mut Wire<T>,
     daemon: &Daemon,
@@ -183,7 +184,8 @@ fn decode(frame: Frame) -> Result<Request, Failure> {
     Ok(Request::decode(frame)?)
 }
 
-/// Settles the version. Nothing else is read before.
+/// Reads the hello, agrees on the version and the capabilities, and replies. No other message is
+/// read before.
 async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
     let Some(frame) = wire.frame().await? else { return Err(Ended::Gone) };
     let Request::Hello(theirs) = decode(frame)? else {
@@ -239,7 +241,7 @@ fn silent(daemon: &Daemon, what: &str) -> Ended {
     Failure::new(ErrorCode::Timeout, message).because(Reason::TooSlow).into()
 }
 
-/// Counts and logs a refusal. Other errors of a client are its own affair.
+/// Counts and logs a refusal. Other errors concern only the client, and are logged at debug.
 fn count(daemon: &Daemon, caller: &Caller, failure: &Failure) {
     let Failure { code, message, reason } = failure;
     match reason {

@@ -1,5 +1,5 @@
-//! The connections of a daemon: counted up to a limit, and watched for the time when many have
-//! ended.
+//! Connection limit and counter. Also detects when many connections have ended, so that their
+//! memory can be given back.
 
 use std::{
     sync::{
@@ -14,27 +14,27 @@ use tokio::{sync::Notify, time::sleep};
 
 use crate::Daemon;
 
-/// Connections that have to end, at least, before it is worth going through the heap for their
-/// memory: 256 stalled readers had about 20 MiB.
+/// Minimum number of ended connections that justifies trimming the heap: 256 stalled readers had
+/// about 20 MiB.
 const MIN_ENDED_CONNECTIONS: u64 = 256;
 
-/// Time after which those that end together have ended, and what they held is free. Also the
-/// shortest time between two calls.
+/// Time for connections that end together to free their memory. Also the shortest time between two
+/// calls.
 const SETTLING_TIME: Duration = Duration::from_secs(2);
 
-/// The places of connections.
+/// Slots for connections, and notifications about their end.
 #[derive(Debug)]
 pub(crate) struct Connections {
     places: Budget,
-    /// The most connections at a time since the last call.
+    /// The peak number of connections since the last call.
     peak: AtomicU64,
-    /// Notified when many have ended since the peak.
+    /// Notified when many connections have ended since the peak.
     fell: Notify,
-    /// Notified when the last one has ended.
+    /// Notified when the last connection has ended.
     pub(crate) emptied: Notify,
 }
 
-/// A place among the connections, given back when dropped.
+/// A connection's slot. Dropping it returns the slot.
 #[derive(Debug)]
 pub struct Admitted {
     connections: Arc<Connections>,
@@ -55,7 +55,7 @@ impl Connections {
         self.places.limit()
     }
 
-    /// Changes the limit. Connections beyond a lower one stay.
+    /// Changes the limit. Connections beyond a lower limit stay.
     pub(crate) fn set_max(&self, max: u64) {
         self.places.set_limit(max);
     }
@@ -88,16 +88,15 @@ impl Drop for Admitted {
     }
 }
 
-/// Calls `act` a little after many connections have ended: 256 or more, and half of those that were
-/// open at a time since the last call. Runs for as long as the daemon, and does not wake it
-/// otherwise.
+/// Calls `act` two seconds after many connections have ended: at least 256, and at least half of
+/// the peak since the last call. Runs for as long as the daemon, and wakes only for that.
 pub async fn after_many_ended(daemon: Arc<Daemon>, mut act: impl AsyncFnMut()) {
     let connections = daemon.connections();
     loop {
         connections.fell.notified().await;
         sleep(SETTLING_TIME).await;
-        // The notification may be older than the last call, and others may have come in their
-        // place.
+        // The notification may be older than the last call, and new connections may have replaced
+        // the ended ones.
         if connections.have_fallen() {
             connections.peak.store(connections.open(), Relaxed);
             act().await;
@@ -114,7 +113,7 @@ mod tests {
     use super::*;
     use crate::Settings;
 
-    /// Runs `clients`, which is given the times of the calls.
+    /// Runs `clients`, and passes it the times of the calls.
     async fn with_calls(clients: impl AsyncFnOnce(&Daemon, &Cell<Vec<Duration>>)) {
         let daemon =
             Arc::new(Daemon::new(&Settings { max_connections: 10_000, ..Settings::default() }));

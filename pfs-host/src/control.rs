@@ -1,4 +1,4 @@
-//! Requests that are answered at once: create, list, stat, close, remove, documents, information,
+//! Control requests, which are answered at once: create, list, stat, close, remove, document, info,
 //! reload, stop.
 
 use bytes::Bytes;
@@ -13,11 +13,11 @@ use crate::{
     wire::Wire,
 };
 
-/// A long answer is sent in parts of this size, so that its length is not its memory. HTTP keeps
-/// several of them.
+/// A long reply is sent in parts of this size, so that memory does not grow with its length. A
+/// transport over HTTP holds several parts.
 const PART: usize = 16 * 1024;
 
-/// Answers one request; what is left of the answer is queued for the caller to flush.
+/// Answers one request. The caller flushes the rest of the reply, which is queued.
 pub(crate) async fn answer<T: Transport>(
     wire: &mut Wire<T>,
     daemon: &Daemon,
@@ -86,12 +86,12 @@ pub(crate) async fn answer<T: Transport>(
         | Request::Flush => {
             return Err(misplaced("an append before OpenWriter").into());
         }
-        // It only shows that the client lives.
+        // A heartbeat only shows that the client is alive.
         Request::Heartbeat => {}
         Request::MadeRoom | Request::CannotMap | Request::Follow => {
             return Err(misplaced("news of a reader before OpenReader").into());
         }
-        // The connection takes these itself.
+        // `connection.rs` handles these requests.
         Request::OpenWriter(..)
         | Request::OpenReader(..)
         | Request::Watch(_)

@@ -1,12 +1,12 @@
-//! Cutting off a session whose client would go on: the daemon shuts down, or a reload of the tokens
-//! revoked the permission that the session needs.
+//! Cutoff: ends a session against its client's will, because the daemon shuts down or because a
+//! reload of the tokens revoked the permission that the session needs.
 
 use pfs_proto::{ErrorCode, StreamPath};
 use tokio_util::sync::CancellationToken;
 
 use crate::{failure::Failure, permissions::Permissions, stream_at::StreamAt};
 
-/// What a session does with its stream, and so the permission that it needs for as long as it runs.
+/// The permission that a session needs for as long as it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
     Read,
@@ -14,7 +14,7 @@ pub(crate) enum Needs {
     Write,
 }
 
-/// When and why a session is cut off.
+/// Tells when and why a session is cut off.
 #[derive(Clone, Debug)]
 pub struct Cutoff {
     shutdown: CancellationToken,
@@ -24,10 +24,10 @@ pub struct Cutoff {
 }
 
 impl Cutoff {
-    /// Of a session that has the permission now.
+    /// Creates the cutoff of a session that has its permission now.
     pub(crate) fn new(place: &StreamAt<'_>, needs: Needs) -> Self {
         Self {
-            // Its own token, so that sessions do not contend for the lock of one.
+            // A child token, so that sessions do not contend for the lock of a common token.
             shutdown: place.daemon.shutdown().child_token(),
             permissions: place.caller.permissions.clone(),
             needs,
@@ -35,21 +35,21 @@ impl Cutoff {
         }
     }
 
-    /// Whether the daemon shuts down.
+    /// Whether the daemon is shutting down.
     pub fn is_shutdown(&self) -> bool {
         self.shutdown.is_cancelled()
     }
 
-    /// Why the session is cut off, if it is.
+    /// The reason for the cutoff, if the session is cut off.
     pub fn reason(&self) -> Option<Failure> {
         if self.is_shutdown() { Some(Failure::shutting_down()) } else { self.revoked() }
     }
 
-    /// Waits until the session is cut off, and tells why.
+    /// Waits until the session is cut off, and returns the reason.
     ///
     /// # Cancel safety
     ///
-    /// It may be dropped while it is pending.
+    /// May be dropped while it is pending.
     pub async fn reached(&self) -> Failure {
         tokio::select! {
             biased;

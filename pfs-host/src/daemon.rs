@@ -1,4 +1,4 @@
-//! What all connections share: the streams, the limits and what the daemon tells of itself.
+//! Daemon state that all connections share: streams, limits, budgets, connections and shutdown.
 
 use std::{
     any::Any,
@@ -25,21 +25,22 @@ use crate::{
     settings::{MountSettings, Settings},
 };
 
-/// Divisor of `limits.max_memory`. Messages on their way to streams may take this part of it,
-/// beside the streams, and messages on their way to clients another part of that size.
+/// Divisor of `limits.max_memory` for messages. Messages on their way to streams may take this
+/// share in addition to the streams, and messages on their way to clients another share of the same
+/// size.
 const MESSAGES_SHARE: u64 = 8;
 
-/// The largest answer, in bytes, that is not charged to the budget: a page of 64 KiB, and what JSON
-/// adds to it.
+/// The largest answer, in bytes, that is not charged to the budget: a page of 64 KiB and the
+/// overhead of its JSON.
 const UNCHARGED_ANSWER: usize = 96 * 1024;
 
-/// How long a client may take to say hello.
+/// Time limit for a client's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A daemon without its socket: streams in memory, within limits.
 #[derive(Debug)]
 pub struct Daemon {
-    /// Which paths are streams, documents or neither.
+    /// Maps paths to streams and documents.
     pub namespace: Namespace,
     pub(crate) registry: Registry,
     quotas: Arc<Quotas>,
@@ -48,27 +49,28 @@ pub struct Daemon {
     pub(crate) max_block_time: watch::Sender<Option<Duration>>,
     /// Time without streams and connections after which the daemon ends.
     pub(crate) idle_exit: watch::Sender<Option<Duration>>,
-    /// The buffers of what is sent to readers.
+    /// Buffers for the bytes that are sent to readers.
     pub(crate) buffers: Buffers,
     refusals: Arc<Refusals>,
     arriving: Budget,
     leaving: Budget,
     pub(crate) connections: Arc<Connections>,
-    /// Held while a connection is let in, so that none is while it is decided whether the daemon
-    /// is idle.
+    /// Held while a connection is admitted, and while idle exit decides whether the daemon is idle:
+    /// no connection is admitted during that decision.
     pub(crate) admission: Mutex<()>,
     shutdown: CancellationToken,
-    /// The user that may operate the daemon, besides root.
+    /// The uid that may operate the daemon, besides root.
     pub(crate) operator: Option<u32>,
-    /// Where requests to reload the configuration go.
+    /// Queue of requests to reload the configuration.
     pub(crate) reloads: Option<mpsc::Sender<ReloadRequest>>,
-    /// Rings that were handed out and that writers still wait for, although the readers'
-    /// connections have ended; connections of clients that wait for the daemon's end.
+    /// Values that must live as long as the daemon: rings that were handed out and for which
+    /// writers still wait although the readers' connections have ended, and connections of clients
+    /// that wait for the daemon's end.
     pub(crate) kept: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
 impl Daemon {
-    /// A daemon without streams.
+    /// Creates a daemon without streams.
     pub fn new(settings: &Settings) -> Self {
         let registry = Registry::with_descriptors(settings.limits, settings.max_stream_descriptors);
         registry.set_idle_ttl(settings.idle_ttl);
@@ -97,10 +99,12 @@ impl Daemon {
         }
     }
 
-    /// Changes all limits to those of `settings`. What was given out beyond lower limits stays;
-    /// nothing more is given out until enough of it was given back. A new time limit of `block`
-    /// readers holds at once, for writers that wait already from now on; one of idle streams
-    /// holds for streams that are there, from the end of their last use on.
+    /// Changes all limits to those of `settings`.
+    ///
+    /// Nothing that exceeds a lower limit is taken back, but nothing more is granted until enough
+    /// has been returned. A new `max_block_time` takes effect at once: for writers that already
+    /// wait, the time starts now. A new `idle_ttl` also applies to existing streams, counted from
+    /// the end of their last use.
     pub fn set_limits(&self, settings: &Settings) {
         self.registry.set_limits(settings.limits, settings.max_stream_descriptors);
         self.registry.set_idle_ttl(settings.idle_ttl);
@@ -115,20 +119,20 @@ impl Daemon {
         }
     }
 
-    /// Gives clients another time to say hello than five seconds.
+    /// Sets the time limit for a client's hello, which is five seconds by default.
     #[must_use]
     pub fn with_hello_timeout(mut self, timeout: Duration) -> Self {
         self.hello_timeout = timeout;
         self
     }
 
-    /// The streams, for programs that have a daemon within themselves.
+    /// Returns the registry of streams, for programs that embed a daemon.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// A place among the connections, given back when dropped; `None` if all are taken, or the
-    /// daemon ends.
+    /// Admits a connection. Its slot is returned when [`Admitted`] is dropped. `None` if all slots
+    /// are taken or the daemon is shutting down.
     pub fn admit(&self) -> Option<Admitted> {
         let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shutdown.is_cancelled() { None } else { self.connections.admit() }
@@ -138,22 +142,23 @@ impl Daemon {
         &self.connections
     }
 
-    /// Cancelled when the daemon begins to end: sessions then tell their clients and end.
+    /// Token that is cancelled when the shutdown begins. Sessions then tell their clients and end.
     pub fn shutdown(&self) -> &CancellationToken {
         &self.shutdown
     }
 
-    /// When it was made, which is in the [`Identity`](pfs_proto::Identity) of its streams.
+    /// Start time of the daemon, which is part of the [`Identity`](pfs_proto::Identity) of its
+    /// streams.
     pub fn started(&self) -> SystemTime {
         self.registry.created()
     }
 
-    /// Connections that there may be at a time.
+    /// Limit on simultaneous connections.
     pub fn max_connections(&self) -> u64 {
         self.connections.max()
     }
 
-    /// What the daemon tells of itself.
+    /// Version, process id, mounts, and the use and limits of streams, memory and connections.
     pub fn info(&self) -> DaemonInfo {
         let limits = self.registry.limits();
         DaemonInfo {
@@ -170,7 +175,7 @@ impl Daemon {
         }
     }
 
-    /// The text of a document; `None` if the path is a stream's.
+    /// Returns the text of a document; `None` if the path belongs to a stream.
     ///
     /// # Errors
     ///
@@ -187,24 +192,25 @@ impl Daemon {
         })
     }
 
-    /// Refusals since the daemon began. Everything that refuses a client counts and logs it here.
+    /// Counters of refusals since the daemon started. All code that refuses a client counts and
+    /// logs the refusal here.
     pub fn refusals(&self) -> &Arc<Refusals> {
         &self.refusals
     }
 
-    /// Memory budget of messages that are on their way to streams, and are appended only once they
-    /// are complete.
+    /// Memory budget for incomplete messages to streams: a message is appended only when it is
+    /// complete.
     pub fn arriving(&self) -> &Budget {
         &self.arriving
     }
 
-    /// Memory budget of messages that are on their way to clients, and cannot be sent in parts.
+    /// Memory budget for messages to clients that cannot be sent in parts.
     pub fn leaving(&self) -> &Budget {
         &self.leaving
     }
 
-    /// Charges the memory of an answer that is kept whole until its client has taken it. `None`
-    /// where the answer is so small that every client may have one.
+    /// Charges the memory of an answer that stays in memory until its client has taken all of it.
+    /// `None` if the answer is so small that every client may have one.
     ///
     /// # Errors
     ///
@@ -220,7 +226,8 @@ impl Daemon {
         })
     }
 
-    /// Counters of all streams since the daemon began, and of who is attached to them.
+    /// Counters of all streams since the daemon started, and the number of attached readers and
+    /// writers.
     ///
     /// # Errors
     ///
@@ -231,7 +238,7 @@ impl Daemon {
     }
 }
 
-/// A count as the wire has it.
+/// Converts a count to the 64 bits of the wire format.
 pub fn wide(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }

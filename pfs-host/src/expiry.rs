@@ -1,4 +1,5 @@
-//! Removes streams whose time to live has run out, and idle ones where `limits.idle_ttl` is set.
+//! Expiry: removes streams whose time to live is over, and idle streams if `limits.idle_ttl` is
+//! set.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -6,14 +7,16 @@ use tokio::time::sleep;
 
 use crate::{daemon::Daemon, mount::expire};
 
-/// The longest sleep: the system's clock, by which deadlines go, may be set meanwhile, which a
-/// sleep does not notice.
+/// The longest sleep. Deadlines follow the system's clock, which may be set during a sleep without
+/// waking it.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 
-/// The shortest: streams that expire one after the other are taken together.
+/// The shortest sleep, so that streams that expire one shortly after the other are removed
+/// together.
 const MIN_SLEEP: Duration = Duration::from_millis(10);
 
-/// Runs for as long as the daemon. A daemon without mortal streams is never woken by it.
+/// Removes expired streams for as long as the daemon runs. Never wakes a daemon whose streams have
+/// no time limit.
 pub async fn run(daemon: Arc<Daemon>) {
     loop {
         let left = daemon.registry.next_expiry();
@@ -28,7 +31,7 @@ pub async fn run(daemon: Arc<Daemon>) {
             () = daemon.registry.expiry_is_sooner() => continue,
         }
         expire(&daemon.registry);
-        // The last stream may be gone.
+        // The last stream may be gone, so idle exit has to look.
         daemon.connections.emptied.notify_one();
     }
 }
@@ -42,7 +45,7 @@ mod tests {
     use super::*;
     use crate::Settings;
 
-    /// Lifetimes are measured by a clock that does not stand still.
+    /// Short, because lifetimes follow a clock that a test cannot pause.
     const SHORT: Duration = Duration::from_millis(5);
 
     #[tokio::test]
@@ -51,7 +54,7 @@ mod tests {
         tokio::spawn(run(Arc::clone(&daemon)));
         let make = |name: &str, config| daemon.registry().create(name, config).unwrap();
         for [mortal, later] in [["a", "b"], ["c", "d"]] {
-            // It sleeps by now.
+            // Let the expiry task fall asleep.
             tokio::task::yield_now().await;
             make(mortal, StreamConfig::default().ttl(SHORT)).removed().await;
             make(later, StreamConfig::default().ttl(Duration::from_hours(1)));

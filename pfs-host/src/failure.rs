@@ -1,4 +1,4 @@
-//! Why a request was refused, in the words that the client gets.
+//! Failure: the error code and message that a client gets. [`Ended`]: why a connection ended early.
 
 use std::io;
 
@@ -7,35 +7,36 @@ use pfs_stream::{AttachError, CreateError, ReadError, WriteError};
 
 use crate::{owner::Owner, refusals::Reason};
 
-/// A refusal: what was tried, on what, what went wrong and what to do.
+/// An error for a client. The message says what was tried, on which object, what went wrong and
+/// what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What programs tell it by.
+    /// Error code, for programs.
     pub code: ErrorCode,
-    /// What people read.
+    /// Message, for people.
     pub message: String,
-    /// Why it is counted as a refusal; `None` for other errors.
+    /// The reason under which the failure is counted as a refusal; `None` for other errors.
     pub reason: Option<Reason>,
 }
 
 impl Failure {
-    /// A refusal in these words.
+    /// Creates a failure. Some codes imply a reason for the counter of refusals.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), reason: Reason::from_code(code) }
     }
 
-    /// The same, counted as a refusal for this reason.
+    /// Sets the reason under which the failure is counted as a refusal.
     #[must_use]
     pub fn because(self, reason: Reason) -> Self {
         Self { reason: Some(reason), ..self }
     }
 
-    /// The frame that tells the client.
+    /// Converts the failure to the frame that tells the client.
     pub fn reply(self) -> Reply {
         Reply::Error { code: self.code, message: self.message }
     }
 
-    /// There is no stream of this path.
+    /// The path has no stream.
     pub fn no_such_stream(path: &str) -> Self {
         let mount =
             path.match_indices('/').nth(1).and_then(|(at, _)| path.get(..at)).unwrap_or(path);
@@ -45,7 +46,7 @@ impl Failure {
         )
     }
 
-    /// The daemon ends.
+    /// The daemon is shutting down.
     pub fn shutting_down() -> Self {
         Self::new(
             ErrorCode::ShuttingDown,
@@ -53,7 +54,7 @@ impl Failure {
         )
     }
 
-    /// There is a stream of this path already.
+    /// The path already has a stream.
     pub fn already_exists(path: &StreamPath) -> Self {
         let message = format!(
             "cannot create {path}: {}; pfs create --exist-ok keeps it, --replace begins anew (?replace over HTTP)",
@@ -62,7 +63,7 @@ impl Failure {
         Self::new(ErrorCode::AlreadyExists, message)
     }
 
-    /// A stream cannot be made for this owner.
+    /// A stream cannot be created for this owner.
     pub(crate) fn creating(path: &StreamPath, owner: Owner, error: &CreateError) -> Self {
         let (code, advice) = match error {
             CreateError::Exists => return Self::already_exists(path),
@@ -88,7 +89,7 @@ impl Failure {
         }
     }
 
-    /// A stream would take more than the quota of its owner.
+    /// A stream would exceed the quota of its owner.
     fn over_quota(path: &StreamPath, owner: Owner, error: &CreateError) -> Self {
         let kind = if matches!(owner, Owner::User(_)) { "user" } else { "token" };
         let (smaller, key) = match error {
@@ -102,8 +103,7 @@ impl Failure {
         Self::new(ErrorCode::Limit, message).because(Reason::Quota)
     }
 
-    /// A reader or writer cannot be attached; `tried` is what could not be done, such as "cannot
-    /// read".
+    /// A reader or writer cannot be attached. `tried` is the operation, such as "cannot read".
     pub fn attaching(tried: &str, path: &StreamPath, error: AttachError) -> Self {
         let (code, advice) = match error {
             AttachError::Closed => {
@@ -116,7 +116,7 @@ impl Failure {
         Self::new(code, format!("{tried} {path}: {error}{advice}"))
     }
 
-    /// A stream is to be kept, and takes no appends.
+    /// The existing stream should be kept, but is closed.
     pub fn kept_closed(path: &StreamPath) -> Self {
         let message = format!(
             "cannot create {path}: there is one, and it is closed; pfs create --replace begins anew"
@@ -124,8 +124,8 @@ impl Failure {
         Self::new(ErrorCode::Closed, message)
     }
 
-    /// A stream cannot be closed as failed any more: its readers may have come to the end that it
-    /// has.
+    /// A stream cannot be closed as failed, because it is closed already: readers may have reached
+    /// its proper end.
     pub fn closed_before(path: &StreamPath) -> Self {
         let message =
             format!("cannot close {path} as failed: it is closed already, and not as failed");
@@ -151,7 +151,7 @@ impl Failure {
         Self::new(code, format!("cannot append to {path}: {error}{advice}"))
     }
 
-    /// A reader cannot go on.
+    /// A reader cannot continue.
     pub fn reading(path: &StreamPath, error: ReadError) -> Self {
         let (code, advice) = match error {
             ReadError::Removed => (ErrorCode::Removed, ""),
@@ -177,23 +177,23 @@ impl From<FrameError> for Failure {
     }
 }
 
-/// How a connection ended before its work was done.
+/// Why a connection ended before its work was done.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// The client went away; nobody is there to be told anything.
+    /// The client is gone, so it gets no error.
     Gone,
-    /// The client is cut off, because the daemon shuts down or its token was revoked, and does not
-    /// read what it was sent before, so it cannot be told.
+    /// The client is cut off, because the daemon shuts down or the client's token was revoked. The
+    /// client does not read what was sent before, so it gets no error.
     Stuck,
-    /// The client is told why, and the connection is closed.
+    /// The client gets the error, and the connection is closed.
     Refused(Failure),
-    /// The client has stopped the daemon, and learns from the end of its connection that the daemon
-    /// has ended.
+    /// The client has stopped the daemon. The end of its connection tells it that the daemon has
+    /// ended.
     Stopped,
 }
 
 impl Ended {
-    /// What the log says about it.
+    /// The reason as the log shows it.
     pub(crate) fn reason(&self) -> &str {
         match self {
             Self::Gone => "the client went away",
@@ -205,8 +205,9 @@ impl Ended {
 }
 
 impl From<io::Error> for Ended {
-    /// On a local socket every error means that the other end is gone. A client that a transport
-    /// has given up ([`TimedOut`](io::ErrorKind::TimedOut)) may still be there, and is told.
+    /// On a local socket, every error means that the other end is gone. A client that the transport
+    /// has given up ([`TimedOut`](io::ErrorKind::TimedOut)) may still be connected, and gets the
+    /// error.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::TimedOut => Failure::new(ErrorCode::Timeout, error.to_string()).into(),

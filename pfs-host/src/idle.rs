@@ -6,9 +6,9 @@ use tokio::time::sleep;
 
 use crate::Daemon;
 
-/// Ends the daemon once it has had neither a stream nor a connection for `limits.idle_exit`,
-/// counted from the end of the last one. Returns when the shutdown has begun. A daemon in use is
-/// never woken by it, and a reload of the limit counts at once.
+/// Ends the daemon after `limits.idle_exit` without streams and connections, counted from the end
+/// of the last one. Returns when the shutdown has begun. Never wakes a daemon in use. A reload of
+/// the limit takes effect at once.
 pub async fn exit_when_idle(daemon: Arc<Daemon>) {
     let mut limit = daemon.idle_exit.subscribe();
     loop {
@@ -23,9 +23,9 @@ pub async fn exit_when_idle(daemon: Arc<Daemon>) {
         tokio::select! {
             biased;
             () = daemon.shutdown().cancelled() => return,
-            // A client came and went, or a stream expired: the time starts again.
+            // A client came and went, or a stream expired: restart the time.
             () = daemon.connections.emptied.notified() => continue,
-            // The sender is in the daemon, which is here.
+            // Cannot fail: `daemon` holds the sender.
             _ = limit.changed() => continue,
             () = idle_long => {}
         }
@@ -56,7 +56,7 @@ mod tests {
         Settings { idle_exit, ..Settings::default() }
     }
 
-    /// A daemon with its upkeep, and when it has ended by itself.
+    /// Starts a daemon with expiry and idle exit. The handle returns how long the daemon ran.
     fn daemon(idle_exit: Option<Duration>) -> (Arc<Daemon>, JoinHandle<Duration>) {
         let daemon = Arc::new(Daemon::new(&settings(idle_exit)));
         tokio::spawn(expire(Arc::clone(&daemon)));
@@ -90,7 +90,7 @@ mod tests {
         drop(first);
         at(5100, begun).await;
         drop(second);
-        // One that is there for a moment only.
+        // A connection that ends at once restarts the time.
         at(5200, begun).await;
         drop(daemon.admit().unwrap());
         assert_eq!(ended.await.unwrap(), Duration::from_secs(5800));
@@ -114,7 +114,7 @@ mod tests {
     async fn a_stream_keeps_it_until_it_expires() {
         let (daemon, ended) = daemon(Some(LIMIT));
         let client = daemon.admit().unwrap();
-        // Its life is measured by a clock that does not stand still.
+        // The stream's lifetime follows a clock that a test cannot pause.
         let mortal =
             StreamConfig { ttl: Some(Duration::from_millis(5)), ..StreamConfig::default() };
         daemon.registry().create("/streamfs/s", mortal).unwrap();

@@ -1,20 +1,22 @@
-//! The daemon of pfs without its sockets: streams in mounts, permissions, and sessions.
+//! Daemon without sockets: streams in mounts, permissions, sessions, refusals and graceful
+//! shutdown.
 //!
 //! - [`Daemon`] holds the streams and their limits.
-//! - [`Mount`](mount::Mount) is where streams live. The one there is holds them in memory.
-//! - [`Readable`] and [`Writable`] are a path whose permission was checked: every session begins
-//!   with one of them, so that no protocol can forget to ask.
-//! - An [`Owner`] is a user or a token, to whose quota streams are charged.
-//! - A session is what a client does with one stream: [`Follow`], [`Page`], [`Append`],
-//!   [`append_batch`](Writable::append_batch), [`put`](Writable::put), [`Watch`]. It writes the log
-//!   lines of joining, losing and leaving. Protocols poll it for the next bytes, which an
-//!   [`Encoder`] makes.
+//! - [`Mount`](mount::Mount) is a tree of streams. The only implementation keeps streams in memory.
+//! - [`Readable`] and [`Writable`] are a path whose permission was checked. Every session begins
+//!   with one of them, so no protocol can skip the check.
+//! - An [`Owner`] is a user or a token. Streams are charged to the quota of the owner that created
+//!   them.
+//! - A session is the work of one client on one stream: [`Follow`], [`Page`], [`Append`],
+//!   [`append_batch`](Writable::append_batch), [`put`](Writable::put), [`Watch`]. The session
+//!   writes the log lines for joining, losing data and leaving. A protocol polls the session for
+//!   the next bytes, which an [`Encoder`] makes.
 //! - [`serve`] speaks the frames of `pfs-proto` with one client over any [`Transport`], which may
-//!   pass descriptors. Protocols over HTTP use [`Daemon`] and the sessions directly.
-//! - [`Refusals`](refusals::Refusals) counts and logs what was refused, whatever the protocol.
-//! - [`after_many_ended`] tells when the memory of many connections is free.
+//!   pass descriptors. The other protocols over HTTP use [`Daemon`] and the sessions directly.
+//! - [`Refusals`](refusals::Refusals) counts and logs refusals, whatever the protocol.
+//! - [`after_many_ended`] calls a function when the memory of many connections has become free.
 //! - [`expire`] removes streams whose time to live is over.
-//! - [`exit_when_idle`] ends a daemon that nobody has used for a while.
+//! - [`exit_when_idle`] ends a daemon that has been idle for a while.
 //!
 //! This crate opens no socket, reads no configuration file and knows no HTTP: see `pfsd` and
 //! `pfs-http`.

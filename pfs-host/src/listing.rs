@@ -1,37 +1,37 @@
-//! A listing, page by page: a client that does not read it costs a page of memory, however many
-//! streams there are.
+//! Listing of streams, page by page. A client that does not read costs one page of memory,
+//! regardless of the number of streams.
 
 use pfs_proto::PathPrefix;
 
 use crate::{caller::Caller, daemon::Daemon, failure::Failure, mount::Entry};
 
-/// The streams at a path and below it, sorted by path. A stream that is there from the first page
-/// to the last is listed once.
+/// A cursor over the streams at a path and below it, sorted by path. A stream that exists from the
+/// first page to the last is listed exactly once.
 #[derive(Debug)]
 pub struct Listing {
     prefix: PathPrefix,
     may_be_empty: bool,
-    /// The last path that was listed.
+    /// Path of the last listed stream.
     after: String,
 }
 
 impl Daemon {
-    /// Begins a listing.
+    /// Starts a listing.
     ///
     /// # Errors
     ///
-    /// The caller may not read the streams, or the path is that of no directory.
+    /// The caller may not read the streams, or the path is not a directory.
     pub fn listing(&self, caller: &Caller, path: &str) -> Result<Listing, Failure> {
         caller.permissions.may_read(path)?;
         let (prefix, may_be_empty) = self.namespace.directory(path)?;
         Ok(Listing { prefix, may_be_empty, after: String::new() })
     }
 
-    /// The streams at a path and below it, sorted by path, all at once.
+    /// Lists all streams at a path and below it at once, sorted by path.
     ///
     /// # Errors
     ///
-    /// The caller may not read them, the path is that of no directory, or a mount cannot tell.
+    /// The caller may not read the streams, the path is not a directory, or a mount fails.
     pub async fn list(&self, caller: &Caller, path: &str) -> Result<Vec<Entry>, Failure> {
         let mut listing = self.listing(caller, path)?;
         let mut entries = Vec::new();
@@ -46,15 +46,15 @@ impl Daemon {
 }
 
 impl Listing {
-    /// The most streams of one page.
+    /// The most streams on one page.
     pub const PAGE: usize = 50;
 
-    /// The next page. Only the last one has fewer streams than [`PAGE`](Self::PAGE); behind the
-    /// last one is an empty page.
+    /// Returns the next page. Only the last page has fewer than [`PAGE`](Self::PAGE) streams, and
+    /// an empty page follows it.
     ///
     /// # Errors
     ///
-    /// There is nothing at the path of the listing, or a mount cannot tell.
+    /// There is no stream at the path of the listing, or a mount fails.
     pub async fn next(&mut self, daemon: &Daemon) -> Result<Vec<Entry>, Failure> {
         let mut page = Vec::new();
         for mount in daemon.namespace.mounts_at(&self.prefix) {

@@ -1,4 +1,4 @@
-//! What is where: mounts, the streams in them, and the documents beside the streams.
+//! Namespace: maps paths to mounts, streams and documents.
 
 use std::sync::Arc;
 
@@ -6,36 +6,36 @@ use pfs_proto::{ErrorCode, PathPrefix, StreamPath};
 
 use crate::{failure::Failure, mount::Mount};
 
-/// About the product and what works here; `/streamfs/README`.
+/// The document `/streamfs/README`: the product, and what works in this daemon.
 const README: &str = include_str!("README.txt");
 
-/// What a path stands for.
+/// The meaning of a path.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
-    /// A stream, existing or not, in this mount.
+    /// A stream in this mount. The stream need not exist.
     Stream(&'a dyn Mount),
-    /// A text.
+    /// The text of a document.
     Document(&'static str),
 }
 
-/// The trees of streams that a daemon serves.
+/// The mounts of a daemon.
 #[derive(Debug)]
 pub struct Namespace {
     mounts: Vec<Arc<dyn Mount>>,
 }
 
 impl Namespace {
-    /// These mounts.
+    /// Creates a namespace of these mounts.
     pub fn new(mounts: Vec<Arc<dyn Mount>>) -> Self {
         Self { mounts }
     }
 
-    /// Their paths.
+    /// The paths of the mounts.
     pub fn mounts(&self) -> impl Iterator<Item = &str> {
         self.mounts.iter().map(|mount| mount.path())
     }
 
-    /// The mounts with streams at a path or below it.
+    /// The mounts that have streams at this path or below it.
     pub(crate) fn mounts_at(&self, prefix: &PathPrefix) -> impl Iterator<Item = &dyn Mount> {
         let holds = |mount: &dyn Mount| {
             prefix.contains(mount.path())
@@ -47,11 +47,11 @@ impl Namespace {
         self.mounts.iter().map(|mount| &**mount).filter(move |mount| holds(*mount))
     }
 
-    /// What a path stands for.
+    /// Resolves a path to a stream or a document.
     ///
     /// # Errors
     ///
-    /// It is outside all mounts.
+    /// The path is outside all mounts.
     pub fn place(&self, path: &StreamPath) -> Result<Place<'_>, Failure> {
         let Some(mount) = self.mounts.iter().find(|mount| mount.path() == path.mount()) else {
             return Err(self.outside(path.as_str()));
@@ -62,11 +62,11 @@ impl Namespace {
         })
     }
 
-    /// The mount of a path that must be a stream's.
+    /// The mount of a stream's path.
     ///
     /// # Errors
     ///
-    /// It is a document, or outside all mounts.
+    /// The path is a document, or outside all mounts.
     pub(crate) fn stream(&self, path: &StreamPath) -> Result<&dyn Mount, Failure> {
         match self.place(path)? {
             Place::Stream(mount) => Ok(mount),
@@ -77,12 +77,12 @@ impl Namespace {
         }
     }
 
-    /// The place of a listing: the root, a mount, or below one. Tells whether the listing may be
-    /// empty.
+    /// Parses the path of a listing: the root, a mount, or a path below a mount. Also returns
+    /// whether the listing may be empty.
     ///
     /// # Errors
     ///
-    /// It is no path, a document, or outside all mounts.
+    /// The path is malformed, a document, or outside all mounts.
     pub fn directory(&self, path: &str) -> Result<(PathPrefix, bool), Failure> {
         let prefix: PathPrefix = path.parse().map_err(|error| {
             Failure::new(ErrorCode::BadPath, format!("cannot list {}: {error}", shown(path)))
@@ -107,7 +107,7 @@ impl Namespace {
     }
 }
 
-/// A path as it may be repeated in a message: not without end, and with no control characters.
+/// Quotes a path for a message: shortened, and without control characters.
 fn shown(path: &str) -> String {
     let mut shown: String = path.escape_debug().take(64).collect();
     if shown.len() < path.len() {

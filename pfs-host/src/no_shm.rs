@@ -1,4 +1,4 @@
-//! What takes the place of leases on systems where memory cannot be shared: nothing.
+//! Stand-in for leases on systems without shared memory: no lease is ever offered.
 
 use std::{convert::Infallible, future::pending, io, os::fd::BorrowedFd};
 
@@ -7,7 +7,7 @@ use pfs_stream::Writer;
 
 use crate::{published::Published, transport::Transport, wire::Wire};
 
-/// There is none.
+/// Never held.
 #[derive(Debug)]
 pub(crate) struct Lease;
 
@@ -55,7 +55,7 @@ impl Lease {
     pub(crate) async fn room(&self, _: &mut Writer, _: u64) {}
 }
 
-/// There is none.
+/// Never exists.
 pub(crate) struct Grant(Infallible);
 
 impl Grant {

@@ -1,5 +1,5 @@
-//! What concerns the whole daemon: requests that root and the user of the daemon alone may make,
-//! and the orderly end.
+//! Operator requests, which only root and the daemon's user may make, and the start of a graceful
+//! shutdown.
 
 use std::{any::Any, sync::PoisonError};
 
@@ -11,16 +11,15 @@ use crate::{Caller, Daemon, Failure, wide};
 const ROOT: u32 = 0;
 
 impl Daemon {
-    /// Lets the user `uid` operate the daemon, as root may: stop it, and have its configuration
-    /// reloaded.
+    /// Lets the user `uid` operate the daemon, as root may: stop it, and reload its configuration.
     #[must_use]
     pub fn with_operator(mut self, uid: u32) -> Self {
         self.operator = Some(uid);
         self
     }
 
-    /// Whether the caller may operate the daemon; `tried` is what could not be done, such as
-    /// "cannot stop the daemon".
+    /// Checks the permission to operate the daemon. `tried` is the operation, such as "cannot stop
+    /// the daemon".
     pub(crate) fn may_operate(&self, caller: &Caller, tried: &str) -> Result<(), Failure> {
         if caller.peer.uid.is_some_and(|uid| uid == ROOT || self.operator == Some(uid)) {
             return Ok(());
@@ -35,8 +34,8 @@ impl Daemon {
         ))
     }
 
-    /// Begins the shutdown, and tells which streams are lost by it. With `if_idle`, only if there
-    /// is no stream and no connection but the caller's.
+    /// Starts the shutdown, and returns the streams that are lost. With `if_idle`, only if the
+    /// daemon has no streams, and no connections except the caller's.
     ///
     /// # Errors
     ///
@@ -64,7 +63,7 @@ impl Daemon {
         })
     }
 
-    /// Begins the shutdown if there is no stream and no connection. Returns whether it did.
+    /// Starts the shutdown if there are no streams and no connections. Returns whether it started.
     pub fn stop_if_idle(&self) -> bool {
         self.begin_shutdown(|streams, connections| match (streams, connections) {
             ([], 0) => Ok(()),
@@ -73,15 +72,15 @@ impl Daemon {
         .is_ok()
     }
 
-    /// Begins the shutdown if there is no connection, and returns the streams that are lost by it;
-    /// `None` if it did not.
+    /// Starts the shutdown if there are no connections, and returns the streams that are lost;
+    /// `None` if there are connections.
     pub fn stop_if_abandoned(&self) -> Option<Vec<StreamSummary>> {
         self.begin_shutdown(|_, connections| if connections == 0 { Ok(()) } else { Err(()) }).ok()
     }
 
-    /// Begins the shutdown unless `refuse` refuses it, which is given the streams and the number of
-    /// connections. No client is let in between the look and the shutdown. Returns the streams
-    /// that are lost.
+    /// Starts the shutdown unless `refuse` returns an error. `refuse` is given the streams and the
+    /// number of connections, and no client is admitted between that check and the shutdown.
+    /// Returns the streams that are lost.
     fn begin_shutdown<E>(
         &self,
         refuse: impl FnOnce(&[StreamSummary], u64) -> Result<(), E>,
@@ -95,7 +94,8 @@ impl Daemon {
         Ok(streams)
     }
 
-    /// Keeps something until the daemon is dropped, such as a connection whose end tells that.
+    /// Keeps a value until the daemon is dropped, such as a connection whose end tells its client
+    /// that the daemon has ended.
     pub(crate) fn keep(&self, kept: impl Any + Send) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(kept));
     }

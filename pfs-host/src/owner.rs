@@ -1,27 +1,27 @@
-//! Owners of streams: the users and tokens that quotas are for.
+//! Owners of streams: the users and tokens that have quotas.
 
 use std::fmt;
 
-/// The identity of a client, to which the streams that it creates are charged.
+/// The user or token that a client's new streams are charged to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Owner {
-    /// A user of this machine, by the uid that the system tells. All clients whose uid it does not
-    /// tell are one more user.
+    /// A user of this machine, by the uid that the system reports. All clients without a known uid
+    /// share one quota.
     User(Option<u32>),
     /// The holder of a token.
     Token(TokenId),
-    /// A client over HTTP that needed no token. It has no quota, because it cannot be told from
-    /// others.
+    /// A client over HTTP that needed no token. It has no quota, because it cannot be told apart
+    /// from others.
     Anonymous,
 }
 
-/// The digest of a token, which tells tokens apart and is never shown.
+/// The digest of a token. It tells tokens apart, and is never shown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenId([u8; 32]);
 
 impl TokenId {
-    /// The token of this digest.
+    /// Creates the id of the token with this digest.
     pub fn new(digest: [u8; 32]) -> Self {
         Self(digest)
     }
@@ -33,7 +33,7 @@ impl fmt::Debug for TokenId {
     }
 }
 
-/// As the client reads it in a message.
+/// The owner as messages to the client name it.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

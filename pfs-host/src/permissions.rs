@@ -1,5 +1,5 @@
-//! Permissions of a token: which streams its holder may read and write, and of which streams its
-//! readers may make writers wait.
+//! Permissions of a token: the streams that its holder may read, write and block (make the writers
+//! wait for a slow reader).
 
 use std::{future::pending, mem};
 
@@ -8,11 +8,11 @@ use tokio::sync::watch;
 
 use crate::failure::Failure;
 
-/// Permissions of one client, as they are now. A client of the Unix socket has all of them: the
-/// mode of the socket decides who may open it.
+/// The current permissions of one client. A client of the Unix socket has all permissions: the mode
+/// of the socket decides which users may open it.
 #[derive(Clone, Debug)]
 pub struct Permissions {
-    /// `None` is everything, and never changes.
+    /// `None` grants everything, and never changes.
     scope: Option<watch::Receiver<Scope>>,
     /// False for a browser whose request was caused by a link or by a page of another site.
     asks_itself: bool,
@@ -24,95 +24,96 @@ enum Scope {
     Some(Vec<Grant>),
 }
 
-/// What a token grants, or what is granted without one. It changes when tokens are reloaded. Clones
-/// are handles to the same grants.
+/// Grants of a token, or of clients without one. They change when the tokens are reloaded. Clones
+/// share the same grants.
 #[derive(Clone, Debug)]
 pub struct Grants(watch::Sender<Scope>);
 
 impl Grants {
-    /// The sum of these grants.
+    /// Grants the union of `grants`.
     pub fn new(grants: Vec<Grant>) -> Self {
         Self(watch::Sender::new(Scope::Some(grants)))
     }
 
-    /// Everything.
+    /// Grants everything.
     pub fn all() -> Self {
         Self(watch::Sender::new(Scope::All))
     }
 
-    /// Permissions for what is granted, which change with it.
+    /// Creates permissions that follow these grants when they change.
     pub fn permissions(&self) -> Permissions {
         Permissions { scope: Some(self.0.subscribe()), asks_itself: true }
     }
 
-    /// Grants the same as `new` from now on, and returns whether that is something else than
-    /// before. Sessions that need what is no longer granted are cut off.
+    /// Replaces the grants with those of `new`. Returns whether they changed. Sessions that need a
+    /// permission that is no longer granted are cut off.
     pub fn replace(&self, new: &Self) -> bool {
         let new = new.0.borrow().clone();
         self.0.send_if_modified(|scope| mem::replace(scope, new) != *scope)
     }
 
-    /// Grants nothing from now on. All sessions are cut off.
+    /// Revokes all grants. All sessions that depend on them are cut off.
     pub fn revoke(&self) {
         self.0.send_replace(Scope::Some(Vec::new()));
     }
 }
 
-/// Permission to read, write or block, for a path and all paths below it.
+/// Permission to read, write or block at a path and at all paths below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// To read, stat and list.
+    /// Allows to read, stat and list.
     pub read: bool,
-    /// To create, append to, close and remove.
+    /// Allows to create, append, close and remove.
     pub write: bool,
-    /// To attach `block` readers, for which writers wait. Needs the permission to read as well.
+    /// Allows to attach `block` readers, for which writers wait. Requires the permission to read as
+    /// well.
     pub block: bool,
-    /// Where, and below.
+    /// The path that the grant applies to, with all paths below it.
     pub prefix: PathPrefix,
 }
 
 impl Permissions {
-    /// Permission for everything.
+    /// Permits everything.
     pub fn all() -> Self {
         Self { scope: None, asks_itself: true }
     }
 
-    /// The sum of these grants, which never change.
+    /// Permits the union of `grants`, which never change.
     pub fn from_grants(grants: Vec<Grant>) -> Self {
         Grants::new(grants).permissions()
     }
 
-    /// The same permissions, except to block writers: for a browser whose user or page may not know
-    /// what it asks for.
+    /// Removes the permission to block writers, for a browser whose user or page may not know what
+    /// it asks for.
     #[must_use]
     pub fn unasked(self) -> Self {
         Self { asks_itself: false, ..self }
     }
 
-    /// Whether it may read the stream of this path, or list what is below it.
+    /// Checks the permission to read the stream of this path, or to list the streams below it.
     ///
     /// # Errors
     ///
-    /// It may not.
+    /// The permission is missing.
     pub fn may_read(&self, path: &str) -> Result<(), Failure> {
         self.check(path, "read", |grant| grant.read)
     }
 
-    /// Whether it may create, append to, close and remove the stream of this path.
+    /// Checks the permission to create, append to, close and remove the stream of this path.
     ///
     /// # Errors
     ///
-    /// It may not.
+    /// The permission is missing.
     pub fn may_write(&self, path: &str) -> Result<(), Failure> {
         self.check(path, "write", |grant| grant.write)
     }
 
-    /// Whether a reader of it may make the writers of the stream of this path wait. Does not check
-    /// the permission to read.
+    /// Checks the permission to make the writers of this path wait for a reader. Does not check the
+    /// permission to read.
     ///
     /// # Errors
     ///
-    /// It may not.
+    /// The permission is missing.
     pub fn may_block(&self, path: &str) -> Result<(), Failure> {
         if !self.asks_itself {
             let message = format!(
@@ -131,7 +132,8 @@ impl Permissions {
         Err(Failure::new(ErrorCode::Denied, message))
     }
 
-    /// Waits until `look` finds something, which it may whenever the grants change.
+    /// Waits until `look` returns something. `look` is called now, and again whenever the grants
+    /// change.
     pub(crate) async fn until<T>(&self, look: impl Fn() -> Option<T>) -> T {
         let Some(mut scope) = self.scope.clone() else { return pending().await };
         loop {
@@ -140,7 +142,7 @@ impl Permissions {
                 return found;
             }
             if scope.changed().await.is_err() {
-                // Nobody can change them any more.
+                // The grants are gone, so they cannot change any more.
                 return pending().await;
             }
         }

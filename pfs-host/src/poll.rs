@@ -1,4 +1,4 @@
-//! Polling a future once.
+//! Polls a future once.
 
 use std::{
     future::{Future, poll_fn},
@@ -6,8 +6,8 @@ use std::{
     task::Poll,
 };
 
-/// The output of a future that is ready at its first poll; `None` otherwise. A future that is
-/// passed by value is dropped then.
+/// Returns the output of a future that is ready at its first poll, otherwise `None`. A future that
+/// was passed by value is then dropped.
 pub(crate) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {

@@ -1,6 +1,6 @@
-//! What is appended under a lease, on systems with and without leases.
+//! Totals of the appends under a lease, for systems with and without leases.
 
-/// What the holder of a lease has appended by itself.
+/// Chunks and bytes that the holder of a lease has appended, and the offset after the last one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Published {
     pub(crate) chunks: u64,

@@ -1,5 +1,5 @@
-//! Quotas of users and of tokens: how many streams each may have created, and how much memory these
-//! may take.
+//! Quotas of users and tokens: limits on the number and memory of the streams that each has
+//! created.
 
 use std::{
     collections::HashMap,
@@ -18,12 +18,13 @@ pub(crate) struct Quotas(Mutex<State>);
 struct State {
     user: Limits,
     token: Limits,
-    /// What owners have in use, whether their quota is limited or not: limits may be set later.
+    /// Quotas of owners that have streams, including owners without limits: limits may be set
+    /// later.
     in_use: HashMap<Owner, Quota>,
 }
 
 impl State {
-    /// The limits of an owner's quota, if it has one.
+    /// The limits of an owner's quota; `None` if the owner has no quota.
     fn limits(&self, owner: Owner) -> Option<Limits> {
         match owner {
             Owner::User(_) => Some(self.user),
@@ -34,12 +35,12 @@ impl State {
 }
 
 impl Quotas {
-    /// Quotas with these limits, a user's and a token's.
+    /// Creates quotas with these limits for each user and for each token.
     pub(crate) fn new(user: Limits, token: Limits) -> Self {
         Self(Mutex::new(State { user, token, in_use: HashMap::new() }))
     }
 
-    /// Sets other limits for streams that are created from now on.
+    /// Changes the limits, for streams that are created from now on.
     pub(crate) fn set(&self, user: Limits, token: Limits) {
         let mut state = self.state();
         (state.user, state.token) = (user, token);
@@ -50,11 +51,11 @@ impl Quotas {
         }
     }
 
-    /// The quota to which a stream of this owner is charged.
+    /// The quota that a new stream of this owner is charged to; `None` if the owner has no quota.
     pub(crate) fn quota(&self, owner: Owner) -> Option<Quota> {
         let mut state = self.state();
         let limits = state.limits(owner)?;
-        // A quota that another client holds to create a stream is not idle, so its use cannot be
+        // `is_idle` is false while another client holds the quota to create a stream, so no use is
         // forgotten.
         state.in_use.retain(|_, quota| !quota.is_idle());
         Some(state.in_use.entry(owner).or_insert_with(|| Quota::new(limits)).clone())
@@ -80,7 +81,7 @@ mod tests {
         let kept = quotas.quota(keeper).unwrap();
         registry.charged_to(&kept).create("kept", StreamConfig::default()).unwrap();
         drop(kept);
-        // About to create a stream.
+        // Held while a stream is about to be created.
         let creating = quotas.quota(Owner::User(None)).unwrap();
         for uid in 0..100 {
             let quota = quotas.quota(Owner::User(Some(uid))).unwrap();

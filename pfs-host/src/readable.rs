@@ -1,4 +1,4 @@
-//! Read access to the path of a stream: readers, pages, counters and events.
+//! Read access to a path: readers, pages, stats and events.
 
 use std::ops::Deref;
 
@@ -13,7 +13,7 @@ use crate::{
     stream_at::StreamAt,
 };
 
-/// The path of a stream that the caller may read.
+/// A path that the caller may read. The stream need not exist yet.
 #[derive(Clone, Debug)]
 pub struct Readable<'a>(StreamAt<'a>);
 
@@ -26,11 +26,11 @@ impl<'a> Deref for Readable<'a> {
 }
 
 impl Daemon {
-    /// Checks the permission to read a stream.
+    /// Checks the permission to read a path.
     ///
     /// # Errors
     ///
-    /// The caller may not read this path, or it is no stream's.
+    /// The caller may not read this path, or the path does not belong to a stream.
     pub fn readable<'a>(
         &'a self,
         caller: &'a Caller,
@@ -42,32 +42,32 @@ impl Daemon {
 }
 
 impl Readable<'_> {
-    /// Counters and clients of a stream that [`existing`](StreamAt::existing) gave.
+    /// Counters and clients of a stream that [`existing`](StreamAt::existing) returned.
     ///
     /// # Errors
     ///
-    /// The mount cannot tell.
+    /// The mount fails.
     pub async fn stat(&self, stream: &Stream) -> Result<StreamStat, Failure> {
         self.mount.stat(&self.path, stream).await
     }
 
-    /// When a reader of this policy is cut off.
+    /// The cutoff of a reader with this slow policy.
     pub(crate) fn cutoff(&self, policy: SlowPolicy) -> Cutoff {
         let needs = if policy == SlowPolicy::Block { Needs::ReadAndBlock } else { Needs::Read };
         Cutoff::new(self, needs)
     }
 
-    /// Attaches a reader. Waits until the stream is created, or the client is cut off, where the
-    /// options say so.
+    /// Attaches a reader. If the options say so, waits until the stream is created or the client is
+    /// cut off.
     ///
     /// # Errors
     ///
-    /// The caller may not attach such a reader, there is no stream and the options do not wait for
-    /// one, the start is beyond head, or the client is cut off.
+    /// The caller may not attach a reader with this slow policy, the stream does not exist and the
+    /// options do not wait for its creation, the start is beyond head, or the client is cut off.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it is pending, it has attached nothing.
+    /// If dropped while it is pending, no reader is attached.
     pub async fn attach(&self, options: ReadOptions) -> Result<Reader, Failure> {
         self.check(options)?;
         let mut attach = self.mount.attach(&self.path, options, self.caller.peer);
@@ -85,18 +85,18 @@ impl Readable<'_> {
         }
     }
 
-    /// Follows the stream with a reader that [`attach`](Self::attach) gave.
+    /// Follows the stream with a reader that [`attach`](Self::attach) returned.
     pub fn follow<E: Encoder>(&self, reader: Reader, encoder: E) -> Follow<E> {
         let (log, cutoff) = (self.joined(&reader), self.cutoff(reader.policy()));
         self.resume(log, cutoff, reader, encoder)
     }
 
-    /// Logs that a reader joined.
+    /// Logs that a reader has joined.
     pub(crate) fn joined(&self, reader: &Reader) -> ReadingLog {
         ReadingLog::joined(self.caller, &self.path, reader)
     }
 
-    /// Follows the stream with a reader that was logged as joined.
+    /// Follows the stream with a reader whose joining is logged already.
     pub(crate) fn resume<E: Encoder>(
         &self,
         log: ReadingLog,
@@ -107,19 +107,19 @@ impl Readable<'_> {
         Follow::new(self.daemon, log, cutoff, reader, encoder)
     }
 
-    /// Attaches a reader to a stream that [`existing`](StreamAt::existing) gave.
+    /// Attaches a reader to a stream that [`existing`](StreamAt::existing) returned.
     ///
     /// # Errors
     ///
-    /// The caller may not attach such a reader, the stream was removed, or the start is beyond
-    /// head.
+    /// The caller may not attach a reader with this slow policy, the stream was removed, or the
+    /// start is beyond head.
     pub fn reader(&self, stream: &Stream, options: ReadOptions) -> Result<Reader, Failure> {
         self.check(options)?;
         let attached = stream.reader_of(options, self.caller.peer);
         attached.map_err(|error| Failure::attaching("cannot read", &self.path, error))
     }
 
-    /// Checks the permission for a reader's slow policy. The permission to read was checked before.
+    /// Checks the permission for a reader's slow policy. The permission to read is checked already.
     fn check(&self, options: ReadOptions) -> Result<(), Failure> {
         match options.policy {
             SlowPolicy::Block => self.caller.permissions.may_block(self.path.as_str()),
@@ -127,7 +127,7 @@ impl Readable<'_> {
         }
     }
 
-    /// Begins a page of about `most` bytes, whose chunks go into `sink`.
+    /// Starts a page of about `most` bytes, whose chunks go into `sink`.
     ///
     /// # Errors
     ///
@@ -143,7 +143,7 @@ impl Readable<'_> {
         Ok(Page::new(self.cutoff(options.policy), self.joined(&reader), reader, sink, most))
     }
 
-    /// Watches the events of the stream from now on.
+    /// Watches the events of the stream, from now on.
     ///
     /// # Errors
     ///

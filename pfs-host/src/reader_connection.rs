@@ -1,4 +1,4 @@
-//! A reader's connection: a stream goes out, nothing comes in.
+//! A reader's connection: sends a stream, and receives nothing.
 
 use std::{
     future::{Future, poll_fn},
@@ -21,8 +21,8 @@ use crate::{
     wire::{Wire, unexpected},
 };
 
-/// How much the kernel may hold for a reader, in bytes, where the system allows it: the more, the
-/// seldomer both sides wake each other.
+/// Size of the kernel's send buffer for a reader, in bytes, where the system allows it. A larger
+/// buffer means fewer wake-ups on both sides.
 const SEND_BUFFER: usize = 1024 * 1024;
 
 /// Serves a reader to its end.
@@ -60,7 +60,7 @@ pub(crate) async fn serve<T: Transport>(
     send(wire, follow, &cutoff).await
 }
 
-/// Attaches to the stream, and tells a client that has to wait for its creation.
+/// Attaches the reader. Tells the client if it has to wait for the stream's creation.
 async fn attach<T: Transport>(
     wire: &mut Wire<T>,
     place: &Readable<'_>,
@@ -80,7 +80,7 @@ async fn attach<T: Transport>(
     }
 }
 
-/// Sends what the session gives, as fast as the client takes it.
+/// Sends the session's pieces as fast as the client takes them.
 async fn send<T: Transport>(
     wire: &mut Wire<T>,
     mut follow: Follow<Frames>,
@@ -95,12 +95,12 @@ async fn send<T: Transport>(
             piece = poll_fn(|cx| follow.poll_piece(cx)) => piece,
             left = wire.ended() => return Err(left.err().unwrap_or(Ended::Gone)),
         };
-        // Frames say whatever happens, so that they never break.
+        // Frames can express every outcome, so `Frames` never breaks.
         let Some(Ok(piece)) = piece else { return Ok(()) };
         let sent = unless_stuck(cutoff, async {
             if T::KEEPS_BYTES {
                 wire.transport().send(piece.into()).await?;
-                // A transport may keep a piece for ever after its client left.
+                // The transport may keep a piece for ever after its client has left.
                 tokio::select! {
                     biased;
                     () = poll_fn(|cx| follow.poll_clear(cx)) => Ok(()),
@@ -118,7 +118,7 @@ async fn send<T: Transport>(
     }
 }
 
-/// Sends, but does not wait for a client that reads nothing when it is cut off.
+/// Sends, but gives up on a client that reads nothing after it was cut off.
 async fn unless_stuck(
     cutoff: &Cutoff,
     send: impl Future<Output = Result<(), Ended>>,
@@ -130,7 +130,7 @@ async fn unless_stuck(
     }
 }
 
-/// A stream as frames: chunks with their headers, one copy from the ring, and replies.
+/// Encoder of frames: chunks with their headers, copied once from the ring, and replies.
 #[derive(Debug, Default)]
 struct Frames(Vec<u8>);
 

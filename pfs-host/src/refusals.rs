@@ -1,9 +1,10 @@
-//! Refusals: counted by reason, and logged at a bounded rate.
+//! Refusals: counters by reason, and a rate limit for their log lines.
 //!
-//! A flood of refused requests, such as guesses of a token, must not fill the disk with the log.
-//! Each reason has a token bucket for its lines. A refusal for which the bucket has no token is
-//! counted, and the next line of that reason tells how many there were (`unlogged`). If no other
-//! refusal follows, [`report`] writes that line. Nothing here takes a lock.
+//! A flood of refused requests, such as guesses of a token, must not fill the disk with log lines.
+//! Each reason has a token bucket for its lines. If the bucket is empty, the refusal is only
+//! counted, and the next line of the same reason tells how many refusals were not logged
+//! (`unlogged`). If no further refusal follows, [`report`] writes that line. This module takes no
+//! lock.
 
 use std::{
     net::SocketAddr,
@@ -23,42 +24,43 @@ use tracing::field::display;
 
 use crate::{Caller, Daemon};
 
-/// Lines of one reason that are logged at once.
+/// Lines of one reason that may be logged at once.
 const BURST_LINES: u64 = 10;
 
-/// After that, one line of that reason in this time.
+/// Interval between further lines of that reason.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Characters of a message that are logged. A client chooses the length of a path or host in it.
+/// Limit on the characters of a message that are logged. A client chooses the length of a path or
+/// host in the message.
 const MAX_CHARACTERS: usize = 400;
 
 /// Why a client is refused, as metrics and the log name it. A request that is wrong in itself, such
-/// as one for a stream that does not exist, is an error and no refusal.
+/// as a request for a stream that does not exist, is an error and not a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// There is no token, or the token is unknown.
+    /// The token is missing or unknown.
     Unauthenticated,
-    /// The token does not allow what is asked, or a browser was made to ask for it.
+    /// The token does not permit the request, or a browser was made to send the request.
     Denied,
     /// The request comes from a page of another site.
     ForeignOrigin,
-    /// The request asks for a name that is not the daemon's.
+    /// The request names a host that is not the daemon's.
     ForeignHost,
-    /// The TLS handshake failed, or the client has no certificate that is accepted.
+    /// The TLS handshake failed, or the client has no accepted certificate.
     Handshake,
-    /// The daemon has `limits.max_connections` connections.
+    /// `limits.max_connections` is reached.
     Connections,
-    /// The address has `limits.max_connections_per_address` connections.
+    /// `limits.max_connections_per_address` is reached for this address.
     ConnectionsPerAddress,
     /// The process has no file descriptor left.
     Descriptors,
-    /// There are `limits.max_streams` streams.
+    /// `limits.max_streams` is reached.
     Streams,
-    /// The rings have all of `limits.max_memory`.
+    /// The rings occupy all of `limits.max_memory`.
     StreamMemory,
-    /// Messages on their way to streams or clients have their share of `limits.max_memory`.
+    /// Messages on their way to streams or clients occupy their share of `limits.max_memory`.
     MessageMemory,
-    /// One user or token has reached its own limit.
+    /// A user or token has reached its quota.
     Quota,
     /// Headers, a body or a chunk are too large.
     TooLarge,
@@ -67,7 +69,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All reasons, in their order.
+    /// All reasons, in the order of declaration.
     pub const ALL: [Self; 14] = [
         Self::Unauthenticated,
         Self::Denied,
@@ -85,7 +87,7 @@ impl Reason {
         Self::TooSlow,
     ];
 
-    /// Its name in metrics and in the log.
+    /// The name in metrics and in the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unauthenticated => "unauthenticated",
@@ -105,8 +107,7 @@ impl Reason {
         }
     }
 
-    /// The reason that an error code alone tells. Limits other than quotas name their reason
-    /// themselves.
+    /// The reason that an error code implies. Limits other than quotas set their reason themselves.
     pub(crate) fn from_code(code: ErrorCode) -> Option<Self> {
         match code {
             ErrorCode::Denied => Some(Self::Denied),
@@ -117,16 +118,16 @@ impl Reason {
     }
 }
 
-/// A refused client and its request, as far as they are known.
+/// The refused client and its request, as far as they are known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked<'a> {
-    /// The process and user of the client.
+    /// Process and user of the client.
     pub peer: Peer,
-    /// The address of the client.
+    /// Address of the client.
     pub remote: Option<SocketAddr>,
-    /// The method of the HTTP request.
+    /// Method of the HTTP request.
     pub method: Option<&'a str>,
-    /// The path that was asked for, without the query, which may have secrets.
+    /// Requested path, without the query, which may contain secrets.
     pub path: Option<&'a str>,
 }
 
@@ -136,17 +137,17 @@ impl From<&Caller> for Asked<'_> {
     }
 }
 
-/// The refusals of a daemon since it began.
+/// Counters of refusals since the daemon started.
 #[derive(Debug)]
 pub struct Refusals {
     started: Instant,
     /// In the order of [`Reason::ALL`].
     tallies: [Tally; Reason::ALL.len()],
-    /// Rung when a refusal was not logged.
+    /// Notified when a refusal was not logged.
     left_out: Notify,
 }
 
-/// The refusals of one reason.
+/// Counters and rate limit of one reason.
 #[derive(Debug, Default)]
 struct Tally {
     count: AtomicU64,
@@ -160,7 +161,7 @@ impl Refusals {
         Self { started: Instant::now(), tallies: Default::default(), left_out: Notify::new() }
     }
 
-    /// Counts a refusal, and logs it if the rate allows that. The message must tell no secret.
+    /// Counts a refusal, and logs it if the rate limit permits. The message must contain no secret.
     pub fn refuse(&self, reason: Reason, asked: &Asked<'_>, message: &str) {
         let Some(unlogged) = self.count(reason) else { return };
         let Asked { peer: Peer { pid, uid }, remote, method, path } = *asked;
@@ -178,7 +179,7 @@ impl Refusals {
         );
     }
 
-    /// Refusals for each reason.
+    /// The number of refusals for each reason.
     pub fn counts(&self) -> [(&'static str, u64); Reason::ALL.len()] {
         let mut tallies = self.tallies.iter();
         Reason::ALL.map(|reason| {
@@ -186,12 +187,12 @@ impl Refusals {
         })
     }
 
-    /// Logs how many refusals were not logged, whatever the rate: the daemon ends.
+    /// Logs the number of unlogged refusals at the end of the daemon, regardless of the rate limit.
     pub fn finish(&self) {
         self.log_unlogged(|_| true);
     }
 
-    /// Counts a refusal. If it is to be logged, returns how many were not logged before it.
+    /// Counts a refusal. If it should be logged, returns the number of unlogged refusals before it.
     fn count(&self, reason: Reason) -> Option<u64> {
         let tally = self.tallies.get(reason as usize)?;
         tally.count.fetch_add(1, Relaxed);
@@ -204,8 +205,8 @@ impl Refusals {
         None
     }
 
-    /// Logs how many refusals were not logged, for each reason for which a line `may` be written.
-    /// Returns false if there are still refusals that no line has told of.
+    /// Logs the number of unlogged refusals of each reason whose bucket passes `may`. Returns false
+    /// if some are still unlogged.
     fn log_unlogged(&self, may: impl Fn(&Bucket) -> bool) -> bool {
         let mut all = true;
         for (reason, tally) in Reason::ALL.iter().zip(&self.tallies) {
@@ -217,7 +218,7 @@ impl Refusals {
                 continue;
             }
             let unlogged = tally.unlogged.swap(0, Relaxed);
-            // A line of another thread may have told of them just now.
+            // Another thread's line may just have included them.
             if unlogged > 0 {
                 tracing::warn!(
                     reason = reason.name(),
@@ -234,8 +235,8 @@ impl Refusals {
     }
 }
 
-/// Logs how many refusals were not logged once they have ended. Runs for as long as the daemon,
-/// which it does not wake unless a refusal was not logged.
+/// Logs the number of unlogged refusals after a burst has ended. Runs for as long as the daemon,
+/// and wakes only after a refusal was not logged.
 pub async fn report(daemon: Arc<Daemon>) {
     let refusals = daemon.refusals();
     loop {
@@ -249,13 +250,13 @@ pub async fn report(daemon: Arc<Daemon>) {
     }
 }
 
-/// A token bucket of [`BURST_LINES`] tokens, to which each [`LINE_INTERVAL`] adds one. It is kept
-/// as the time when it will be full again, in nanoseconds since the daemon began.
+/// A token bucket of [`BURST_LINES`] tokens, which gains one each [`LINE_INTERVAL`]. Stored as the
+/// time when the bucket will be full again, in nanoseconds since the daemon started.
 #[derive(Debug, Default)]
 struct Bucket(AtomicU64);
 
 impl Bucket {
-    /// Takes a token, if there is one.
+    /// Takes a token. Returns false if the bucket is empty.
     fn take(&self, now: Duration) -> bool {
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let (now, interval) = (nanoseconds(now), nanoseconds(LINE_INTERVAL));
@@ -267,7 +268,7 @@ impl Bucket {
     }
 }
 
-/// The beginning of a text, without characters that a terminal obeys.
+/// Shortens a text, and escapes control characters that a terminal would obey.
 fn shown(text: &str) -> String {
     let beginning: String = text.chars().take(MAX_CHARACTERS).collect();
     escape(&beginning).into_owned()

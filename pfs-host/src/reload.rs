@@ -1,37 +1,38 @@
-//! Reloading the configuration at the request of a client. This crate reads no file: the program
-//! around the daemon answers.
+//! Reload of the configuration at a client's request. This crate reads no file: the embedding
+//! program handles the request.
 
 use pfs_proto::ErrorCode;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{Caller, Daemon, Failure};
 
-/// A client waits to hear what a reload changed, or why nothing was.
+/// A reload request. The client waits for the changes or the error.
 #[derive(Debug)]
 pub struct ReloadRequest(oneshot::Sender<Result<String, Failure>>);
 
 impl ReloadRequest {
-    /// Tells the client.
+    /// Sends the outcome to the client.
     pub fn answer(self, outcome: Result<String, Failure>) {
-        // The client may have gone.
+        // The client may be gone.
         let _ = self.0.send(outcome);
     }
 }
 
 impl Daemon {
-    /// Lets root and the user `owner` [operate](Self::with_operator) the daemon, and ask for a
-    /// reload. Whoever receives the requests answers them.
+    /// Lets root and the user `owner` [operate](Self::with_operator) the daemon and request a
+    /// reload. The receiver of `requests` answers each request.
     #[must_use]
     pub fn with_reload(mut self, owner: u32, requests: mpsc::Sender<ReloadRequest>) -> Self {
         self.reloads = Some(requests);
         self.with_operator(owner)
     }
 
-    /// Has the configuration reloaded, and tells what changed.
+    /// Has the configuration reloaded, and returns a text about the changes.
     ///
     /// # Errors
     ///
-    /// The caller may not ask for it, the new configuration is refused, or the daemon ends.
+    /// The caller may not request a reload, the new configuration is refused, or the daemon is
+    /// shutting down.
     pub(crate) async fn reload(&self, caller: &Caller) -> Result<String, Failure> {
         let Some(requests) = &self.reloads else {
             return Err(Failure::new(

@@ -1,13 +1,13 @@
-//! What a host serves, and within which limits.
+//! Settings of a daemon: mounts, limits and quotas.
 
 use std::time::Duration;
 
 use pfs_stream::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
 
-/// A tree of streams, all made alike unless their creator says otherwise.
+/// A mount, and the defaults of its streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountSettings {
-    /// Its path, such as `/streamfs`.
+    /// The mount's path, such as `/streamfs`.
     pub path: String,
     /// How much history a new reader gets, in bytes.
     pub ring_buffer_size: u64,
@@ -16,7 +16,7 @@ pub struct MountSettings {
 }
 
 impl MountSettings {
-    /// How its streams are made when their creator says nothing else.
+    /// Default configuration of streams. The creator's options override it.
     pub fn stream_config(&self) -> StreamConfig {
         StreamConfig {
             ring_buffer_size: self.ring_buffer_size,
@@ -26,30 +26,30 @@ impl MountSettings {
     }
 }
 
-/// What a host serves, and what all its clients may take together.
+/// Mounts, and the limits that all clients share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The trees of streams that it serves.
+    /// The mounts.
     pub mounts: Vec<MountSettings>,
-    /// What all streams may take together.
+    /// Limits for all streams together.
     pub limits: Limits,
-    /// What the streams may take together that one user has created.
+    /// Limits for the streams that one user has created.
     pub user_quota: Limits,
-    /// What the streams may take together that were created with one token.
+    /// Limits for the streams that were created with one token.
     pub token_quota: Limits,
-    /// Connections at a time.
+    /// Limit on simultaneous connections.
     pub max_connections: usize,
-    /// How long a `block` reader may keep a writer waiting before it becomes a `drop` reader;
+    /// How long a `block` reader may keep a writer waiting before it becomes a `drop` reader.
     /// `None` sets no limit.
     pub max_block_time: Option<Duration>,
-    /// How long a stream may be idle, not closed and without readers and writers, before it is
-    /// removed; `None`: for ever. Streams with a time to live or a deadline keep to that.
+    /// Time after which an idle stream is removed: a stream that is not closed and has no readers
+    /// and writers. `None` keeps idle streams. Streams with a time to live or a deadline ignore
+    /// this setting.
     pub idle_ttl: Option<Duration>,
-    /// Time without streams and connections after which the daemon ends; `None`: it never ends by
-    /// itself.
+    /// Time without streams and connections after which the daemon ends. `None` disables idle exit.
     pub idle_exit: Option<Duration>,
-    /// Descriptors that streams may occupy: one for each stream whose memory clients on this
-    /// machine can share. Further streams are served over connections alone.
+    /// Limit on the descriptors of streams. A stream needs one descriptor to share its memory with
+    /// local clients. Streams beyond the limit are served only over connections.
     pub max_stream_descriptors: u64,
 }
 

@@ -1,15 +1,15 @@
-//! Graceful shutdown: how long connections may take for it.
-//! [`Daemon::shutdown`](crate::Daemon::shutdown) begins it.
+//! Graceful shutdown: time limits for connections. [`Daemon::shutdown`](crate::Daemon::shutdown)
+//! starts it.
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::sleep;
 
-/// How long connections may take to end before they are cut.
+/// Time for connections to end before they are cut.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Waits until the client was `cut_off`, by a shutdown or otherwise, for so long that it is given
-/// up if it does not read.
+/// Waits until `cut_off` is ready, and then half of [`DRAIN_TIMEOUT`]: a client that has not read
+/// by then is given up.
 pub(crate) async fn stuck<T>(cut_off: impl Future<Output = T>) {
     cut_off.await;
     sleep(DRAIN_TIMEOUT / 2).await;

@@ -1,11 +1,11 @@
-//! The path of a stream whose permission was checked, and the mount that serves the path.
+//! A path whose permission was checked, and the mount that serves it.
 
 use pfs_proto::StreamPath;
 use pfs_stream::Stream;
 
 use crate::{Caller, Daemon, Failure, mount::Mount};
 
-/// The path of a stream that a caller may read or write. There may be no stream yet.
+/// A path that a caller may read or write. The stream need not exist yet.
 #[derive(Clone, Debug)]
 pub struct StreamAt<'a> {
     pub(crate) daemon: &'a Daemon,
@@ -15,7 +15,7 @@ pub struct StreamAt<'a> {
 }
 
 impl<'a> StreamAt<'a> {
-    /// Finds the mount of a path. The caller has checked the permission.
+    /// Finds the mount of a path. The caller must have checked the permission.
     pub(crate) fn new(
         daemon: &'a Daemon,
         caller: &'a Caller,
@@ -32,20 +32,20 @@ impl StreamAt<'_> {
         &self.path
     }
 
-    /// The stream, if there is one.
+    /// Finds the stream, if it exists.
     ///
     /// # Errors
     ///
-    /// The mount cannot tell.
+    /// The mount fails.
     pub async fn find(&self) -> Result<Option<Stream>, Failure> {
         self.mount.find(&self.path).await
     }
 
-    /// The stream, where there must be one.
+    /// Finds a stream that must exist.
     ///
     /// # Errors
     ///
-    /// There is none, or the mount cannot tell.
+    /// The stream does not exist, or the mount fails.
     pub async fn existing(&self) -> Result<Stream, Failure> {
         self.find().await?.ok_or_else(|| Failure::no_such_stream(self.path.as_str()))
     }

@@ -1,88 +1,90 @@
-//! What carries the frames of a connection: a Unix socket, or a request and its response over HTTP.
+//! Transport: carries the frames of a connection, over a Unix socket or an HTTP request and its
+//! response.
 
 use std::{future::Future, io, os::fd::BorrowedFd};
 
 use bytes::{Bytes, BytesMut};
 
-/// Both directions of one client's connection. Implementations know sockets and bodies; this crate
-/// does not.
+/// Both directions of one client's connection. Implementations know sockets and HTTP bodies; this
+/// crate does not.
 ///
 /// # Cancel safety
 ///
 /// Every method may be dropped while it is pending, except
 /// [`send_descriptors`](Self::send_descriptors).
 pub trait Transport: Send + Sync {
-    /// Whether a client may say nothing for as long as it likes between two requests.
+    /// Whether a client may stay silent for as long as it likes between two requests.
     const MAY_PAUSE: bool;
 
-    /// Waits until there is something to read, or nothing more comes.
+    /// Waits until there is something to read, or the input has ended.
     fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Reads what is there, as much as fits into `buffer` without growing it. 0 at the end.
+    /// Reads the available bytes, as many as fit into `buffer` without growing it. Returns 0 at the
+    /// end of the input.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] if nothing is there now; any other means that the client is
-    /// gone.
+    /// [`io::ErrorKind::WouldBlock`] if nothing is available now. Any other error means that the
+    /// client is gone.
     fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize>;
 
     /// Waits until something can be written.
     fn writable(&self) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Writes what can be written at once, and tells how much that was.
+    /// Writes as much as possible without waiting, and returns the number of bytes written.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] if that is nothing; any other means that the client reads no
-    /// more.
+    /// [`io::ErrorKind::WouldBlock`] if nothing can be written now. Any other error means that the
+    /// client has stopped reading.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Whether [`send`](Self::send) keeps bytes until the client has them. Otherwise the system
-    /// copies what is written, and the sender can use its buffer again.
+    /// Whether [`send`](Self::send) keeps the bytes until the client has them. Otherwise the system
+    /// copies the bytes, and the sender can reuse its buffer at once.
     const KEEPS_BYTES: bool = false;
 
-    /// Sends bytes without a copy of them.
+    /// Sends bytes without copying them.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] unless [`KEEPS_BYTES`](Self::KEEPS_BYTES); any other means
-    /// that the client reads no more.
+    /// [`io::ErrorKind::Unsupported`] unless [`KEEPS_BYTES`](Self::KEEPS_BYTES). Any other error
+    /// means that the client has stopped reading.
     fn send(&self, bytes: Bytes) -> impl Future<Output = io::Result<()>> + Send {
         let _ = bytes;
         std::future::ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
-    /// Whether the transport can send heartbeats. A socket of this machine needs none: the kernel
-    /// tells of a dead client.
+    /// Whether the transport can send heartbeats. A local socket needs none, because the kernel
+    /// reports a dead client.
     const HEARTBEATS: bool = false;
 
-    /// Sends a heartbeat from now on whenever nothing was sent for
-    /// [`HEARTBEAT_INTERVAL`](pfs_proto::HEARTBEAT_INTERVAL). The transport ends with
-    /// [`TimedOut`](io::ErrorKind::TimedOut) when it waits for a client that sends nothing for
+    /// Starts heartbeats: sends one whenever nothing was sent for
+    /// [`HEARTBEAT_INTERVAL`](pfs_proto::HEARTBEAT_INTERVAL). The transport fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut) when it waits for a client that has sent nothing for
     /// [`HEARTBEAT_TIMEOUT`](pfs_proto::HEARTBEAT_TIMEOUT).
     fn begin_heartbeats(&self) {}
 
-    /// Waits until the other end is gone for good, whatever of its bytes are still unread.
+    /// Waits until the other end is gone for good, even if some of its bytes are still unread.
     fn hung_up(&self) -> impl Future<Output = ()> + Send;
 
-    /// Waits until a client that has nothing more to say leaves; false if it says something
-    /// instead.
+    /// Waits until a client that should send nothing more disconnects. Returns false if the client
+    /// sends something instead.
     fn left(&self) -> impl Future<Output = io::Result<bool>> + Send;
 
-    /// Lets the system hold about this many bytes for a client that reads, where that can be
-    /// chosen.
+    /// Enlarges the kernel's send buffer for a reader to about `bytes`, where the transport can do
+    /// that.
     fn enlarge_send_buffer(&self, bytes: usize) {
         let _ = bytes;
     }
 
-    /// Whether this client may be passed descriptors along with bytes, and so share memory with the
-    /// daemon.
+    /// Whether descriptors can be passed to this client along with bytes, so that the client can
+    /// share memory with the daemon.
     fn passes_descriptors(&self) -> bool {
         false
     }
 
-    /// Writes the beginning of these bytes together with descriptors, and tells how many bytes
-    /// went.
+    /// Writes the first of these bytes together with descriptors, and returns the number of bytes
+    /// written.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A watcher's connection: events go out, nothing comes in.
+//! A watcher's connection: sends events, and receives nothing.
 
 use pfs_proto::{Reply, SlowPolicy};
 

@@ -1,4 +1,4 @@
-//! A connection with its two buffers: frames in, replies out.
+//! A connection of frames with its two buffers: requests in, replies out.
 
 use std::{io, os::fd::BorrowedFd};
 
@@ -14,40 +14,40 @@ use crate::{
     transport::Transport,
 };
 
-/// The largest read, in bytes: enough to make system calls cheap, little enough for thousands of
-/// writers.
+/// The largest read, in bytes: large enough to make system calls cheap, small enough for thousands
+/// of writers.
 const MAX_READ_BYTES: usize = 128 * 1024;
 
-/// The smallest read that one waits for with a buffer of its own.
+/// The smallest read buffer of a waiting connection.
 const MIN_READ_BYTES: usize = 16 * 1024;
 
-/// An unfinished message of this size is not charged to the budget: every connection may have one.
+/// Size of an unfinished message that is not charged to the budget. Every connection may have one.
 const UNCHARGED: usize = 4 * 1024;
 
-/// One client's connection. Except where they say otherwise, methods are cancel safe: what was read
-/// or written so far is remembered.
+/// One client's connection. Methods are cancel safe unless their documentation says otherwise: the
+/// bytes that were read or written so far are remembered.
 #[derive(Debug)]
 pub(crate) struct Wire<T> {
     transport: T,
     decoder: Decoder,
-    /// Replies not written yet.
+    /// Replies that are not written yet.
     out: BytesMut,
-    /// Grows while reads come back full, so that only busy connections get a large buffer.
+    /// Doubles while reads fill the buffer, so that only busy connections get a large one.
     read_size: usize,
-    /// The memory of an unfinished message.
+    /// Budget charge for an unfinished message.
     unfinished: Unfinished,
-    /// Whether memory can go along with replies.
+    /// Whether memory can be shared with the client: descriptors can go along with replies.
     pub(crate) sharing: bool,
-    /// Whether the client follows streams from ring to ring.
+    /// Whether the client follows a stream to its next ring.
     pub(crate) following: bool,
-    /// Whether the client goes on over another connection when this one breaks.
+    /// Whether the client resumes over another connection when this one breaks.
     pub(crate) resuming: bool,
-    /// Whether the client knows leases.
+    /// Whether the client supports leases.
     pub(crate) leasing: bool,
 }
 
 impl<T: Transport> Wire<T> {
-    /// A connection whose unfinished messages are charged to a budget.
+    /// Creates a connection whose unfinished messages are charged to `budget`.
     pub(crate) fn new(transport: T, budget: Budget) -> Self {
         Self {
             transport,
@@ -62,22 +62,22 @@ impl<T: Transport> Wire<T> {
         }
     }
 
-    /// Whether the client can hold a lease: it knows leases, and memory can go along with replies.
+    /// Whether the client can hold a lease: it supports leases and shared memory.
     pub(crate) fn can_lease(&self) -> bool {
         self.sharing && self.leasing
     }
 
-    /// What carries it.
+    /// The transport.
     pub(crate) fn transport(&self) -> &T {
         &self.transport
     }
 
-    /// What carried it, once there is nothing more to say.
+    /// Takes the transport back when nothing more is sent.
     pub(crate) fn into_transport(self) -> T {
         self.transport
     }
 
-    /// Waits for a whole frame. `None` when the client has ended its side.
+    /// Waits for a whole frame. `None` at the end of the client's side.
     pub(crate) async fn frame(&mut self) -> Result<Option<Frame>, Ended> {
         loop {
             if let Some(frame) = self.received()? {
@@ -93,18 +93,18 @@ impl<T: Transport> Wire<T> {
         }
     }
 
-    /// A frame that has been read already.
+    /// Takes a frame that has been read already.
     pub(crate) fn received(&mut self) -> Result<Option<Frame>, Ended> {
         Ok(self.decoder.next_frame()?)
     }
 
-    /// Whether everything that was read has been taken.
+    /// Whether all received bytes have been taken as frames.
     pub(crate) fn input_is_empty(&self) -> bool {
         self.decoder.is_empty()
     }
 
-    /// Reads what is there, without waiting: `Some(0)` at the client's end, `None` if nothing is
-    /// there now.
+    /// Reads available bytes without waiting. `Some(0)` at the end of the client's side, `None` if
+    /// no bytes are available now.
     pub(crate) fn fill(&mut self) -> io::Result<Option<usize>> {
         let buffer = self.decoder.buffer_for(self.read_size);
         let room = buffer.capacity().saturating_sub(buffer.len());
@@ -120,8 +120,8 @@ impl<T: Transport> Wire<T> {
         }
     }
 
-    /// Charges the memory of an unfinished message: the incomplete frame, and the `parts` of a
-    /// chunk that were taken before. Call it before the connection waits for more.
+    /// Charges the memory of an unfinished message: the incomplete frame, and `parts` bytes of a
+    /// chunk that were taken before. Call this before the connection waits for more input.
     pub(crate) fn charge(&mut self, parts: usize) -> Result<(), Failure> {
         self.unfinished.charge(self.decoder.len().saturating_add(parts))
     }
@@ -131,15 +131,16 @@ impl<T: Transport> Wire<T> {
         reply.encode(&mut self.out);
     }
 
-    /// Bytes of replies that are not written yet.
+    /// Number of queued bytes.
     pub(crate) fn queued(&self) -> usize {
         self.out.len()
     }
 
-    /// Writes queued replies as far as the client takes them at once; true if none is left.
+    /// Writes queued replies as far as possible without waiting. Returns true if the queue is
+    /// empty.
     ///
-    /// A client that takes none any more has not failed for that: what it said before counts, and
-    /// its end is seen by reading.
+    /// A write error is not a failure of the client: its earlier requests count, and the next read
+    /// notices its end. The queue is then discarded.
     pub(crate) fn try_flush(&mut self) -> bool {
         while !self.out.is_empty() {
             match self.transport.try_write(&self.out) {
@@ -151,19 +152,19 @@ impl<T: Transport> Wire<T> {
         true
     }
 
-    /// Writes all queued replies, as [`try_flush`](Self::try_flush) does.
+    /// Writes all queued replies. Write errors are handled like in [`try_flush`](Self::try_flush).
     pub(crate) async fn flush(&mut self) {
         while !self.try_flush() {
-            // An error is found by the next write.
+            // The next write reports the error.
             let _ = self.transport.writable().await;
         }
-        // Extensions for the next reply, unless a listing or document made it large.
+        // Keep the buffer for the next reply, unless a listing or document made it large.
         if self.out.capacity() > MIN_READ_BYTES {
             self.out = BytesMut::new();
         }
     }
 
-    /// Writes bytes that are frames already. Nothing may be queued. Not cancel safe.
+    /// Writes encoded frames. The queue must be empty. Not cancel safe.
     pub(crate) async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.transport.try_write(bytes) {
@@ -177,7 +178,7 @@ impl<T: Transport> Wire<T> {
         Ok(())
     }
 
-    /// Gives back the memory of both buffers as far as they are empty.
+    /// Frees the memory of both buffers, as far as they are empty.
     pub(crate) fn release(&mut self) {
         self.decoder.release();
         if self.out.is_empty() {
@@ -185,7 +186,7 @@ impl<T: Transport> Wire<T> {
         }
     }
 
-    /// Writes a reply and at most three descriptors with it, after all that is queued. Not cancel
+    /// Writes a reply together with at most three descriptors, after all queued replies. Not cancel
     /// safe.
     pub(crate) async fn send_with(
         &mut self,
@@ -195,13 +196,13 @@ impl<T: Transport> Wire<T> {
         self.flush().await;
         let mut frame = BytesMut::new();
         reply.encode(&mut frame);
-        // They go with the first byte.
+        // The descriptors go with the first byte.
         let sent = self.transport.send_descriptors(&frame, descriptors).await?;
         self.send(frame.get(sent..).unwrap_or_default()).await
     }
 
-    /// As [`send_with`](Self::send_with), if the socket takes it at once; otherwise false, and
-    /// nothing of the reply is sent.
+    /// Like [`send_with`](Self::send_with), but does not wait: returns false if the socket cannot
+    /// take the reply at once, and then sends nothing of the reply.
     pub(crate) async fn try_send_with(
         &mut self,
         reply: &Reply,
@@ -219,13 +220,14 @@ impl<T: Transport> Wire<T> {
         Ok(true)
     }
 
-    /// Waits until a client that has nothing more to say leaves; `Err` if it says something.
+    /// Waits until a client that should send nothing more disconnects. Returns an error if the
+    /// client sends something.
     pub(crate) async fn ended(&self) -> Result<(), Ended> {
         if self.transport.left().await? { Ok(()) } else { Err(unexpected()) }
     }
 }
 
-/// The charged memory of a message that has not arrived completely.
+/// Budget charge for a message that has not arrived completely.
 #[derive(Debug)]
 struct Unfinished {
     budget: Budget,
@@ -253,7 +255,7 @@ impl Unfinished {
     }
 }
 
-/// A client that reads a stream has nothing to say.
+/// The error for a client that sends something on a reader's or watcher's connection.
 pub(crate) fn unexpected() -> Ended {
     let message = "a reader's connection carries nothing more from the client";
     Ended::Refused(crate::failure::Failure::new(pfs_proto::ErrorCode::Protocol, message))

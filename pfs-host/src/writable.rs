@@ -1,4 +1,4 @@
-//! Write access to the path of a stream: creating, appending, closing, removing.
+//! Write access to a path: create, append, close, remove.
 
 use std::{
     ops::Deref,
@@ -16,7 +16,7 @@ use crate::{
     stream_at::StreamAt,
 };
 
-/// The path of a stream that the caller may write.
+/// A path that the caller may write. The stream need not exist yet.
 #[derive(Clone, Debug)]
 pub struct Writable<'a> {
     place: StreamAt<'a>,
@@ -32,11 +32,11 @@ impl<'a> Deref for Writable<'a> {
 }
 
 impl Daemon {
-    /// Checks the permission to write a stream.
+    /// Checks the permission to write a path.
     ///
     /// # Errors
     ///
-    /// The caller may not write this path, or it is no stream's.
+    /// The caller may not write this path, or the path does not belong to a stream.
     pub fn writable<'a>(
         &'a self,
         caller: &'a Caller,
@@ -47,11 +47,11 @@ impl Daemon {
         Ok(Writable { place, in_request: false })
     }
 
-    /// Removes the streams at a path and below it, and tells how many there were.
+    /// Removes all streams at a path and below it, and returns how many were removed.
     ///
     /// # Errors
     ///
-    /// The caller may not write below this path, or a mount cannot tell.
+    /// The caller may not write below this path, or a mount fails.
     pub async fn remove_below(
         &self,
         caller: &Caller,
@@ -64,7 +64,7 @@ impl Daemon {
                 let Ok(path) = entry.summary.path.parse() else { continue };
                 let place = self.writable(caller, &path)?;
                 let Some(stream) = place.find().await? else { continue };
-                // Another client may have removed it meanwhile.
+                // Another client may have removed the stream meanwhile.
                 removed += usize::from(place.remove(&stream).await.is_ok());
             }
         }
@@ -73,19 +73,18 @@ impl Daemon {
 }
 
 impl Writable<'_> {
-    /// The same path, for a request whose protocol logs all that the request did in one line.
-    /// Creating, appending and closing then write their own lines at debug; failures are logged
-    /// as ever.
+    /// Marks the path as used by a request whose protocol logs the whole request in one line.
+    /// Creating, appending and closing then log at debug. Failures are logged as usual.
     #[must_use]
     pub fn in_request(self) -> Self {
         Self { in_request: true, ..self }
     }
 
-    /// The configuration that a stream of these options has.
+    /// Computes the configuration of a stream with these options.
     ///
     /// # Errors
     ///
-    /// An option is bad.
+    /// An option is invalid.
     pub fn config(&self, options: CreateOptions) -> Result<StreamConfig, Failure> {
         let config = stream_config(self.mount.stream_config(), options).map_err(|reason| {
             Failure::new(ErrorCode::BadOption, format!("cannot create {}: {reason}", self.path))
@@ -93,12 +92,12 @@ impl Writable<'_> {
         Ok(StreamConfig { owner: self.caller.peer, ..config })
     }
 
-    /// Creates a stream, or keeps one that there is where the options say so.
+    /// Creates a stream, or keeps an existing one if the options say so.
     ///
     /// # Errors
     ///
-    /// The path is taken, or the stream that is to be kept is closed; an option is bad, or a limit
-    /// is reached; the caller may not write this path any more.
+    /// The path is taken, the stream to keep is closed, an option is invalid, a limit is reached,
+    /// or the caller may not write this path any more.
     pub async fn create(&self, options: CreateOptions) -> Result<Stream, Failure> {
         if options.if_exists != IfExists::Keep {
             return self.create_with(options, None, First::default()).await;
@@ -110,7 +109,7 @@ impl Writable<'_> {
         Ok(stream)
     }
 
-    /// Creates a stream that has first contents, and is removed at `deadline` if there is one.
+    /// Creates a stream with first contents. The stream is removed at `deadline`, if there is one.
     ///
     /// # Errors
     ///
@@ -150,8 +149,8 @@ impl Writable<'_> {
         Ok(created)
     }
 
-    /// The stream, created with these options if there is none or if they replace it, and whether
-    /// it was created.
+    /// Finds the stream. Creates it with these options if it does not exist or if they replace it.
+    /// Also returns whether the stream was created.
     ///
     /// # Errors
     ///
@@ -166,30 +165,31 @@ impl Writable<'_> {
                 return Ok((stream, false));
             }
             match self.create_with(options.clone(), None, First::default()).await {
-                // Another client created it between the two calls.
+                // Another client created the stream between the two calls.
                 Err(failure) if failure.code == ErrorCode::AlreadyExists => {}
                 created => return Ok((created?, true)),
             }
         }
     }
 
-    /// Logs a line about this client, at the level that its request has.
+    /// Logs a line about this client. `line` is given whether the request has a line of its own,
+    /// the pid and the uid.
     pub(crate) fn log(&self, line: impl FnOnce(bool, Option<u32>, Option<u32>)) {
         self.caller.log(|pid, uid| line(self.in_request, pid, uid));
     }
 
-    /// Checks the permission again: a protocol may have waited for a whole body since it was
-    /// checked.
+    /// Checks the permission again, because a protocol may have waited for a whole body since the
+    /// first check.
     fn check(&self) -> Result<(), Failure> {
         self.caller.permissions.may_write(self.path.as_str())
     }
 
-    /// When a writer is cut off.
+    /// The cutoff of a writer.
     pub(crate) fn cutoff(&self) -> Cutoff {
         Cutoff::new(self, Needs::Write)
     }
 
-    /// Attaches a writer to a stream that one of the calls above gave.
+    /// Attaches a writer to a stream that one of the methods above returned.
     ///
     /// # Errors
     ///
@@ -207,12 +207,12 @@ impl Writable<'_> {
         ))
     }
 
-    /// Removes the stream of this identity if no client has used it: a stream that was created for
-    /// a writer that withdrew.
+    /// Removes the stream with this identity if no client has used it: a stream that was created
+    /// for a writer that withdrew.
     ///
     /// # Errors
     ///
-    /// The mount cannot find or remove it.
+    /// The mount cannot find or remove the stream.
     pub(crate) async fn remove_unused(&self, identity: Identity) -> Result<(), Failure> {
         match self.find().await? {
             Some(stream) if stream.identity() == identity && stream.is_unused() => {
@@ -222,18 +222,18 @@ impl Writable<'_> {
         }
     }
 
-    /// Closes a stream that one of the calls above gave, for a client that is no writer of it.
+    /// Closes a stream that one of the methods above returned, for a client that is not its writer.
     ///
     /// # Errors
     ///
-    /// The mount cannot close it.
+    /// The mount cannot close the stream.
     pub async fn close(&self, stream: &Stream) -> Result<(), Failure> {
         self.mount.close(&self.path, stream).await?;
         self.log_close();
         Ok(())
     }
 
-    /// Closes a stream as failed, for a client that is no writer of it.
+    /// Closes a stream as failed, for a client that is not its writer.
     ///
     /// # Errors
     ///
@@ -250,12 +250,12 @@ impl Writable<'_> {
         self.caller.log(|pid, uid| routine!(self.in_request, stream, pid, uid, "stream closed"));
     }
 
-    /// Removes a stream that one of the calls above gave. Another one that has its path by now
-    /// stays.
+    /// Removes a stream that one of the methods above returned. Another stream that has the path by
+    /// now stays.
     ///
     /// # Errors
     ///
-    /// It is not there any more.
+    /// The stream does not exist any more.
     pub async fn remove(&self, stream: &Stream) -> Result<(), Failure> {
         self.mount.remove(&self.path, stream).await?;
         let stream = self.path.as_str();
@@ -264,7 +264,7 @@ impl Writable<'_> {
     }
 }
 
-/// The mount's defaults, overruled by what the creator asks for.
+/// Overrides the mount's defaults with the creator's options.
 fn stream_config(default: StreamConfig, options: CreateOptions) -> Result<StreamConfig, String> {
     let CreateOptions {
         ring_buffer_size,

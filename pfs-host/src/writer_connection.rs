@@ -1,4 +1,4 @@
-//! A writer's connection: appends come in, acknowledgements go out.
+//! A writer's connection: receives appends, and sends acknowledgements.
 
 use std::pin::pin;
 
@@ -22,19 +22,20 @@ use crate::{
     wire::Wire,
 };
 
-/// After so much work others get their turn: some milliseconds at most. It is counted in bytes that
-/// are copied, and each chunk is [`CHUNK_COST_BYTES`] more, which is more than appending it takes.
+/// Work after which a writer yields to other tasks: some milliseconds at most. Work is counted in
+/// copied bytes. Each chunk adds [`CHUNK_COST_BYTES`], which is more than appending a chunk costs.
 const YIELD_AFTER_BYTES: u64 = 32 * 1024 * 1024;
 const CHUNK_COST_BYTES: u64 = 4096;
 
-/// How long an idle writer keeps the buffer of its last chunk of several frames. To allocate one
-/// for each chunk of 4 MiB takes the daemon 1.2 times the processor time: 0.51 s a GB, not 0.42 s.
+/// How long an idle writer keeps the buffer of its last chunk that came in several frames. To
+/// allocate a buffer for each chunk of 4 MiB costs 1.2 times the processor time: 0.51 s a GB
+/// instead of 0.42 s.
 const BUFFER_KEEP_TIME: Duration = Duration::from_secs(1);
 
-/// How long a writer that finds no room waits for much of it.
+/// How long a writer that finds no room waits for much room.
 const MUCH_ROOM_TIMEOUT: Duration = Duration::from_millis(3);
 
-/// Answers that a client may ask for before it takes them, in bytes.
+/// Bytes of queued replies that a client may request before it takes them.
 const MAX_QUEUED_REPLY_BYTES: usize = 4 * 1024;
 
 /// Serves a writer to its end.
@@ -60,7 +61,7 @@ pub(crate) async fn serve<T: Transport>(
     let (max_chunk, identity) = (stream.max_chunk(), stream.identity());
     let lease = Lease::new(wire.can_lease());
     wire.put(&Reply::Writing { max_chunk });
-    // From here on the writer alone keeps the stream's memory, should it be removed.
+    // From here on only the writer keeps the memory of a removed stream.
     drop(stream);
 
     let mut writing = Writing {
@@ -77,7 +78,7 @@ pub(crate) async fn serve<T: Transport>(
     if let Some(published) = lease.end(append.writer()) {
         acks.count_published(published, append.writer().readers());
     }
-    // What was appended is told to readers, and to the client, however the connection ends.
+    // Readers and the client learn of all appends, however the connection ends.
     append.writer().wake();
     append.count(acks.chunks, acks.bytes);
     acks.put_last(wire);
@@ -107,7 +108,7 @@ pub(crate) async fn serve<T: Transport>(
     }
 }
 
-/// What a client says last.
+/// The last message of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
     Finish { close: bool },
@@ -115,25 +116,25 @@ enum Last {
     Withdraw,
 }
 
-/// A writer at work.
+/// The state of a writer's connection.
 struct Writing<'a, T> {
     wire: &'a mut Wire<T>,
     append: Append,
     path: &'a StreamPath,
     max_chunk: u64,
-    /// What came of a chunk that goes on in the next frame.
+    /// First parts of a chunk whose rest comes in the next frames.
     parts: Vec<u8>,
     lease: Lease,
     acks: Acks,
 }
 
 impl<T: Transport> Writing<'_, T> {
-    /// Appends until the client has said its last.
+    /// Appends until the client has sent its last message.
     async fn append_all(&mut self, cutoff: &Cutoff) -> Result<Last, Ended> {
         let (mut failure, mut cut_off) = (pin!(self.append.failure()), pin!(cutoff.reached()));
         let mut turn = self.acks.work();
         loop {
-            // All that is here needs one wake-up of the readers and one acknowledgement.
+            // All frames that are here share one wake-up of the readers and one acknowledgement.
             while let Some(frame) = self.wire.received()? {
                 match Request::decode(frame)? {
                     Request::Append(bytes) if self.parts.is_empty() => {
@@ -160,8 +161,8 @@ impl<T: Transport> Writing<'_, T> {
                         self.tell_all();
                         self.answers_are_taken(cutoff).await?;
                     }
-                    // Not only while it is held: these may have been sent before the client heard
-                    // of the end.
+                    // Also accepted when no lease is held: the client may have sent these before it
+                    // learned that its lease has ended.
                     Request::Published if self.wire.can_lease() => {
                         Lease::published(self.append.writer())
                     }
@@ -202,9 +203,10 @@ impl<T: Transport> Writing<'_, T> {
                     let keeps_buffer = self.parts.is_empty() && self.parts.capacity() > 0;
                     tokio::select! {
                         biased;
-                        // First of all: a writer whose end is here did not fail to append.
+                        // Input comes first: a writer whose end has arrived did not fail to append.
                         ready = self.wire.transport().readable() => ready?,
-                        // A client that reads no acknowledgements may still append: they wait as one.
+                        // A client that reads no acknowledgements may still append: they are merged
+                        // into one.
                         ready = self.wire.transport().writable(), if self.acks.is_waiting(self.wire) => ready?,
                         published = self.lease.ended(self.append.writer()), if self.lease.is_held() => {
                             self.lease_ended(published);
@@ -218,7 +220,7 @@ impl<T: Transport> Writing<'_, T> {
         }
     }
 
-    /// Tells the client of its lease.
+    /// Tells the client that its lease has begun.
     async fn tell_of(&mut self, grant: &Grant, cutoff: &Cutoff) -> Result<(), Ended> {
         let (told, pages) = (Reply::Leased(grant.start()), grant.pages().collect::<Vec<_>>());
         if pages.is_empty() {
@@ -232,7 +234,8 @@ impl<T: Transport> Writing<'_, T> {
         }
     }
 
-    /// The writer appends through this connection again.
+    /// Counts and reports the appends of a lease that has ended. The writer appends through this
+    /// connection again.
     fn lease_ended(&mut self, published: Published) {
         let Published { chunks, offset, .. } = published;
         // If this client appended nothing under the lease, head may be the end of another client's
@@ -242,10 +245,10 @@ impl<T: Transport> Writing<'_, T> {
         self.wire.put(&Reply::LeaseEnded { chunks, offset });
     }
 
-    /// Tells the client how much is in the stream.
+    /// Acknowledges everything that is in the stream.
     fn tell_all(&mut self) {
         let so_far = self.lease.so_far(self.append.writer());
-        // The stream may have ended the lease since: that is told first.
+        // The stream may have ended the lease meanwhile: report that first.
         if so_far.is_none()
             && let Some(published) = self.lease.end(self.append.writer())
         {
@@ -255,7 +258,8 @@ impl<T: Transport> Writing<'_, T> {
         self.acks.put(self.wire, so_far, readers);
     }
 
-    /// Tells the holder of a lease when it may overwrite everything before this chunk.
+    /// Waits until the holder of a lease may overwrite everything before chunk `up_to`, and
+    /// tells it.
     async fn make_room(&mut self, up_to: u64, cutoff: &Cutoff) -> Result<(), Ended> {
         if poll_once(self.lease.room(self.append.writer(), up_to)).await.is_none() {
             self.wait_for_much_room(cutoff).await?;
@@ -277,8 +281,8 @@ impl<T: Transport> Writing<'_, T> {
         self.answers_are_taken(cutoff).await
     }
 
-    /// Waits until the client has taken most of the answers that it asked for. Until then nothing
-    /// more is read from it: its answers would fill the memory.
+    /// Waits until the client has taken most of the replies that it requested. Until then nothing
+    /// more is read from the client, because its replies would fill the memory.
     async fn answers_are_taken(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
         while self.wire.queued() > MAX_QUEUED_REPLY_BYTES && !self.wire.try_flush() {
             tokio::select! {
@@ -301,9 +305,9 @@ impl<T: Transport> Writing<'_, T> {
         Ok(())
     }
 
-    /// Appends a chunk, without waking readers.
+    /// Appends a chunk without waking readers.
     async fn append(&mut self, chunk: &[u8], cutoff: &Cutoff) -> Result<(), Ended> {
-        // Nearly always there is room, and nothing else need be watched.
+        // Nearly always there is room, and nothing else needs watching.
         let appended = match poll_once(self.append.writer().push(chunk)).await {
             Some(appended) => appended,
             None => self.wait_for_room(chunk, cutoff).await?,
@@ -313,9 +317,9 @@ impl<T: Transport> Writing<'_, T> {
         Ok(())
     }
 
-    /// Waits for more room than the next chunk takes, but not long: readers that are fast make it
-    /// at once, and the writer then goes on for a while without anybody notifying or waking;
-    /// for slow ones, every chunk counts.
+    /// Waits for more room than the next chunk takes, but only for [`MUCH_ROOM_TIMEOUT`]. Fast
+    /// readers make much room at once, and the writer then goes on for a while without any
+    /// notification or wake-up. For slow readers, every chunk counts.
     async fn wait_for_much_room(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
         self.append.writer().wake();
         tokio::select! {
@@ -327,7 +331,7 @@ impl<T: Transport> Writing<'_, T> {
     }
 
     /// Appends as soon as the slowest `block` reader makes room. If the client dies meanwhile,
-    /// nothing of the chunk is appended: nobody would ever learn that it was.
+    /// nothing of the chunk is appended, because nobody would ever learn of it.
     async fn wait_for_room(
         &mut self,
         chunk: &[u8],
@@ -356,17 +360,16 @@ fn misplaced(what: &str) -> Ended {
         .into()
 }
 
-/// What the client is to be told of its appends. One total at a time is on its way; whatever is
-/// appended while it waits for the socket is in the next one, so that a client that never reads
-/// costs nothing.
+/// Pending acknowledgements. One total at a time is on its way. Appends that happen while it waits
+/// for the socket are merged into the next total, so a client that never reads costs no memory.
 #[derive(Debug, Default)]
 struct Acks {
     chunks: u64,
     bytes: u64,
     offset: u64,
-    /// Readers that the newest chunk found attached.
+    /// Readers that were attached when the newest chunk was appended.
     readers: u32,
-    /// Chunks told so far.
+    /// Chunks acknowledged so far.
     told: u64,
 }
 
@@ -378,7 +381,7 @@ impl Acks {
         }
     }
 
-    /// Tells all that was appended, with what the holder of a lease has published up to now.
+    /// Acknowledges all appends, including what the holder of a lease has published so far.
     fn put<T: Transport>(
         &mut self,
         wire: &mut Wire<T>,
@@ -403,17 +406,17 @@ impl Acks {
         self.readers = u32::try_from(readers).unwrap_or(u32::MAX);
     }
 
-    /// What appending has taken so far.
+    /// Work that appending has cost so far.
     fn work(&self) -> u64 {
         self.bytes.saturating_add(self.chunks.saturating_mul(CHUNK_COST_BYTES))
     }
 
-    /// Whether the socket has to take something before the client knows all.
+    /// Whether the socket has to take something before the client knows all appends.
     fn is_waiting<T: Transport>(&self, wire: &Wire<T>) -> bool {
         self.told < self.chunks || wire.queued() > 0
     }
 
-    /// Sends what can be sent without waiting.
+    /// Sends as much as possible without waiting.
     fn send<T: Transport>(&mut self, wire: &mut Wire<T>) {
         if wire.try_flush() && self.told < self.chunks {
             self.put_last(wire);

@@ -8,18 +8,18 @@ use pfs_stream::{Events, Finish, Reader, Registry, Stream, StreamConfig, StreamS
 use super::{Answer, Entry, First, Mount};
 use crate::{Failure, Owner, quotas::Quotas, settings::MountSettings};
 
-/// The attempt that a refused reader's message names.
+/// The operation that the message to a refused reader names.
 const READ: &str = "cannot read";
 
-/// Removes the streams whose time to live is over.
+/// Removes streams whose time to live is over.
 pub(crate) fn expire(registry: &Registry) {
     for stream in registry.expire(Duration::ZERO) {
         tracing::info!(stream, "stream expired");
     }
 }
 
-/// One tree of the daemon's streams. All local mounts share the registry and the quotas, and
-/// thereby their limits.
+/// A mount in memory. All local mounts share one registry and the quotas, and therefore their
+/// limits.
 #[derive(Debug)]
 pub(crate) struct Local {
     settings: MountSettings,
@@ -47,8 +47,9 @@ impl Local {
     }
 }
 
-/// Appends the first contents of a stream that nobody else can reach yet. They fit: an empty ring
-/// has room for what its sizes were found to allow.
+/// Appends the first contents of a stream that no other client can reach yet. The contents fit:
+/// their size was checked against the stream's configuration, and an empty ring has room for that
+/// size.
 fn begin(path: &StreamPath, stream: &Stream, first: First<'_>, creator: Peer) {
     if !first.chunks.is_empty()
         && let Ok(mut writer) = stream.writer_of(creator)
@@ -63,7 +64,7 @@ fn begin(path: &StreamPath, stream: &Stream, first: First<'_>, creator: Peer) {
     }
 }
 
-/// An answer that needs no waiting.
+/// Wraps an answer that is ready.
 fn now<'a, T: Send + 'a>(answer: Result<T, Failure>) -> Answer<'a, T> {
     Box::pin(ready(answer))
 }

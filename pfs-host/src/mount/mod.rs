@@ -1,4 +1,4 @@
-//! Mounts: where streams live. Sessions and protocols do not know which mount serves them.
+//! Mounts: trees of streams. Sessions and protocols do not know which mount serves them.
 
 mod local;
 
@@ -10,32 +10,32 @@ use pfs_stream::{Events, Reader, Stream, StreamConfig, StreamStat, StreamSummary
 pub(crate) use self::local::{Local, expire};
 use crate::{Failure, Owner};
 
-/// The pending answer of a mount.
+/// The future that each call of a mount returns.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
 /// A tree of streams below one path.
 ///
-/// Every call may wait for another machine, though the local mount never waits. A reader always
-/// follows a ring of this daemon: the stream's own, or that of its replica here. So the calls are
-/// made once per session, and none is on the path of the bytes.
+/// Every call may wait for another machine, although the local mount never waits. A reader always
+/// follows a ring of this daemon: the stream's own ring, or the ring of a local replica. Therefore
+/// the calls are made once per session, and no call is on the path of the bytes.
 ///
 /// # Cancel safety
 ///
-/// Every answer may be dropped while it is pending. A dropped [`create`](Self::create),
+/// Every future may be dropped while it is pending. A dropped [`create`](Self::create),
 /// [`close`](Self::close), [`close_failed`](Self::close_failed) or [`remove`](Self::remove) may
 /// still take effect.
 pub trait Mount: fmt::Debug + Send + Sync {
     /// The path of the tree, such as `/streamfs`.
     fn path(&self) -> &str;
 
-    /// Sizes and times of streams whose creator asks for nothing else.
+    /// Default configuration of new streams. The creator's options override it.
     fn stream_config(&self) -> StreamConfig;
 
     /// Finds a stream. `None` if there is none, or its time to live is over.
     fn find<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Option<Stream>>;
 
-    /// Attaches a reader. Waits for the stream's creation where `options` say so, and is then
-    /// attached before the first byte.
+    /// Attaches a reader. If `options` say so, waits until the stream is created; the reader is
+    /// then attached before the first byte.
     fn attach<'a>(
         &'a self,
         path: &'a StreamPath,
@@ -43,7 +43,8 @@ pub trait Mount: fmt::Debug + Send + Sync {
         peer: Peer,
     ) -> Answer<'a, Reader>;
 
-    /// Attaches a writer to a stream that [`find`](Self::find) or [`create`](Self::create) gave.
+    /// Attaches a writer to a stream that [`find`](Self::find) or [`create`](Self::create)
+    /// returned.
     fn writer<'a>(
         &'a self,
         path: &'a StreamPath,
@@ -51,9 +52,11 @@ pub trait Mount: fmt::Debug + Send + Sync {
         peer: Peer,
     ) -> Answer<'a, Writer>;
 
-    /// Creates a stream with its first contents, and charges it to its owner. Nobody else appends
-    /// before these. With `replace`, a stream of this path is removed in the same step, so that
-    /// no other client finds none; without it, there must be none.
+    /// Creates a stream with its first contents, and charges the stream to its owner. No other
+    /// client appends before the first contents.
+    ///
+    /// With `replace`, an existing stream of this path is removed in the same step, so no other
+    /// client finds the path empty. Without `replace`, an existing stream is an error.
     fn create<'a>(
         &'a self,
         path: &'a StreamPath,
@@ -66,17 +69,19 @@ pub trait Mount: fmt::Debug + Send + Sync {
     /// Closes a stream.
     fn close<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()>;
 
-    /// Closes a stream as failed. Refused where it was closed before, and not as failed.
+    /// Closes a stream as failed. Refused if the stream was closed before, unless it was closed as
+    /// failed.
     fn close_failed<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()>;
 
-    /// Removes a stream that [`find`](Self::find) gave, and no other one that has its path by now.
+    /// Removes a stream that [`find`](Self::find) returned. Another stream that has the path by now
+    /// stays.
     fn remove<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()>;
 
-    /// Counters and clients of a stream that [`find`](Self::find) gave.
+    /// Counters and clients of a stream that [`find`](Self::find) returned.
     fn stat<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, StreamStat>;
 
-    /// The first `most` of the streams at a path and below it whose paths come behind `after`,
-    /// sorted by path.
+    /// Lists the streams at a path and below it, sorted by path: the first `most` whose paths sort
+    /// after `after`.
     fn list<'a>(
         &'a self,
         below: &'a PathPrefix,
@@ -84,21 +89,21 @@ pub trait Mount: fmt::Debug + Send + Sync {
         most: usize,
     ) -> Answer<'a, Vec<Entry>>;
 
-    /// The events of a stream from now on.
+    /// Subscribes to the events of a stream, from now on.
     fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Events>;
 }
 
-/// Contents that a stream is created with.
+/// First contents of a new stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct First<'a> {
     /// Chunks, in order.
     pub chunks: &'a [&'a [u8]],
-    /// Whether the stream is closed after them.
+    /// Whether the stream is closed after the chunks.
     pub close: bool,
 }
 
 impl First<'_> {
-    /// The size of the contents in bytes; `None` without any.
+    /// The size of the contents in bytes; `None` if there are none.
     pub(crate) fn bytes(&self) -> Option<u64> {
         let bytes = self.chunks.iter().map(|chunk| chunk.len() as u64).sum();
         (bytes > 0).then_some(bytes)
@@ -108,8 +113,8 @@ impl First<'_> {
 /// A stream in a listing.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its counters.
+    /// The stream's counters.
     pub summary: StreamSummary,
-    /// The media type that its creator gave.
+    /// The media type that the creator set.
     pub content_type: Option<String>,
 }

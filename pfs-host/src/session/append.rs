@@ -1,4 +1,4 @@
-//! Appending to a stream: a writer from its coming to its end.
+//! The *append* session: a writer from joining to leaving.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -9,18 +9,19 @@ use tokio::sync::watch;
 use super::Patience;
 use crate::{Caller, Cutoff, Failure, caller::routine};
 
-/// A writer at work. Dropping it is dying, which readers that wait for the end of the writers are
-/// told, unless the daemon ends: readers are told that, however the writer's connection is cut.
+/// A writer. Dropping it means that the writer died, which is reported to readers that wait for the
+/// end of the writers. During a shutdown readers are told only that the daemon ends, however the
+/// writer's connection is cut.
 #[derive(Debug)]
 pub struct Append {
     writer: Writer,
     patience: Arc<Patience>,
     cutoff: Cutoff,
-    // After the writer, so that its last line is written when the writer has left.
+    // After the writer, so that the last line is written when the writer has left.
     log: WritingLog,
 }
 
-/// A writer's lines in the log; the last one at drop.
+/// Log lines of a writer. The last line is written at drop.
 #[derive(Debug)]
 struct WritingLog {
     caller: Caller,
@@ -28,7 +29,7 @@ struct WritingLog {
     chunks: u64,
     bytes: u64,
     left: Left,
-    /// A line about the request tells all, unless the writer was announced.
+    /// Whether the log line of the request covers the writer. False once the writer was announced.
     in_request: bool,
 }
 
@@ -42,14 +43,14 @@ enum Left {
         close: bool,
     },
     Withdrawn,
-    /// For this reason; without one, because the client went away.
+    /// With the reason, or `None` if the client went away.
     Unfinished {
         reason: Option<String>,
     },
 }
 
 impl Append {
-    /// Appends with a writer that has attached.
+    /// Creates the session of an attached writer.
     pub(crate) fn new(
         caller: &Caller,
         path: &StreamPath,
@@ -69,8 +70,8 @@ impl Append {
         append
     }
 
-    /// Logs that the writer has joined, and later that it has finished, also in a request that has
-    /// a line of its own: that line comes at the end, and a live body may go on for days.
+    /// Logs that the writer has joined, and later that it has finished, even if the request has a
+    /// log line of its own: that line comes at the end, and a live body may go on for days.
     pub fn announce(&mut self) {
         if !self.is_announced() {
             self.log.in_request = false;
@@ -85,49 +86,54 @@ impl Append {
         !self.log.in_request
     }
 
-    /// The writer itself, for a protocol that acknowledges chunks. What it appends is told to
+    /// The engine's writer, for a protocol that acknowledges chunks. Report appends through it with
     /// [`count`](Self::count).
     pub fn writer(&mut self) -> &mut Writer {
         &mut self.writer
     }
 
-    /// When the writer is cut off.
+    /// The cutoff of the writer.
     pub fn cutoff(&self) -> &Cutoff {
         &self.cutoff
     }
 
-    /// How long the writer waits for `block` readers.
+    /// The time limit for waiting for `block` readers.
     pub(crate) fn patience(&self) -> Arc<Patience> {
         Arc::clone(&self.patience)
     }
 
-    /// So much was appended.
+    /// Counts chunks and bytes that were appended through [`writer`](Self::writer).
     pub fn count(&mut self, chunks: u64, bytes: u64) {
         self.log.chunks = self.log.chunks.saturating_add(chunks);
         self.log.bytes = self.log.bytes.saturating_add(bytes);
     }
 
-    /// Bytes that were appended so far.
+    /// Bytes appended so far.
     pub fn bytes(&self) -> u64 {
         self.log.bytes
     }
 
-    /// Waits until the stream takes no more appends, and tells why. Cancel safe.
+    /// Waits until the stream takes no more appends, and returns the reason.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped while it is pending.
     pub fn failure(&self) -> impl Future<Output = Failure> + Send + 'static {
         let (failure, path) = (self.writer.failure(), self.log.path.clone());
         async move { Failure::appending(&path, failure.await) }
     }
 
-    /// Appends a chunk. While `block` readers need the room, waits for them, within their time
-    /// limit if there is one, or until the writer is cut off.
+    /// Appends a chunk. If the append would overwrite data that `block` readers have yet to read,
+    /// waits for them: until the time limit, if there is one, or until the writer is cut off.
     ///
     /// # Errors
     ///
-    /// The stream takes no more, the chunk is too large for it, or the writer is cut off.
+    /// The stream takes no more appends, the chunk is too large for the stream, or the writer is
+    /// cut off.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it is pending, it has appended nothing.
+    /// If dropped while it is pending, nothing is appended.
     pub async fn append(&mut self, chunk: &[u8]) -> Result<(), Rejected> {
         tokio::select! {
             biased;
@@ -139,16 +145,16 @@ impl Append {
         Ok(())
     }
 
-    /// Appends chunks together, all or none of them. Waits where a `block` reader needs the room,
-    /// until the writer is cut off.
+    /// Appends several chunks, all or none. Waits for `block` readers like
+    /// [`append`](Self::append).
     ///
     /// # Errors
     ///
-    /// Those of [`append`](Self::append), where the chunks together count as one.
+    /// Those of [`append`](Self::append), where all chunks together count as one.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it is pending, it has appended nothing.
+    /// If dropped while it is pending, nothing is appended.
     pub async fn append_all(&mut self, chunks: &[&[u8]]) -> Result<(), Rejected> {
         tokio::select! {
             biased;
@@ -161,7 +167,7 @@ impl Append {
         Ok(())
     }
 
-    /// Ends the writer properly, and closes the stream if that is wanted.
+    /// Finishes the writer, and closes the stream if `close` is set.
     pub fn finish(mut self, close: bool) {
         self.writer.depart_as(Departure::Finished);
         if close {
@@ -170,8 +176,8 @@ impl Append {
         self.log.left = Left::Finished { close };
     }
 
-    /// Ends the writer as failed, which counts as a death, and closes the stream as failed if that
-    /// is wanted.
+    /// Ends the writer as failed, which counts as a death. Closes the stream as failed if `close`
+    /// is set.
     pub fn fail(mut self, close: bool) {
         self.writer.depart_as(Departure::Died);
         if close {
@@ -180,13 +186,13 @@ impl Append {
         self.log.left = Left::Failed { close };
     }
 
-    /// Ends the writer before it has appended anything. It does not count as one that died.
+    /// Ends a writer that has appended nothing. The writer does not count as dead.
     pub fn withdraw(mut self) {
         self.writer.depart_as(Departure::Finished);
         self.log.left = Left::Withdrawn;
     }
 
-    /// Ends the writer in the middle of its work, as a drop does, and logs this reason.
+    /// Ends the writer in the middle of its work, like a drop, and logs `reason`.
     pub fn abandon(mut self, reason: &str) {
         self.log.left = Left::Unfinished { reason: Some(reason.to_owned()) };
     }
@@ -207,7 +213,7 @@ impl Drop for Append {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Rejected {
-    /// The stream does not take them.
+    /// The stream refuses the chunks.
     Stream(WriteError),
     /// The writer is cut off.
     CutOff(Failure),
@@ -220,7 +226,7 @@ impl From<WriteError> for Rejected {
 }
 
 impl Rejected {
-    /// In the words that the client gets.
+    /// Converts the error to the failure that the client gets.
     pub fn failure(self, path: &StreamPath) -> Failure {
         match self {
             Self::Stream(error) => Failure::appending(path, error),

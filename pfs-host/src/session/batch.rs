@@ -1,5 +1,5 @@
-//! The *append batch* session: chunks that are appended together or not at all, where the
-//! protocol's own state of the stream lets them in.
+//! The *append batch* session: appends chunks all or none, if the protocol's own state of the
+//! stream admits them.
 
 use std::any::Any;
 
@@ -12,20 +12,20 @@ use crate::{Failure, Writable};
 /// Chunks that are appended together.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// The chunks, one after the other.
+    /// The chunks, concatenated.
     pub bytes: Vec<u8>,
-    /// The end of each chunk in `bytes`. Without chunks, the batch only closes the stream.
+    /// The end of each chunk in `bytes`. A batch without chunks only closes the stream.
     pub ends: Vec<usize>,
-    /// Whether the stream is closed after them.
+    /// Whether the stream is closed after the chunks.
     pub close: bool,
 }
 
-/// What a protocol's check says of a request.
+/// Result of a protocol's check of a request.
 #[derive(Clone, Debug)]
 pub enum Checked<D> {
-    /// The batch is new.
+    /// The batch is new, and is appended.
     Append(Batch),
-    /// There is nothing to append, and this is the answer.
+    /// Nothing is appended; this is the answer.
     Done(D),
 }
 
@@ -35,7 +35,7 @@ pub enum Checked<D> {
 pub enum NotAppended<E> {
     /// The protocol's check refused the batch.
     Refused(E),
-    /// The stream takes no more or never takes such a batch, or the client is cut off.
+    /// The stream takes no more appends or is too small for the batch, or the client is cut off.
     Failed(Failure),
 }
 
@@ -56,16 +56,17 @@ impl Batch {
 }
 
 impl Writable<'_> {
-    /// Asks `check` about the protocol's state of the stream, appends the batch, and has `commit`
-    /// change that state. No other batch of the protocol is checked meanwhile.
+    /// Calls `check` with the protocol's state of the stream, appends the batch, and calls `commit`
+    /// to update the state. The state is locked meanwhile, so no other batch of this protocol is
+    /// checked.
     ///
     /// # Errors
     ///
-    /// [`NotAppended`]; neither the stream nor the state has changed.
+    /// [`NotAppended`]. Neither the stream nor the state has changed.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits for a `block` reader, it has appended nothing.
+    /// If dropped while it waits for a `block` reader, nothing is appended.
     pub async fn append_batch<K, D, E>(
         &self,
         stream: &Stream,
@@ -98,7 +99,7 @@ impl Writable<'_> {
         if is_cut_off {
             append.abandon(&failure.message);
         } else {
-            // Nothing of the batch is in the stream, so no reader misses a rest.
+            // Nothing of the batch is in the stream, so no reader misses the rest of it.
             append.finish(false);
         }
         Err(failure)

@@ -1,5 +1,5 @@
-//! Following a stream: copied from the ring once, into a buffer that exists only while there is
-//! something to send.
+//! The *follow* session: copies a stream from the ring once, into a buffer that exists only while
+//! there is something to send.
 
 use std::{
     mem,
@@ -27,17 +27,16 @@ use crate::{
     failure::Ended,
 };
 
-/// Turns what a reader gets into the bytes that its client is sent. Chunks are put into its
+/// Encodes what a reader receives as bytes for its client. Chunks are written to the encoder's
 /// [`Sink`].
 ///
-/// After each of these calls, what is in [`out`](Self::out) is sent.
+/// After each call of a method of this trait, the bytes in [`out`](Self::out) are sent.
 pub trait Encoder: Sink + Send + Unpin + 'static {
-    /// How many bytes of the stream are read at a time at most, by a reader that has a large
-    /// buffer.
+    /// The most bytes of the stream in one read, for a reader with a large buffer.
     const BATCH: usize = 256 * 1024;
 
-    /// The most bytes that the encoder makes of one byte of the stream, not counting the bytes that
-    /// it adds to each chunk ([`header_len`](Sink::header_len)). Each read is so much smaller
+    /// The most bytes that the encoder makes of one byte of the stream, without the bytes that it
+    /// adds to each chunk ([`header_len`](Sink::header_len)). Reads are divided by this factor, so
     /// that the buffer need not grow.
     fn expansion(&self) -> usize {
         1
@@ -50,53 +49,53 @@ pub trait Encoder: Sink + Send + Unpin + 'static {
         false
     }
 
-    /// The chunks and parts that were put into the sink end at `position`, and none of them will be
-    /// taken back. Returns whether to go on, to end properly, or to break the response.
+    /// Called when the chunks and parts in the sink end at `position` and none of them will be
+    /// taken back. Returns whether to continue, to end properly, or to break the response.
     fn data(&mut self, position: u64) -> ControlFlow<Result<(), Broken>> {
         let _ = position;
         ControlFlow::Continue(())
     }
 
-    /// These offsets will never come. An error breaks what is sent.
+    /// The offsets of `gap` will never come. An error breaks the response.
     fn gap(&mut self, gap: Gap) -> Result<(), Broken>;
 
-    /// Nothing more is there at the moment. Called each time before the session falls asleep, and
-    /// again after what this added was sent.
+    /// The reader has reached head. Called each time before the session sleeps, and again after the
+    /// bytes that this call added were sent.
     fn caught_up(&mut self, position: u64) {
         let _ = position;
     }
 
-    /// Nothing more comes: what is sent ends properly, or with an error it breaks.
+    /// The stream has ended. The response ends properly, or breaks if this returns an error.
     fn end(&mut self, end: End, position: u64) -> Result<(), Broken>;
 
-    /// It cannot go on. True if the client was told so exactly that what is sent may end properly;
-    /// otherwise it breaks.
+    /// The session cannot continue. Return true if the client was told the failure so precisely
+    /// that the response may end properly. Otherwise the response breaks.
     fn failed(&mut self, failure: &Failure) -> bool {
         let _ = failure;
         false
     }
 
-    /// How long nothing may be sent before [`ping`](Self::ping) is called.
+    /// Time without sent bytes after which [`ping`](Self::ping) is called.
     fn keep_alive(&self) -> Option<Duration> {
         None
     }
 
-    /// Adds something that only shows that the connection lives. Tells whether to go on, or to end
-    /// properly.
+    /// Adds bytes that only show that the connection is alive. Returns whether to continue, or to
+    /// end properly.
     fn ping(&mut self) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Whether the sink's buffer is another one than [`out`](Self::out). A sink's buffer is made
-    /// for each read, and must be empty after [`data`](Self::data).
+    /// Whether the sink's buffer differs from [`out`](Self::out). If so, the sink gets a buffer for
+    /// each read, and must have emptied it after [`data`](Self::data).
     const READS_APART: bool = false;
 
-    /// Where bytes for the client are put; a buffer of fixed size.
+    /// The bytes for the client, in a buffer of fixed size.
     fn out(&mut self) -> &mut Vec<u8> {
         self.buffer()
     }
 
-    /// What is to be sent now.
+    /// Takes the bytes to send now.
     fn take(&mut self) -> Vec<u8> {
         mem::take(self.out())
     }
@@ -105,15 +104,15 @@ pub trait Encoder: Sink + Send + Unpin + 'static {
 /// Offsets that a reader will never get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The first of them.
+    /// The first lost offset.
     pub from: u64,
-    /// The one after the last.
+    /// The offset after the last lost one.
     pub to: u64,
-    /// How many chunks they were; 0 if that is not known.
+    /// Number of lost chunks; 0 if the number is not known.
     pub chunks: u64,
 }
 
-/// Why what is sent does not end properly, so that the client must see its connection break.
+/// Why a response does not end properly: the client must see its connection break.
 #[derive(Debug)]
 pub struct Broken(pub String);
 
@@ -129,21 +128,19 @@ impl std::error::Error for Broken {}
 /// takes for a reader that never reads.
 const EARNED: u64 = 2 * 1024 * 1024;
 
-/// A reader that follows its stream. Dropping it is leaving.
-///
-/// A protocol polls it for pieces, and drops each piece once it is sent.
+/// A reader that follows its stream. A protocol polls it for pieces, and drops each piece after
+/// sending it. Dropping `Follow` detaches the reader.
 pub struct Follow<E> {
     reader: Reader,
     encoder: E,
     state: State,
     buffers: Buffers,
-    /// The buffer whose memory the encoder has now.
+    /// The buffer whose memory the encoder holds now.
     buffer: Option<Buffer>,
-    /// How the stream ended, where it did and the client was told so.
+    /// How the stream ended, if it did and the client was told.
     end: Option<(End, u64)>,
     way: Way,
-    /// Bytes sent so far, and whether the last read gave about as much as was asked for, because
-    /// there is more.
+    /// Bytes sent so far; and whether the last read was nearly full, so that more data is there.
     sent: u64,
     lags: bool,
     pings: Option<Pings>,
@@ -152,7 +149,7 @@ pub struct Follow<E> {
     log: ReadingLog,
 }
 
-/// How far a session is.
+/// State of a session.
 #[derive(Debug)]
 enum State {
     Following,
@@ -160,7 +157,7 @@ enum State {
     Ended,
 }
 
-/// When the client was last sent something.
+/// Keep-alive: when the client was last sent something.
 #[derive(Debug)]
 struct Pings {
     interval: Duration,
@@ -169,7 +166,7 @@ struct Pings {
 }
 
 impl<E: Encoder> Follow<E> {
-    /// Follows with a reader that was logged as joined.
+    /// Creates the session of a reader whose joining is logged already.
     pub(crate) fn new(
         daemon: &Daemon,
         log: ReadingLog,
@@ -197,13 +194,13 @@ impl<E: Encoder> Follow<E> {
         }
     }
 
-    /// The next piece to send; `None` at the end, an error where the client must not take the end
-    /// for a proper one. Pending until the piece before is dropped, unless that was a large
-    /// one.
+    /// The next piece to send. `None` at a proper end; an error if the client must not mistake the
+    /// end for a proper one. Pending until the previous piece is dropped, unless the previous piece
+    /// has a large buffer.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
         ready!(self.way.poll_clear(cx));
         loop {
-            // Looking ahead in a large chunk can go on for long without anything to send.
+            // Looking ahead in a large chunk may go on for long without anything to send.
             let progress = ready!(poll_proceed(cx));
             match mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
@@ -236,7 +233,7 @@ impl<E: Encoder> Follow<E> {
         self.way.send(buffer)
     }
 
-    /// Gives the encoder a buffer, and returns how many bytes of the stream are to be read into it.
+    /// Gives the encoder a buffer. Returns how many bytes of the stream fit into it.
     fn give_buffer(&mut self) -> usize {
         let Self { encoder, buffer, buffers, .. } = self;
         if buffer.is_none() {
@@ -248,30 +245,30 @@ impl<E: Encoder> Follow<E> {
         room.checked_div(encoder.expansion()).unwrap_or(room).min(E::BATCH)
     }
 
-    /// Frees the buffer, because there is nothing to send.
+    /// Frees the buffer when there is nothing to send.
     fn free_buffer(&mut self) {
         if self.buffer.take().is_some() {
             self.encoder.take();
         }
     }
 
-    /// How the stream ended and at which offset, once all of it was given. `None` where what is
-    /// sent breaks, or ends before the stream does.
+    /// How the stream ended and at which offset, once the client was given all of it. `None` if the
+    /// response breaks, or ends before the stream does.
     pub fn end(&self) -> Option<(End, u64)> {
         self.end
     }
 
-    /// The client has been given all that it asked for, though the stream may go on.
+    /// Logs that the client got all that it requested, although the stream may go on.
     pub fn is_answered(&mut self) {
         self.log.is_answered();
     }
 
-    /// The client was not told the rest, for this reason.
+    /// Logs why the client was not told the rest.
     pub(crate) fn given_up(&mut self, ended: &Ended) {
         self.log.gives_up(ended);
     }
 
-    /// Waits for something to send, or for the end.
+    /// Waits for bytes to send, or for the end.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(failure) = self.cutoff.reason() {
             self.fail(&failure);
@@ -330,7 +327,7 @@ impl<E: Encoder> Follow<E> {
                     self.state = State::Broken(broken);
                 }
             }
-            // A daemon that goes cuts its writers, which is no death of theirs.
+            // A shutdown cuts writers, which does not count as their death.
             Ok(Read::End(End::WriterDied)) if self.cutoff.is_shutdown() => {
                 self.fail(&Failure::shutting_down())
             }
@@ -369,8 +366,7 @@ impl Pings {
         Self { interval, last: Instant::now(), alarm: Box::pin(sleep(interval)) }
     }
 
-    /// Ready when nothing was sent for the interval. What is sent only moves `last`: no timer is
-    /// set anew for it.
+    /// Ready when nothing was sent for the interval. Sending only moves `last` and resets no timer.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.alarm.as_mut().poll(cx));

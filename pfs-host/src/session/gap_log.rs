@@ -1,26 +1,26 @@
-//! A reader's losses in the log: soon, but not once for each chunk of a reader that loses thousands
-//! a second.
+//! Rate limit for the log lines about a reader's gaps: the first gap is logged at once, but a
+//! reader that loses thousands of chunks a second does not write thousands of lines.
 
 use std::time::{Duration, Instant};
 
 use crate::Caller;
 
-/// At most one line in this time, for each reader.
+/// Shortest time between two lines of one reader.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Gaps that were not logged yet.
+/// Gaps that are not logged yet.
 #[derive(Debug, Default)]
 pub(crate) struct GapLog {
     logged: Option<Instant>,
     waiting: Option<Losses>,
 }
 
-/// Several gaps in one number.
+/// Sum of several gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Losses {
-    /// Where the first of them begins.
+    /// Where the first gap begins.
     from: u64,
-    /// Where the last of them ends.
+    /// Where the last gap ends.
     to: u64,
     gaps: u64,
     bytes: u64,
@@ -29,15 +29,15 @@ struct Losses {
 }
 
 impl GapLog {
-    /// Takes a gap, and logs it with those that wait, unless the last line is too fresh. Where 0
-    /// chunks were lost, their number is not known.
+    /// Adds a gap, and logs all pending gaps unless the last line is too recent. `chunks` is 0 if
+    /// the number of lost chunks is not known.
     pub(crate) fn gap(&mut self, caller: &Caller, stream: &str, from: u64, to: u64, chunks: u64) {
         if let Some(losses) = self.take(Instant::now(), from, to, chunks) {
             log(caller, stream, losses);
         }
     }
 
-    /// Logs what waits, because the reader leaves.
+    /// Logs the pending gaps, because the reader leaves.
     pub(crate) fn finish(&mut self, caller: &Caller, stream: &str) {
         if let Some(losses) = self.waiting.take() {
             log(caller, stream, losses);

@@ -1,7 +1,7 @@
-//! Sessions: what one client does with one stream, whatever protocol they speak.
+//! Sessions: the work of one client on one stream, whatever the protocol.
 //!
-//! A session begins and ends here, and is logged here. A protocol pulls: it polls the session for
-//! what is to be sent, in its own encoding, when its client can take it.
+//! A session begins, ends and is logged here. A protocol pulls: when its client can take more, it
+//! polls the session for bytes in the protocol's encoding.
 
 mod append;
 mod batch;

@@ -1,5 +1,5 @@
-//! The *page* session: one part of a stream, of bounded size, read at once. A protocol uses it
-//! where the answer has to say before its first byte where the part ends.
+//! The *page* session: reads one part of a stream, of bounded size, at once. For protocols whose
+//! answer has to say before its first byte where the part ends.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::{follow::Gap, reading_log::ReadingLog};
 use crate::{Cutoff, Failure};
 
-/// A page in the making. Dropping it is leaving.
+/// A page that is being read. Dropping it detaches the reader.
 #[derive(Debug)]
 pub struct Page<S> {
     reader: Reader,
@@ -26,7 +26,7 @@ pub struct Page<S> {
 /// Where a page ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
-    /// At its size.
+    /// At the size limit.
     Full,
     /// At head.
     Head,
@@ -59,7 +59,7 @@ impl<S: Sink> Page<S> {
         Self { start: reader.start(), reader, sink, most, may_start_later: false, cutoff, log }
     }
 
-    /// Lets the page start at tail where the ring no longer holds its start.
+    /// Lets the page start at tail if the ring no longer holds its start.
     #[must_use]
     pub fn or_later(mut self) -> Self {
         self.may_start_later = true;
@@ -71,7 +71,7 @@ impl<S: Sink> Page<S> {
         self.sink.buffer().is_empty()
     }
 
-    /// Reads what the ring holds, up to the page's size.
+    /// Reads the data in the ring, up to the page's size.
     ///
     /// # Errors
     ///
@@ -92,8 +92,8 @@ impl<S: Sink> Page<S> {
         }
     }
 
-    /// Waits for the next chunk, at most for `limit`, and reads what the ring then holds.
-    /// [`Edge::Head`] where nothing came.
+    /// Waits for the next chunk, at most for `limit`, and then reads the data in the ring. Returns
+    /// [`Edge::Head`] if no chunk came.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl<S: Sink> Page<S> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it is pending, it has read nothing.
+    /// If dropped while it is pending, nothing was read.
     pub async fn wait(&mut self, limit: Duration) -> Result<Edge, PageError> {
         let read = tokio::select! {
             biased;
@@ -116,7 +116,7 @@ impl<S: Sink> Page<S> {
         }
     }
 
-    /// Ends the page: its first offset, and the sink with its chunks.
+    /// Ends the page. Returns its first offset, and the sink with its chunks.
     pub fn finish(mut self) -> (u64, S)
     where
         S: Default,
@@ -136,7 +136,7 @@ impl<S: Sink> Page<S> {
                     End::CaughtUp | End::WritersGone | End::WriterDied => Edge::Head,
                 }))
             }
-            // The page ends before the gap; the next page is refused.
+            // The page ends before the gap. The next page is refused.
             Read::Gap { .. } if !self.is_empty() => Ok(Some(Edge::Full)),
             Read::Gap { from, to, chunks } => {
                 self.log.gap(Gap { from, to, chunks });

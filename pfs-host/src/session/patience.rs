@@ -1,4 +1,4 @@
-//! The time limit of waiting for `block` readers.
+//! Time limit for writers that wait for `block` readers (`limits.max_block_time`).
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
@@ -6,12 +6,12 @@ use pfs_proto::StreamPath;
 use pfs_stream::Blockers;
 use tokio::{sync::watch, task::yield_now, time::sleep};
 
-/// How long a writer waits for `block` readers.
+/// The time limit of one writer.
 #[derive(Debug)]
 pub(crate) struct Patience {
     path: StreamPath,
     blockers: Blockers,
-    /// Without a limit, writers wait for as long as the readers are attached.
+    /// `None` lets writers wait for as long as the readers are attached.
     max_block_time: watch::Receiver<Option<Duration>>,
 }
 
@@ -24,8 +24,9 @@ impl Patience {
         Self { path: path.clone(), blockers, max_block_time }
     }
 
-    /// Makes a `drop` reader of each `block` reader that keeps the writer waiting when the limit is
-    /// over. Never ready: poll it beside one append, for as long as that append waits.
+    /// Waits until the time limit is over, and then makes a `drop` reader of each `block` reader
+    /// that keeps the writer waiting. Never ready: poll it beside one append, for as long as that
+    /// append waits.
     pub(crate) async fn enforce(&self) -> Infallible {
         let mut max_block_time = self.max_block_time.clone();
         loop {
@@ -37,7 +38,7 @@ impl Patience {
             };
             let limit = tokio::select! {
                 limit = over => limit,
-                // The time begins anew with the new limit.
+                // The time restarts with the new limit.
                 Ok(()) = max_block_time.changed() => continue,
             };
             while let Some(reader) = self.blockers.give_up_slowest() {
@@ -48,7 +49,7 @@ impl Patience {
                     stream, pid, uid, position, lag, max_block_time_ms = %milliseconds,
                     "a block reader kept a writer waiting for too long: it is a drop reader now"
                 );
-                // The append may go on now.
+                // Let the append try again.
                 yield_now().await;
             }
         }

@@ -1,4 +1,4 @@
-//! Pieces of bytes that are sent to a reader, and whether one is on its way.
+//! Pieces: buffers of bytes on their way to a reader, at most one small piece at a time.
 
 use std::{
     mem,
@@ -11,12 +11,13 @@ use bytes::Bytes;
 
 use crate::buffers::Buffer;
 
-/// Bytes to send, in a buffer that is freed when the piece is dropped. Before that, the session
-/// makes no other piece, unless the buffer is a large one, of which there are few. A reader that
-/// stalls so costs one buffer, however many the layers below could hold.
+/// Bytes to send. Dropping the piece frees its buffer.
+///
+/// Until then the session makes no other piece, unless the buffer is one of the few large ones.
+/// Therefore a stalled reader costs one buffer, regardless of how many the layers below could hold.
 #[derive(Debug)]
 pub struct Piece {
-    // Dropped before the next piece is asked for, which may then have a large buffer.
+    // Dropped before the next piece is requested, which may then get a large buffer.
     buffer: Buffer,
     _way: Option<Taken>,
 }
@@ -54,8 +55,8 @@ impl Drop for Taken {
     }
 }
 
-/// The way of a session's pieces to the client: one small piece at a time, and large ones besides.
-/// All clones are the same way.
+/// Tracks the pieces of a session that are on their way to the client: one small piece at a time,
+/// and any number of large ones. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Way(Arc<Mutex<State>>);
 

@@ -1,4 +1,4 @@
-//! The *put* session: one chunk, in a stream that is made for it if there is none.
+//! The *put* session: appends one chunk, and creates the stream if it does not exist.
 
 use std::slice;
 
@@ -8,31 +8,32 @@ use pfs_stream::Stream;
 use super::Rejected;
 use crate::{Failure, Writable, caller::routine, mount::First};
 
-/// What became of a chunk that was put.
+/// Result of a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Put {
-    /// Whether the stream was made for it.
+    /// Whether the stream was created for the chunk.
     pub created: bool,
-    /// The offset after the chunk; 0 if that is empty.
+    /// The offset after the chunk; 0 if the chunk is empty.
     pub offset: u64,
 }
 
 impl Writable<'_> {
-    /// Appends a chunk as a writer that then finishes, and makes the stream for it if there is none
-    /// or if it is to be replaced. A stream that is made has the chunk before any other client
-    /// finds it. While `block` readers of an existing stream need the room, waits for them as
-    /// [`Append::append`](crate::Append::append) does.
+    /// Appends one chunk as a writer that then finishes. Creates the stream if it does not exist or
+    /// if the options replace it.
+    ///
+    /// A new stream contains the chunk before any other client finds the stream. If `block` readers
+    /// of an existing stream need the room, waits for them like
+    /// [`Append::append`](crate::Append::append).
     ///
     /// # Errors
     ///
     /// Those of [`create`](Self::create) and of [`append`](Self::append), or the chunk is too large
-    /// for the stream. Nothing has changed then: no stream is made, or replaced, for a chunk
-    /// that it would not take.
+    /// for the stream. An error changes nothing: no stream is created or replaced for a chunk that
+    /// it would not take.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it is pending, it has appended nothing, and its writer counts as one that
-    /// died.
+    /// If dropped while it is pending, nothing is appended, and the writer counts as dead.
     pub async fn put(&self, options: PutOptions, chunk: &[u8]) -> Result<Put, Failure> {
         let PutOptions { create, close } = options;
         let keeps = create.if_exists == IfExists::Keep;
@@ -50,14 +51,14 @@ impl Writable<'_> {
             let first = First { chunks: slice::from_ref(&chunk), close };
             match self.create_with(anew.clone(), None, first).await {
                 Ok(_) => return Ok(Put { created: true, offset: chunk.len() as u64 }),
-                // Another client created it between the two calls.
+                // Another client created the stream between the two calls.
                 Err(failure) if keeps && failure.code == ErrorCode::AlreadyExists => {}
                 Err(failure) => return Err(failure),
             }
         }
     }
 
-    /// Appends a chunk to a stream that there is, and gives the offset after it.
+    /// Appends a chunk to an existing stream, and returns the offset after it.
     async fn put_into(&self, stream: &Stream, chunk: &[u8], close: bool) -> Result<u64, Failure> {
         let mut append = self.clone().in_request().append(stream).await?;
         match append.append(chunk).await {
@@ -76,7 +77,7 @@ impl Writable<'_> {
                 if is_cut_off {
                     append.abandon(&failure.message);
                 } else {
-                    // Nothing of the chunk is in the stream, so no reader misses a rest.
+                    // Nothing of the chunk is in the stream, so no reader misses the rest of it.
                     append.withdraw();
                 }
                 Err(failure)

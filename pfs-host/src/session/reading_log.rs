@@ -1,4 +1,4 @@
-//! What the log says of a reader, from its coming to its going.
+//! Log lines of a reader, from joining to leaving.
 
 use pfs_proto::{End, StreamPath};
 use pfs_stream::Reader;
@@ -8,7 +8,7 @@ use pfs_stream::shm::Handout;
 use super::{follow::Gap, gap_log::GapLog};
 use crate::{Caller, Failure, failure::Ended};
 
-/// A reader's lines in the log.
+/// Log lines of a reader.
 #[derive(Debug)]
 pub(crate) struct ReadingLog {
     caller: Caller,
@@ -18,7 +18,7 @@ pub(crate) struct ReadingLog {
     reason: Option<String>,
 }
 
-/// What a reader that leaves has lost.
+/// The losses of a reader that leaves.
 #[derive(Clone, Copy, Debug)]
 struct Lost {
     bytes: u64,
@@ -26,15 +26,15 @@ struct Lost {
 }
 
 impl Lost {
-    /// `None`, which the log leaves out, where bytes were lost in a number of chunks that is not
-    /// known.
+    /// The number of chunks. `None`, which the log omits, if bytes were lost in an unknown number
+    /// of chunks.
     fn known_chunks(self) -> Option<u64> {
         (self.bytes == 0 || self.chunks > 0).then_some(self.chunks)
     }
 }
 
 impl ReadingLog {
-    /// A reader has attached.
+    /// Logs that a reader has joined.
     pub(crate) fn joined(caller: &Caller, path: &StreamPath, reader: &Reader) -> Self {
         let (stream, start, transport) = (path.as_str(), reader.start(), caller.transport);
         let policy = format!("{:?}", reader.policy()).to_lowercase();
@@ -50,37 +50,38 @@ impl ReadingLog {
         }
     }
 
-    /// What it reads.
+    /// The path of the stream.
     pub(crate) fn path(&self) -> &StreamPath {
         &self.path
     }
 
-    /// It lost these offsets.
+    /// Logs a gap.
     pub(crate) fn gap(&mut self, gap: Gap) {
         self.gaps.gap(&self.caller, self.path.as_str(), gap.from, gap.to, gap.chunks);
     }
 
-    /// It has come to this end.
+    /// Notes the end of the stream as the reason for leaving.
     pub(crate) fn ends(&mut self, end: End) {
         self.reason = Some(end.to_string());
     }
 
-    /// It has all that it asked for.
+    /// Notes that the reader got all that it requested, unless another reason is set.
     pub(crate) fn is_answered(&mut self) {
         self.reason.get_or_insert_with(|| "it has what it asked for".to_owned());
     }
 
-    /// It cannot go on.
+    /// Notes a failure as the reason for leaving.
     pub(crate) fn fails(&mut self, failure: &Failure) {
         self.reason = Some(failure.message.clone());
     }
 
-    /// It is given up.
+    /// Notes that the reader was given up.
     pub(crate) fn gives_up(&mut self, ended: &Ended) {
         self.reason = Some(ended.reason().to_owned());
     }
 
-    /// It goes, having read the ring by itself: what it lost is seen only now.
+    /// Logs that an shm reader has left. Its losses are visible only now, because it read the ring
+    /// by itself.
     #[cfg(target_os = "linux")]
     pub(crate) fn left_ring(&mut self, handout: &Handout, ended: &Ended) {
         let lost = Lost { bytes: handout.lost_bytes(), chunks: handout.lost_chunks() };
@@ -106,7 +107,7 @@ impl ReadingLog {
         self.goes(handout.position(), lost);
     }
 
-    /// It goes.
+    /// Logs that a reader has left.
     pub(crate) fn left(&mut self, reader: &Reader) {
         let lost = Lost { bytes: reader.lost_bytes(), chunks: reader.lost_chunks() };
         self.goes(reader.position(), lost);
@@ -116,8 +117,8 @@ impl ReadingLog {
         let (lost_bytes, lost_chunks) = (lost.bytes, lost.known_chunks());
         let stream = self.path.as_str();
         self.gaps.finish(&self.caller, stream);
-        // What it read, although the last of it may still have been on its way when the client
-        // left.
+        // Bytes that the reader has read, although the last of them may still have been on their
+        // way when the client left.
         let bytes = position.saturating_sub(self.start).saturating_sub(lost_bytes);
         let reason = self.reason.as_deref().unwrap_or("the client went away");
         self.caller.log(|pid, uid| {

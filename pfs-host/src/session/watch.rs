@@ -5,8 +5,8 @@ use pfs_stream::Events;
 
 use crate::{Caller, Cutoff, Failure};
 
-/// A watcher of a stream. Events that nobody takes wait in a queue of bounded length, and are
-/// counted where it is full.
+/// A watcher of a stream. Pending events wait in a queue of bounded length. Events that find the
+/// queue full are only counted.
 #[derive(Debug)]
 pub struct Watch {
     events: Events,
@@ -22,7 +22,7 @@ impl Watch {
         Self { events, cutoff, caller: caller.clone(), path: path.clone() }
     }
 
-    /// The next event; `None` after the last one of a stream that was removed.
+    /// The next event. `None` after the last event of a removed stream.
     ///
     /// # Errors
     ///
@@ -30,7 +30,7 @@ impl Watch {
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it is pending, it has taken no event.
+    /// If dropped while it is pending, no event is lost.
     pub async fn next(&mut self) -> Result<Option<StreamEvent>, Failure> {
         tokio::select! {
             biased;

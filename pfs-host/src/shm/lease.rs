@@ -1,9 +1,10 @@
-//! A writer's lease, as its connection sees it: when it is offered, granted and ended.
+//! A writer's lease, from the view of its connection: when it is offered, granted and ended.
 //!
 //! Without a lease, each chunk is copied twice and wakes two processes. A writer that appends much,
-//! and is the only one, is offered the stream's next ring. It maps that and says so, the stream
-//! moves there, and from then on the writer appends by itself. The stream ends the lease whenever
-//! it has to; the writer then appends as before, and may get another lease later.
+//! and is the only writer, is offered the stream's next ring. The writer maps the ring and says so,
+//! the stream moves there, and from then on the writer appends by itself. The stream may end the
+//! lease at any time. The writer then appends over its connection as before, and may get another
+//! lease later.
 
 use std::{future::poll_fn, io, task::Poll, time::Duration};
 
@@ -16,43 +17,43 @@ use tokio::time::Instant;
 
 use crate::{published::Published, transport::Transport, wire::Wire};
 
-/// A writer that has appended this many bytes is offered a ring, but not before it has appended as
-/// many as the stream held when counting began: to grant a lease, the daemon copies what the stream
+/// A lease is offered after a writer has appended this many bytes, and at least as many as the
+/// stream held when counting began: to grant a lease, the daemon copies everything that the stream
 /// holds.
 const OFFER_AFTER_BYTES: u64 = 1024 * 1024;
 
-/// A writer that has appended this many chunks within this time is offered a ring, too: with a
-/// lease, each chunk needs a wake-up less.
+/// A lease is also offered to a writer that has appended this many chunks within [`OFFER_WINDOW`],
+/// because a lease saves one wake-up per chunk.
 const OFFER_AFTER_CHUNKS: u64 = 1000;
 const OFFER_WINDOW: Duration = Duration::from_secs(2);
 
-/// The pause before the next offer, after a lease has ended because another client needed the
-/// stream. It doubles with each such end, up to the longest, because a lease costs two copies of
-/// what the stream holds. After a lease that lasted longer it is the first one again.
+/// Back-off before the next offer, after a lease ended because another client needed the stream.
+/// The back-off doubles with each such end, up to [`MAX_BACKOFF`], because a lease costs two copies
+/// of everything that the stream holds. A lease that lasted longer than [`MAX_BACKOFF`] resets it.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
 
-/// Time between two looks at what the holder has appended, for those who sleep: a holder that is
-/// stopped after it has published a chunk, and before it wakes them, does not keep them asleep.
-/// Doubled up to the longest while nothing comes.
+/// Interval at which the daemon looks at the holder's appends, on behalf of sleeping readers: a
+/// holder may be stopped after it has published a chunk and before it wakes the readers. The
+/// interval doubles up to [`MAX_OBSERVE_INTERVAL`] while there are no appends.
 const MIN_OBSERVE_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_OBSERVE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The lease of a writer, or the way to one.
+/// State of a writer's lease.
 #[derive(Debug)]
 pub(crate) struct Lease {
     state: State,
-    /// Where counting began; `None` if it begins with the next look.
+    /// When counting for the next offer began; `None` if it begins at the next check.
     from: Option<Mark>,
     pause: Duration,
-    /// Not before this.
+    /// Earliest time of the next offer.
     next: Option<Instant>,
     look: Duration,
-    /// Chunks at the last look.
+    /// Chunks of the holder at the last look.
     seen: u64,
 }
 
-/// What the writer had appended when counting began: bytes, and chunks with the time.
+/// What the writer had appended when counting began. Time and chunks restart with each window.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     bytes: u64,
@@ -64,7 +65,8 @@ struct Mark {
 
 #[derive(Debug)]
 enum State {
-    /// None is offered: the client can hold none, could not map the ring, or has spoiled one.
+    /// No lease is offered: the client does not support leases, could not map a ring, or has
+    /// corrupted one.
     Never,
     Without,
     Offered(Box<Offer>),
@@ -74,7 +76,7 @@ enum State {
 }
 
 impl Lease {
-    /// For a client that can hold one, or cannot.
+    /// Creates the state for a client that can hold leases, or cannot.
     pub(crate) fn new(can_hold: bool) -> Self {
         let state = if can_hold { State::Without } else { State::Never };
         Self {
@@ -92,8 +94,8 @@ impl Lease {
         matches!(self.state, State::Held { .. })
     }
 
-    /// Offers a ring to a writer that has appended so much in all, if it is time for that and
-    /// possible.
+    /// Offers a lease to a writer that has appended `chunks` and `bytes` in total, if an offer is
+    /// due and possible.
     pub(crate) async fn offer<T: Transport>(
         &mut self,
         wire: &mut Wire<T>,
@@ -131,8 +133,8 @@ impl Lease {
         may && (is_often || much >= OFFER_AFTER_BYTES.max(from.held))
     }
 
-    /// The client has mapped the ring that it was offered: where the lease begins, if it is still
-    /// possible. `None` if it was offered nothing.
+    /// Grants the lease after the client has mapped the offered ring. `None` if nothing was
+    /// offered, `Some(None)` if the lease is no longer possible.
     pub(crate) fn grant(&mut self, writer: &mut Writer) -> Option<Option<Grant>> {
         let State::Offered(offer) = std::mem::replace(&mut self.state, State::Without) else {
             return None;
@@ -145,8 +147,8 @@ impl Lease {
         Some(grant)
     }
 
-    /// The client cannot map what it was offered, and is offered nothing more. False if it was
-    /// offered nothing.
+    /// Notes that the client cannot map the offered ring; no lease is offered again. Returns false
+    /// if nothing was offered.
     pub(crate) fn cannot_map(&mut self) -> bool {
         let was_offered = matches!(self.state, State::Offered(_));
         if was_offered {
@@ -155,8 +157,12 @@ impl Lease {
         was_offered
     }
 
-    /// Waits until the lease has ended, and tells what was appended under it; for ever if there is
-    /// none. Looks at the ring from time to time. Cancel safe.
+    /// Waits until the lease has ended, and returns the totals of the appends under it. Pending for
+    /// ever if no lease is held. Looks at the ring from time to time meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped while it is pending.
     pub(crate) async fn ended(&mut self, writer: &mut Writer) -> Published {
         loop {
             let ended =
@@ -170,7 +176,7 @@ impl Lease {
         }
     }
 
-    /// Wakes those who sleep if the holder has appended something since the last look.
+    /// Wakes sleeping readers if the holder has appended since the last look.
     fn look(&mut self, writer: &Writer) {
         let Some(LeaseEnd { chunks, .. }) = writer.look_at_holder() else { return };
         self.look = if chunks > self.seen {
@@ -182,12 +188,12 @@ impl Lease {
         self.seen = chunks;
     }
 
-    /// What has been appended under the lease up to now; `None` if there is none any more.
+    /// Totals of the appends under the lease so far; `None` if no lease is held.
     pub(crate) fn so_far(&self, writer: &Writer) -> Option<Published> {
         writer.look_at_holder().filter(|_| self.is_held()).map(Published::from)
     }
 
-    /// Ends the lease, if there is one, and tells what was appended under it.
+    /// Ends the lease, if one is held, and returns the totals of the appends under it.
     pub(crate) fn end(&mut self, writer: &mut Writer) -> Option<Published> {
         if !self.is_held() {
             return None;
@@ -212,13 +218,17 @@ impl Lease {
         Published::from(*end)
     }
 
-    /// The holder has appended chunks that readers in the daemon wait for.
+    /// Wakes readers in the daemon that sleep, after the holder has appended.
     pub(crate) fn published(writer: &Writer) {
         writer.holder_published();
     }
 
-    /// Waits until the holder may overwrite everything before this chunk, or has no lease any more.
-    /// Cancel safe.
+    /// Waits until the holder may overwrite everything before chunk `up_to`, or has no lease any
+    /// more.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped while it is pending.
     pub(crate) async fn room(&self, writer: &mut Writer, up_to: u64) {
         if self.is_held() {
             writer.room_for_holder(up_to).await;

@@ -1,4 +1,4 @@
-//! Sharing memory with clients on the same machine.
+//! Shared memory with local clients: leases of writers, and shm readers.
 
 mod lease;
 mod reader;

@@ -1,4 +1,5 @@
-//! A reader that was handed the ring: its connection tells when it makes room, and when it is gone.
+//! An shm reader's connection: it carries wake-ups and requests for the next ring, and shows when
+//! the reader is gone.
 
 use std::{convert::Infallible, future::pending, pin::pin, time::Duration};
 
@@ -20,8 +21,8 @@ use crate::{
     wire::Wire,
 };
 
-/// Hands the ring to the client. Returns the reader if that is not possible: the client or the
-/// stream cannot share memory, or there is no memory for the reader's page.
+/// Passes the ring to the client. Returns the reader if the client or the stream cannot share
+/// memory, or there is no memory for the reader's page.
 pub(crate) async fn hand_out<T: Transport>(
     wire: &mut Wire<T>,
     place: &Readable<'_>,
@@ -50,18 +51,21 @@ pub(crate) async fn hand_out<T: Transport>(
     Ok(Ok(handout))
 }
 
-/// How long a client may take to leave a stream that was removed. The ring itself tells the client
-/// of the removal, and occupies memory for as long as the client maps it.
+/// Time for a client to leave a removed stream. The ring itself tells the client of the removal,
+/// and occupies memory for as long as the client maps it.
 const REMOVED_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a reader may stay in a ring that the stream has left, before it is told so.
+/// How long a reader may stay in a ring that the stream has left, before the daemon tells the
+/// reader.
 const LEFT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A ring that a client reads. When the daemon ends, the client reads on until it hears of the end.
-/// The ring must not be given up before the last writer has left: a writer that waits for a `block`
-/// reader would overwrite the data that this reader reads.
+/// A ring that a client reads.
+///
+/// When the daemon shuts down, the client reads on until it hears of the shutdown. The ring must be
+/// kept until the last writer has left: otherwise a writer that waits for this `block` reader would
+/// overwrite data that the client still reads.
 struct Seat<'a> {
-    /// `None` when it was taken.
+    /// `None` after the handout was taken.
     handout: Option<Handout>,
     daemon: &'a Daemon,
     cutoff: &'a Cutoff,
@@ -77,8 +81,8 @@ impl Drop for Seat<'_> {
     }
 }
 
-/// Serves the client as long as it reads the ring. Comes back when it can't map it, and has read
-/// nothing; everything else is an end.
+/// Serves the client for as long as it reads the ring. Returns the reader if the client cannot map
+/// the ring or the next ring is not shared; every other outcome is an error.
 pub(crate) async fn serve<T: Transport>(
     wire: &mut Wire<T>,
     place: &Readable<'_>,
@@ -97,7 +101,7 @@ pub(crate) async fn serve<T: Transport>(
     Ok((log, handout.take_back()))
 }
 
-/// Hears the client until it says that it can't map the ring, or ends.
+/// Handles the client's messages until it has to be served over the connection, or ends.
 async fn attend<T: Transport>(
     wire: &mut Wire<T>,
     handout: &Handout,
@@ -106,7 +110,7 @@ async fn attend<T: Transport>(
 ) -> Result<(), Ended> {
     wire.flush().await;
     wire.release();
-    // A time limit of `block` readers may be set while the client reads.
+    // A time limit for `block` readers may be set while the client reads.
     let mut limited = pin!(async {
         let _ = place.daemon.max_block_time.subscribe().wait_for(Option::is_some).await;
         handout.require_copies();
@@ -149,8 +153,9 @@ async fn attend<T: Transport>(
     }
 }
 
-/// Waits until the client stays in a ring for [`LEFT_TIMEOUT`] after the stream has left it or has
-/// ended: a former holder of a lease can hide that from the client. Returns the ring's number.
+/// Waits until the client has stayed in a ring for [`LEFT_TIMEOUT`] after the stream has left the
+/// ring or has ended: a former holder of a lease can hide that from the client. Returns the number
+/// of the ring.
 async fn left_unnoticed(handout: &Handout, told: Option<u64>) -> u64 {
     loop {
         let ring = handout.left_ring(told).await;
@@ -161,15 +166,15 @@ async fn left_unnoticed(handout: &Handout, told: Option<u64>) -> u64 {
     }
 }
 
-/// How a reader goes on whose stream has moved.
+/// How a reader continues after its stream has moved.
 enum Followed {
-    /// In the ring that it was handed.
+    /// In the ring that was passed to it.
     Shared,
     /// Over the connection.
     Unshared,
 }
 
-/// Hands over the ring that the stream has moved to.
+/// Passes the ring that the stream has moved to.
 async fn follow<T: Transport>(
     wire: &mut Wire<T>,
     handout: &Handout,
