@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_buffers_are_made_up_to_a_total_and_then_small_ones_instead() {
+    fn large_buffers_have_a_limit_and_small_ones_replace_them_beyond_it() {
         let buffers = Buffers::new();
         let mut made: Vec<_> = (0..MAX_LARGE_BUFFERS).map(|_| buffers.buffer(true)).collect();
         assert!(

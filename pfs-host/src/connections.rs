@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_connections_that_end_together_make_one_call_a_little_later() {
+    async fn many_connections_that_end_together_make_one_call_after_settling() {
         with_calls(async |daemon, calls| {
             let mut all = admit(daemon, 1000);
             all.truncate(501);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_connections_that_end_one_by_one_each_half_makes_a_call() {
+    async fn each_halving_of_connections_that_end_one_by_one_makes_a_call() {
         with_calls(async |daemon, calls| {
             let mut all = admit(daemon, 2000);
             while all.pop().is_some() {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn neither_few_connections_nor_those_that_others_follow_make_a_call() {
+    async fn few_connections_and_replaced_connections_make_no_call() {
         with_calls(async |daemon, calls| {
             for _ in 0..1000 {
                 drop(admit(daemon, 255));

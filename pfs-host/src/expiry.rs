@@ -49,7 +49,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(5);
 
     #[tokio::test]
-    async fn a_stream_that_a_program_makes_in_the_registry_expires_whatever_was_to_expire_next() {
+    async fn a_stream_created_in_the_registry_expires_whichever_expiry_was_next() {
         let daemon = Arc::new(Daemon::new(&Settings::default()));
         tokio::spawn(run(Arc::clone(&daemon)));
         let make = |name: &str, config| daemon.registry().create(name, config).unwrap();
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_idle_time_removes_a_stream_that_is_there_and_no_old_one_does() {
+    async fn a_new_idle_ttl_removes_an_existing_stream_and_a_cleared_one_does_not() {
         let daemon = Arc::new(Daemon::new(&Settings::default()));
         let idle_ttl = |idle_ttl| daemon.set_limits(&Settings { idle_ttl, ..Settings::default() });
         tokio::spawn(run(Arc::clone(&daemon)));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_idle_time_of_the_settings_counts_from_the_start() {
+    async fn the_idle_ttl_of_the_settings_applies_from_the_start() {
         let daemon =
             Arc::new(Daemon::new(&Settings { idle_ttl: Some(SHORT), ..Settings::default() }));
         tokio::spawn(run(Arc::clone(&daemon)));

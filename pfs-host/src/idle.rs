@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_daemon_that_nobody_uses_ends_when_its_time_is_over() {
+    async fn an_unused_daemon_ends_after_idle_exit() {
         let (daemon, ended) = daemon(Some(LIMIT));
         assert_eq!(ended.await.unwrap(), LIMIT);
         assert!(daemon.shutdown().is_cancelled());
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_keeps_it_until_it_is_removed() {
+    async fn a_stream_delays_idle_exit_until_it_is_removed() {
         let (daemon, ended) = daemon(Some(LIMIT));
         let begun = Instant::now();
         let client = daemon.admit().unwrap();
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_keeps_it_until_it_expires() {
+    async fn a_stream_delays_idle_exit_until_it_expires() {
         let (daemon, ended) = daemon(Some(LIMIT));
         let client = daemon.admit().unwrap();
         // The stream's lifetime follows a clock that a test cannot pause.
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_limit_it_goes_on_until_a_reload_sets_one() {
+    async fn without_a_limit_the_daemon_runs_until_a_reload_sets_one() {
         let (daemon, ended) = daemon(None);
         let begun = Instant::now();
         at(100_000, begun).await;

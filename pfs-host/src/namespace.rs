@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_begins_at_the_root_at_a_mount_or_below() {
+    fn a_listing_starts_at_the_root_at_a_mount_or_below_a_mount() {
         let namespace = namespace();
         for (path, may_be_empty) in
             [("/", true), ("/streamfs", true), ("/streamfs/", true), ("/streamfs/a", false)]
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_path_is_repeated_in_part_and_without_its_control_characters() {
+    fn a_bad_path_is_quoted_shortened_and_without_control_characters() {
         let failure = namespace().directory(&"\x1b[31m/x".repeat(5000)).unwrap_err();
         assert!(failure.message.len() < 300, "{}", failure.message);
         assert!(!failure.message.contains('\x1b'), "{}", failure.message);

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_and_writing_are_granted_apart_and_several_grants_add_up() {
+    fn read_and_write_are_granted_separately_and_grants_add_up() {
         let permissions = Permissions::from_grants(vec![
             grant(true, false, "/"),
             grant(false, true, "/streamfs/a"),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_reading_nor_writing_grants_to_block_writers() {
+    fn permission_to_read_or_write_does_not_permit_to_block_writers() {
         let blocks = Grant { block: true, ..grant(false, false, "/streamfs/a") };
         let permissions = Permissions::from_grants(vec![grant(true, true, "/"), blocks]);
         assert!(permissions.may_block("/streamfs/a/b").is_ok());
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_that_were_given_out_change_with_their_grants() {
+    fn existing_permissions_change_with_their_grants() {
         let grants = Grants::all();
         let permissions = grants.permissions();
         let unasked = permissions.clone().unasked();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_that_was_made_ask_reads_and_does_not_block_writers() {
+    fn a_browser_that_was_made_to_ask_may_read_but_not_block_writers() {
         let permissions = Permissions::all().unasked();
         assert!(permissions.may_read("/streamfs/a").is_ok());
         let failure = permissions.may_block("/streamfs/a").unwrap_err();

@@ -74,7 +74,7 @@ mod tests {
     use crate::owner::TokenId;
 
     #[test]
-    fn owners_that_have_nothing_in_use_are_forgotten_and_no_others() {
+    fn only_owners_with_nothing_in_use_are_forgotten() {
         let quotas = Quotas::new(Limits::UNLIMITED, Limits::UNLIMITED);
         let registry = Registry::new(Limits::default());
         let keeper = Owner::Token(TokenId::new([7; 32]));

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_of_one_second_become_one_line_that_loses_no_number() {
+    fn gaps_within_a_second_share_one_line_with_exact_sums() {
         let mut log = GapLog::default();
         let start = Instant::now();
         let first = Losses { from: 0, to: 10, gaps: 1, bytes: 10, chunks: Some(2) };

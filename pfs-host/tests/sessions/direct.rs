@@ -1,4 +1,4 @@
-//! Sessions that a protocol drives by itself, without frames.
+//! Sessions that a protocol uses directly, without frames.
 
 use std::{cell::Cell, time::Duration};
 
@@ -29,7 +29,7 @@ fn batch(chunks: &[&[u8]]) -> Batch {
 }
 
 #[tokio::test]
-async fn a_caller_without_a_permission_learns_nothing_of_a_path_and_changes_nothing() {
+async fn a_caller_without_permission_learns_nothing_and_changes_nothing() {
     let (daemon, stream) = daemon();
     let prefix = |prefix: &str| prefix.parse().unwrap();
     let grant = |read, write| Grant { read, write, block: true, prefix: prefix("/streamfs/other") };
@@ -61,7 +61,7 @@ async fn a_caller_without_a_permission_learns_nothing_of_a_path_and_changes_noth
 }
 
 #[tokio::test]
-async fn a_block_reader_needs_a_permission_of_its_own_however_it_is_attached() {
+async fn every_way_to_attach_a_block_reader_requires_the_block_permission() {
     let (daemon, stream) = daemon();
     let grant =
         |block| Grant { read: true, write: true, block, prefix: "/streamfs".parse().unwrap() };
@@ -96,7 +96,7 @@ async fn a_block_reader_needs_a_permission_of_its_own_however_it_is_attached() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_waits_for_a_chunk_and_no_longer_than_its_limit() {
+async fn a_page_waits_for_a_chunk_no_longer_than_its_limit() {
     const LIMIT: Duration = Duration::from_secs(30);
     let (daemon, stream) = daemon();
     let caller = caller(None);
@@ -124,7 +124,7 @@ async fn a_page_waits_for_a_chunk_and_no_longer_than_its_limit() {
 }
 
 #[tokio::test]
-async fn a_page_whose_start_the_ring_has_lost_is_refused_unless_it_may_start_later() {
+async fn a_page_whose_start_is_overwritten_is_refused_unless_it_may_start_later() {
     let (daemon, stream) = daemon();
     let caller = caller(None);
     let place = daemon.readable(&caller, &path()).unwrap();
@@ -141,7 +141,7 @@ async fn a_page_whose_start_the_ring_has_lost_is_refused_unless_it_may_start_lat
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_of_a_stream_are_checked_one_after_the_other_and_a_dropped_one_appends_nothing() {
+async fn batches_of_one_stream_are_checked_in_turn_and_a_dropped_one_appends_nothing() {
     let (daemon, stream) = daemon();
     let caller = caller(None);
     let place = daemon.writable(&caller, &path()).unwrap();
@@ -150,7 +150,7 @@ async fn batches_of_a_stream_are_checked_one_after_the_other_and_a_dropped_one_a
     let chunks: Vec<_> = (0..4).map(chunk).collect();
     let chunks: Vec<_> = chunks.iter().map(Vec::as_slice).collect();
     let checked = Cell::new(0);
-    // The state counts batches. Each is let in only as the next one.
+    // The state counts batches, and a batch is accepted only if it is the next one.
     let append = |number: usize| {
         let (check, chunks) = (&checked, &chunks);
         place.append_batch(
@@ -166,7 +166,7 @@ async fn batches_of_a_stream_are_checked_one_after_the_other_and_a_dropped_one_a
         )
     };
     assert_eq!(append(0).await.unwrap(), 1);
-    // There is no room for the second one.
+    // There is no room for the second batch.
     let mut second = Box::pin(append(1));
     let mut third = Box::pin(append(1));
     tokio::select! {
@@ -192,7 +192,7 @@ async fn batches_of_a_stream_are_checked_one_after_the_other_and_a_dropped_one_a
 }
 
 #[tokio::test]
-async fn a_watch_tells_of_readers_and_ends_with_the_daemon() {
+async fn a_watch_reports_readers_and_ends_with_the_daemon() {
     let (daemon, stream) = daemon();
     let caller = caller(None);
     let mut watch = daemon.readable(&caller, &path()).unwrap().watch().await.unwrap();
@@ -204,7 +204,7 @@ async fn a_watch_tells_of_readers_and_ends_with_the_daemon() {
 }
 
 #[tokio::test]
-async fn a_writer_that_is_dropped_has_died_unless_the_daemon_ends() {
+async fn a_dropped_writer_counts_as_dead_except_during_a_shutdown() {
     let (daemon, stream) = daemon();
     let caller = caller(None);
     let place = daemon.writable(&caller, &path()).unwrap();

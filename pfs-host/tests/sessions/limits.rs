@@ -9,7 +9,7 @@ fn settings(max_connections: usize, max_memory: u64) -> Settings {
 }
 
 #[test]
-fn a_lower_limit_on_connections_cuts_none_and_admits_none_until_enough_have_gone() {
+fn a_lower_connection_limit_cuts_none_and_admits_none_until_enough_have_ended() {
     let daemon = Daemon::new(&settings(3, 1024 * 1024));
     let mut open: Vec<_> = (0..3).map(|_| daemon.admit().unwrap()).collect();
     assert!(daemon.admit().is_none());
@@ -27,7 +27,7 @@ fn a_lower_limit_on_connections_cuts_none_and_admits_none_until_enough_have_gone
 }
 
 #[test]
-fn a_new_limit_on_memory_holds_for_streams_and_for_the_messages_beside_them() {
+fn a_new_memory_limit_applies_to_streams_and_to_message_budgets() {
     let daemon = Daemon::new(&settings(1, 80 * 1024));
     let held = daemon.arriving().reserve(10 * 1024).unwrap();
     daemon.set_limits(&settings(1, 40 * 1024));

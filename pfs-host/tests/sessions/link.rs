@@ -1,4 +1,4 @@
-//! A connection in memory: two channels of bytes, whose capacity the test chooses.
+//! In-memory transport: two channels of bytes, whose capacity the test chooses.
 
 use std::{
     future::poll_fn,
@@ -20,9 +20,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The daemon's end. Without `MAY_PAUSE`, a client sends all its requests at once. With
-/// `KEEPS_BYTES`, the link takes the first bytes to send without a copy, and drops them when the
-/// connection ends.
+/// The daemon's end. Without `MAY_PAUSE`, a client must send all its requests at once. With
+/// `KEEPS_BYTES`, the link takes bytes to send without a copy, and drops them when the connection
+/// ends.
 struct Link<const MAY_PAUSE: bool, const KEEPS_BYTES: bool = false> {
     input: Mutex<Input>,
     output: Sender<u8>,
@@ -31,7 +31,7 @@ struct Link<const MAY_PAUSE: bool, const KEEPS_BYTES: bool = false> {
 }
 
 struct Input {
-    /// Taken from the channel to see whether there is one.
+    /// A byte that was taken from the channel to see whether there is one.
     first: Option<u8>,
     rest: Receiver<u8>,
 }
@@ -100,21 +100,21 @@ pub(crate) type Far = Peer<Channels>;
 pub(crate) struct Channels {
     input: Receiver<u8>,
     output: Sender<u8>,
-    /// What serves the client.
+    /// The task that serves the client.
     pub(crate) served: JoinHandle<()>,
-    /// How often the daemon has written.
+    /// Number of the daemon's writes.
     pub(crate) writes: Arc<AtomicUsize>,
 }
 
 impl Channels {
-    /// Says nothing more, as a client that leaves.
+    /// Ends the client's side, like a client that leaves.
     pub(crate) fn leave(&mut self) {
         self.output = channel(1).0;
     }
 }
 
 impl Channels {
-    /// Hangs up, and gives what serves the client.
+    /// Hangs up, and returns the task that serves the client.
     pub(crate) fn hang_up(self) -> JoinHandle<()> {
         self.served
     }
@@ -136,12 +136,12 @@ impl pfs_peer::Transport for Channels {
     }
 }
 
-/// Connects, over channels that hold so many bytes, and says nothing yet.
+/// Connects over channels of this capacity in bytes, and sends nothing yet.
 pub(crate) fn connect<const MAY_PAUSE: bool>(daemon: &Arc<Daemon>, capacity: usize) -> Far {
     connect_over::<MAY_PAUSE, false>(daemon, capacity)
 }
 
-/// Connects as [`connect`] does, over a transport that may keep bytes.
+/// Like [`connect`], over a transport that may keep bytes.
 pub(crate) fn connect_over<const MAY_PAUSE: bool, const KEEPS_BYTES: bool>(
     daemon: &Arc<Daemon>,
     capacity: usize,
@@ -152,7 +152,7 @@ pub(crate) fn connect_over<const MAY_PAUSE: bool, const KEEPS_BYTES: bool>(
     connect_as::<MAY_PAUSE, KEEPS_BYTES>(daemon, capacity, caller)
 }
 
-/// Connects as this client.
+/// Connects as `caller`.
 pub(crate) fn connect_as<const MAY_PAUSE: bool, const KEEPS_BYTES: bool>(
     daemon: &Arc<Daemon>,
     capacity: usize,
@@ -171,7 +171,7 @@ pub(crate) fn connect_as<const MAY_PAUSE: bool, const KEEPS_BYTES: bool>(
     Peer::new(Channels { input: back, output: there, served: tokio::spawn(serving), writes })
 }
 
-/// Connects, and has said hello.
+/// Connects, and exchanges hellos.
 pub(crate) async fn greeted(daemon: &Arc<Daemon>, capacity: usize) -> Far {
     let mut far = connect::<true>(daemon, capacity);
     assert!(matches!(far.greet(0).await, Some(Reply::Hello(_))));

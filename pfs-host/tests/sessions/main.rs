@@ -1,6 +1,6 @@
-//! Sessions in memory: the test sets how much a connection holds, and the clock stands still but
-//! for what waits for it.
-#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
+//! Sessions over in-memory connections. The test sets the capacity of a connection, and the paused
+//! clock advances only when everything waits.
+#![allow(clippy::unwrap_used)] // clippy does not recognize test helpers
 
 mod direct;
 mod limits;
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use link::{Far, connect, greeted};
 
-/// Far less than a chunk.
+/// Capacity of a connection that holds far less than a chunk.
 const NARROW: usize = 64;
 
 const CHUNK: usize = 1000;
@@ -35,7 +35,7 @@ fn path() -> StreamPath {
     "/streamfs/s".parse().unwrap()
 }
 
-/// A daemon with a stream that holds four chunks.
+/// Creates a daemon, and a stream that holds four chunks.
 fn daemon() -> (Arc<Daemon>, Stream) {
     let daemon = Daemon::new(&Settings::default());
     let sizes = StreamConfig {
@@ -53,19 +53,19 @@ async fn reader(daemon: &Arc<Daemon>, policy: SlowPolicy) -> Far {
     far
 }
 
-/// Becomes a reader.
+/// Turns the connection into a reader's.
 async fn read(far: &mut Far, path: StreamPath, policy: SlowPolicy) {
     let options = ReadOptions { policy, until: Until::Closed, ..ReadOptions::default() };
     far.send(&Request::OpenReader(path, options)).await;
     assert!(matches!(far.reply().await, Some(Reply::Reading { .. })));
 }
 
-/// The chunk of this number.
+/// The contents of chunk `number`.
 fn chunk(number: usize) -> Vec<u8> {
     vec![u8::try_from(number % 251).unwrap(); CHUNK]
 }
 
-/// Reads to the end: the bytes of whole chunks, what gaps say was lost, and the end.
+/// Reads to the end. Returns the bytes of whole chunks, the bytes lost in gaps, and the last reply.
 async fn all(far: &mut Far) -> (Vec<u8>, u64, Reply) {
     let (mut bytes, mut lost) = (Vec::new(), 0);
     loop {
@@ -79,7 +79,7 @@ async fn all(far: &mut Far) -> (Vec<u8>, u64, Reply) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_says_no_hello_is_told_so_after_five_seconds() {
+async fn a_client_that_sends_no_hello_gets_an_error_after_five_seconds() {
     let (daemon, _) = daemon();
     let begun = Instant::now();
     let mut silent = connect::<true>(&daemon, 4096);
@@ -89,7 +89,7 @@ async fn a_client_that_says_no_hello_is_told_so_after_five_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_where_a_client_may_pause_it_may_be_silent_after_its_hello() {
+async fn a_client_may_stay_silent_after_its_hello_only_if_its_transport_may_pause() {
     let (daemon, _) = daemon();
     let mut patient = greeted(&daemon, 4096).await;
     let mut hasty = connect::<false>(&daemon, 4096);
@@ -106,14 +106,14 @@ async fn only_where_a_client_may_pause_it_may_be_silent_after_its_hello() {
 async fn a_refused_client_that_reads_nothing_is_not_waited_for() {
     let (daemon, _) = daemon();
     let begun = Instant::now();
-    // It says no hello, and what it is told of that does not fit into the connection.
+    // The client sends no hello, and the error does not fit into the connection.
     let mut far = connect::<true>(&daemon, 8);
     (&mut far.transport.served).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::from_secs(6));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_takes_nothing_is_given_up_two_seconds_after_the_daemon_begins_to_end() {
+async fn a_reader_that_takes_nothing_is_given_up_two_seconds_into_the_shutdown() {
     let (daemon, stream) = daemon();
     let mut far = reader(&daemon, SlowPolicy::Drop).await;
     stream.writer().unwrap().try_append(chunk(0)).unwrap();
@@ -126,12 +126,12 @@ async fn a_reader_that_takes_nothing_is_given_up_two_seconds_after_the_daemon_be
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drop_reader_on_a_narrow_connection_gets_every_byte_or_a_gap_that_says_so() {
+async fn a_drop_reader_on_a_narrow_connection_gets_every_byte_or_a_gap() {
     let (daemon, stream) = daemon();
     let mut far = reader(&daemon, SlowPolicy::Drop).await;
     let mut writer = stream.writer().unwrap();
     for number in 0..50 {
-        // Nobody waits for the reader.
+        // No append waits for the reader.
         writer.try_append(chunk(number)).unwrap();
         tokio::task::yield_now().await;
     }
@@ -164,7 +164,7 @@ async fn a_block_reader_on_a_narrow_connection_gets_every_byte_and_its_writer_wa
         }
         panic!("the writer was not told that it is done");
     });
-    // As far as it comes without the reader.
+    // Let the writer go as far as it can without the reader.
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(stream.stat().head < 10_000 && !writing.is_finished());
     let (bytes, lost, end) = all(&mut far).await;
@@ -174,7 +174,7 @@ async fn a_block_reader_on_a_narrow_connection_gets_every_byte_and_its_writer_wa
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disconnect_reader_on_a_narrow_connection_is_told_that_it_was_too_slow() {
+async fn a_disconnect_reader_on_a_narrow_connection_gets_the_error_too_slow() {
     let (daemon, stream) = daemon();
     let mut far = reader(&daemon, SlowPolicy::Disconnect).await;
     let mut writer = stream.writer().unwrap();

@@ -1,5 +1,5 @@
-//! What becomes of a client that speaks version 1 of the protocol. What it says was recorded from
-//! the `pfs` of commit 44e5b00; `scripts/old-peer` does the same with that program.
+//! Old clients: replies to version 1 of the protocol. The requests were recorded from the `pfs` of
+//! commit 44e5b00; `scripts/old-peer` runs the same test with that program.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use pfs_proto::{ErrorCode, Reply, VERSION};
 
 use crate::link::connect;
 
-/// What every connection begins with.
+/// The hello that begins every connection.
 const HELLO: &[u8] = b"\x10\0\0\0\x01pfs\0\x01\0\x01\0\x01\0\0\0\0\0\0\0";
 
 /// `pfs write --close /streamfs/s`.
@@ -19,11 +19,12 @@ const WRITE: &[u8] =
 const CAT: &[u8] = b"\x19\0\0\0\x04\x0b\0/streamfs/s\0\0\0\0\0\0\0\0\0\0\0\x01";
 
 #[tokio::test]
-async fn an_older_client_is_told_both_versions_and_what_to_do_and_nothing_else_comes_of_it() {
+async fn an_older_client_gets_both_versions_and_the_remedy_and_changes_nothing() {
     let daemon = Arc::new(Daemon::new(&Settings::default()));
     for said in [&b""[..], WRITE, CAT] {
         let mut client = connect::<true>(&daemon, 4096);
-        // Over HTTP it says all at once; on a socket it waits for the answer to its hello.
+        // Over HTTP the client sends everything at once; on a socket it waits for the answer to its
+        // hello.
         client.send_bytes(&[HELLO, said].concat()).await;
         let Some(Reply::Error { code: ErrorCode::Version, message }) = client.reply().await else {
             panic!("served, or not told why")

@@ -1,4 +1,4 @@
-//! Chunks that are sent in parts, and overwritten after a part was sent.
+//! Large chunks that are sent in parts, and overwritten after a part was sent.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::{
 /// Several parts, and half of the ring.
 const LARGE: usize = 200 * 1024;
 
-/// Bytes that a connection holds: a part, and not all of the next one.
+/// Capacity of a connection: one part, and some of the next.
 const CONNECTION: usize = 100 * 1024;
 
-/// A reader of a stream that holds two large chunks, and the stream.
+/// Creates a stream that holds two large chunks, and a reader of it.
 async fn reader(policy: SlowPolicy) -> (Far, Stream) {
     let daemon = Arc::new(Daemon::new(&Settings::default()));
     let size = 2 * LARGE as u64;
@@ -38,8 +38,8 @@ fn append(stream: &Stream, letter: u8, len: usize) -> bool {
     stream.writer().unwrap().try_append(vec![letter; len]).is_ok()
 }
 
-/// The first part of the large chunk that follows a small one. The connection cannot hold all of
-/// that chunk.
+/// Appends a small chunk and a large one, and receives the first part of the large chunk. The
+/// connection cannot hold all of that chunk.
 async fn first_part(far: &mut Far, stream: &Stream) -> usize {
     assert!(append(stream, b'a', 10) && append(stream, b'b', LARGE));
     assert_eq!(far.reply().await, Some(Reply::Data(vec![b'a'; 10].into())));
@@ -49,7 +49,7 @@ async fn first_part(far: &mut Far, stream: &Stream) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chunk_that_is_overwritten_when_a_part_of_it_was_sent_is_a_gap_from_its_start() {
+async fn a_chunk_overwritten_after_its_first_part_was_sent_is_a_gap_from_its_start() {
     let (mut far, stream) = reader(SlowPolicy::Drop).await;
     let mut got = first_part(&mut far, &stream).await;
     let position = |stream: &Stream| stream.stat().readers.first().unwrap().position;
@@ -84,7 +84,7 @@ async fn a_chunk_that_is_overwritten_when_a_part_of_it_was_sent_is_a_gap_from_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disconnect_reader_that_is_overtaken_inside_a_chunk_is_told_where_the_chunk_starts() {
+async fn a_disconnect_reader_overtaken_inside_a_chunk_gets_its_lag_from_the_chunk_start() {
     let (mut far, stream) = reader(SlowPolicy::Disconnect).await;
     first_part(&mut far, &stream).await;
     assert!(append(&stream, b'c', LARGE) && append(&stream, b'd', LARGE));
@@ -122,7 +122,7 @@ async fn a_writer_waits_for_a_block_reader_that_has_a_part_of_a_chunk() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_removed_while_a_chunk_is_sent_ends_with_that_and_not_with_the_chunk() {
+async fn a_stream_removed_while_a_chunk_is_sent_ends_with_the_removal_not_the_chunk() {
     let (mut far, stream) = reader(SlowPolicy::Drop).await;
     first_part(&mut far, &stream).await;
     stream.remove();
@@ -136,7 +136,7 @@ async fn a_stream_that_is_removed_while_a_chunk_is_sent_ends_with_that_and_not_w
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_leaves_is_gone_although_its_transport_never_drops_what_it_took() {
+async fn a_reader_that_leaves_is_detached_even_if_its_transport_never_drops_its_bytes() {
     let daemon = Arc::new(Daemon::new(&Settings::default()));
     let stream = daemon.registry().create(path().as_str(), StreamConfig::default()).unwrap();
     let mut far = connect_over::<true, true>(&daemon, CONNECTION);

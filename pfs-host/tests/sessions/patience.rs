@@ -1,4 +1,4 @@
-//! Writers that wait for `block` readers no longer than the daemon lets them.
+//! Time limit for writers that wait for `block` readers (`limits.max_block_time`).
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{CHUNK, NARROW, all, chunk, direct::caller, link::greeted, path, read
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A daemon with this limit, and a stream that holds four chunks.
+/// Creates a daemon with this limit, and a stream that holds four chunks.
 fn daemon(max_block_time: Option<Duration>) -> (Arc<Daemon>, Stream) {
     let daemon = Daemon::new(&Settings { max_block_time, ..Settings::default() });
     let sizes = StreamConfig {
@@ -66,7 +66,7 @@ async fn a_block_reader_that_keeps_a_writer_waiting_for_too_long_becomes_a_drop_
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_readers_that_keep_a_writer_waiting_for_too_long_are_given_up_and_no_others() {
+async fn only_readers_that_keep_a_writer_waiting_for_too_long_are_given_up() {
     let (daemon, stream) = daemon(Some(LIMIT));
     let (_one, _two) = (blocker(&stream), blocker(&stream));
     let mut reads = blocker(&stream);
@@ -100,7 +100,7 @@ async fn a_slow_block_reader_that_makes_room_in_time_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_limit_a_block_reader_is_waited_for() {
+async fn without_a_limit_a_writer_waits_for_a_block_reader_forever() {
     let (daemon, stream) = daemon(None);
     let _slow = blocker(&stream);
     let waited =
@@ -129,7 +129,7 @@ async fn a_limit_that_is_set_while_a_writer_waits_holds_from_then_on_and_one_tha
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_waits_no_longer_either() {
+async fn the_time_limit_applies_to_a_batch_too() {
     let (daemon, stream) = daemon(Some(LIMIT));
     let _slow = blocker(&stream);
     let caller = caller(None);

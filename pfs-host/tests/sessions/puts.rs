@@ -1,4 +1,4 @@
-//! Puts: one request makes a stream and appends to it, and the connection goes on.
+//! Puts: one request creates a stream and appends to it, and the connection continues.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -19,14 +19,14 @@ use crate::{
     path,
 };
 
-/// More than a test has under way.
+/// Capacity of a connection: more than a test ever has in flight.
 const WIDE: usize = 1024 * 1024;
 
 fn other(number: usize) -> StreamPath {
     format!("/streamfs/job-{number}").parse().unwrap()
 }
 
-/// Options of a stream that takes four chunks.
+/// Options of a stream that holds four chunks.
 fn small() -> PutOptions {
     PutOptions::default().ring_buffer_size(4096).channel_buffer_size(4096)
 }
@@ -40,7 +40,7 @@ async fn ask(far: &mut Far, request: Request) -> Reply {
     far.reply().await.unwrap()
 }
 
-/// The code of an error.
+/// Sends a request that is refused, and returns the error code.
 async fn refused(far: &mut Far, request: Request) -> ErrorCode {
     match ask(far, request).await {
         Reply::Error { code, .. } => code,
@@ -52,7 +52,7 @@ fn done(created: bool, offset: u64) -> Reply {
     Reply::Put { created, offset }
 }
 
-/// What is in a stream, and whether it ends there.
+/// The contents of a stream, and whether the stream is closed.
 fn contents(daemon: &Daemon, path: &StreamPath) -> (Vec<u8>, bool) {
     let stream = daemon.registry().get(path.as_str()).unwrap();
     let mut reader = stream.reader(ReadOptions::default()).unwrap();
@@ -67,7 +67,7 @@ fn contents(daemon: &Daemon, path: &StreamPath) -> (Vec<u8>, bool) {
     }
 }
 
-/// Writers that have finished and that have died.
+/// The numbers of writers that have finished and that have died.
 fn writers(stream: &Stream) -> (u64, u64) {
     let stat = stream.stat();
     assert!(stat.writers.is_empty());
@@ -83,12 +83,12 @@ async fn puts_that_are_sent_together_are_answered_in_order_with_few_writes_and_t
     let slow = stream.reader(blocks).unwrap();
     stream.writer().unwrap().try_append(vec![0; 4096]).unwrap();
     let mut far = greeted(&daemon, WIDE).await;
-    // The others are all there when this one goes on.
+    // This put waits for the reader, so the other puts are all there when it continues.
     far.send(&put(path(), small(), "x")).await;
     let before = far.transport.writes.load(Ordering::Relaxed);
     let mut all = BytesMut::new();
     for number in 0..PUTS {
-        // Each second one is appended to the stream of the one before.
+        // Each second put appends to the stream of the put before.
         put(other(number / 2), small(), vec![b'x'; number + 1]).encode(&mut all);
     }
     Request::Stat(other(0)).encode(&mut all);
@@ -111,7 +111,7 @@ async fn puts_that_are_sent_together_are_answered_in_order_with_few_writes_and_t
 }
 
 #[tokio::test]
-async fn a_put_fails_appends_or_replaces_where_there_is_a_stream_and_closes_if_asked_to() {
+async fn a_put_to_an_existing_stream_fails_appends_or_replaces_and_closes_if_asked() {
     let (daemon, stream) = daemon();
     let mut far = greeted(&daemon, WIDE).await;
     assert_eq!(ask(&mut far, put(path(), small(), "one")).await, done(false, 3));
@@ -139,7 +139,7 @@ async fn a_put_fails_appends_or_replaces_where_there_is_a_stream_and_closes_if_a
 }
 
 #[tokio::test]
-async fn a_put_into_a_closed_stream_is_refused_and_the_connection_goes_on() {
+async fn a_put_into_a_closed_stream_is_refused_and_the_connection_continues() {
     let (daemon, stream) = daemon();
     stream.close();
     let mut far = greeted(&daemon, WIDE).await;
@@ -149,7 +149,7 @@ async fn a_put_into_a_closed_stream_is_refused_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn a_refused_put_leaves_nothing_of_it() {
+async fn a_refused_put_changes_nothing() {
     let (daemon, stream) = daemon();
     let mut far = greeted(&daemon, WIDE).await;
     let large = [7; 4097];
@@ -172,7 +172,7 @@ async fn a_refused_put_leaves_nothing_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_put_waits_for_a_block_reader_and_all_that_was_sent_after_it_waits_too() {
+async fn a_put_that_waits_for_a_block_reader_delays_all_later_requests() {
     let (daemon, stream) = daemon();
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
     let mut slow = stream.reader(options).unwrap();
@@ -205,7 +205,7 @@ async fn a_put_waits_for_a_block_reader_and_all_that_was_sent_after_it_waits_too
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_sent_while_a_put_that_came_with_its_own_waits() {
+async fn the_reply_to_a_put_is_sent_while_the_next_put_waits() {
     let (daemon, stream) = daemon();
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
     let _slow = stream.reader(options).unwrap();
@@ -220,7 +220,7 @@ async fn an_answer_is_sent_while_a_put_that_came_with_its_own_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_while_its_put_waits_has_appended_nothing() {
+async fn a_client_that_leaves_while_its_put_waits_appends_nothing() {
     let (daemon, stream) = daemon();
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
     let _slow = stream.reader(options).unwrap();
@@ -236,7 +236,7 @@ async fn a_client_that_leaves_while_its_put_waits_has_appended_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_waits_for_a_stream_gets_the_chunk_that_makes_it() {
+async fn a_reader_that_waits_for_a_stream_gets_the_chunk_that_creates_it() {
     let daemon = Arc::new(Daemon::new(&Settings::default()));
     let mut reader = greeted(&daemon, WIDE).await;
     let options = ReadOptions { wait: true, policy: SlowPolicy::Block, ..ReadOptions::default() };
@@ -250,7 +250,7 @@ async fn a_reader_that_waits_for_a_stream_gets_the_chunk_that_makes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_put_that_waits_is_cut_off_when_the_daemon_ends_and_counts_as_no_death() {
+async fn a_waiting_put_is_cut_off_by_the_shutdown_and_does_not_count_as_a_death() {
     let (daemon, stream) = daemon();
     let _slow =
         stream.reader(ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() }).unwrap();
@@ -271,7 +271,7 @@ async fn a_put_that_waits_is_cut_off_when_the_daemon_ends_and_counts_as_no_death
 }
 
 #[tokio::test]
-async fn a_client_that_opens_a_writer_behind_puts_hears_of_the_puts_while_its_writer_waits() {
+async fn replies_to_puts_are_sent_while_a_writer_opened_after_them_waits() {
     let daemon = Arc::new(Daemon::new(&Settings::default()));
     let mut far = greeted(&daemon, WIDE).await;
     let mut both = BytesMut::new();

@@ -1,5 +1,5 @@
-//! Quotas of users and of tokens: whose streams are counted, and how a client is refused that has
-//! too many.
+//! Quotas of users and tokens: which owner a stream is charged to, and what a client beyond its
+//! quota is told.
 
 use std::time::SystemTime;
 
@@ -30,7 +30,7 @@ fn path(name: &str) -> StreamPath {
     format!("/streamfs/{name}").parse().unwrap()
 }
 
-/// Options of a stream that takes little memory.
+/// Options of a stream that needs little memory.
 fn small() -> CreateOptions {
     let size = Some(4096);
     CreateOptions { ring_buffer_size: size, channel_buffer_size: size, ..CreateOptions::default() }
@@ -60,14 +60,14 @@ async fn each_user_and_each_token_has_a_quota_of_its_own_and_anonymous_clients_h
     for name in ["a", "b"] {
         create(&daemon, Owner::Anonymous, name).await.unwrap();
     }
-    // The creator has room again, whoever removes the stream.
+    // The creator has room again, no matter which client removed the stream.
     remove(&daemon, owners[1], "0").await;
     assert!(create(&daemon, owners[1], "0").await.is_err());
     create(&daemon, owners[0], "0").await.unwrap();
 }
 
 #[tokio::test]
-async fn a_refusal_says_for_whom_how_much_is_taken_of_what_and_which_key_allows_more() {
+async fn a_quota_refusal_names_the_owner_the_use_the_quota_and_the_configuration_key() {
     let memory = Limits { max_memory: 1024 * 1024, ..Limits::UNLIMITED };
     let large = CreateOptions {
         ring_buffer_size: Some(1024 * 1024),
@@ -138,7 +138,7 @@ async fn a_stream_is_charged_to_its_creator_however_it_is_created() {
         .unwrap();
         assert!(create(&daemon, one, "t").await.is_err(), "way {way}");
         create(&daemon, other, "t").await.unwrap();
-        // One's own stream can be replaced while the quota is full, another's cannot.
+        // With a full quota, an owner can replace its own stream but not another owner's.
         assert!(
             daemon.writable(&caller, &path("t")).unwrap().create(replace.clone()).await.is_err()
         );
@@ -148,7 +148,7 @@ async fn a_stream_is_charged_to_its_creator_however_it_is_created() {
 }
 
 #[tokio::test]
-async fn a_client_that_writes_to_the_stream_of_another_is_charged_nothing() {
+async fn writing_to_a_stream_of_another_owner_charges_nothing() {
     let daemon = daemon(ONE_STREAM, ONE_STREAM);
     create(&daemon, token(1), "s").await.unwrap();
     let other = caller(token(2));
@@ -159,7 +159,7 @@ async fn a_client_that_writes_to_the_stream_of_another_is_charged_nothing() {
 }
 
 #[tokio::test]
-async fn quotas_that_are_set_later_count_the_streams_that_exist_and_keep_them() {
+async fn quotas_that_are_set_later_count_existing_streams_and_keep_them() {
     let daemon = daemon(Limits::UNLIMITED, Limits::UNLIMITED);
     for owner in [Owner::User(Some(1)), token(1)] {
         for name in ["a", "b"] {

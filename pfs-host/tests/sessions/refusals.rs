@@ -1,4 +1,4 @@
-//! What is refused is counted, and logged at a bounded rate.
+//! Refusals are counted, and logged at a bounded rate.
 
 use std::{
     io::{self, Write},
@@ -17,7 +17,7 @@ use tracing::subscriber::DefaultGuard;
 
 use crate::link::{Far, connect, greeted};
 
-/// What is logged while it lives.
+/// Captures log lines.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -40,7 +40,7 @@ impl Log {
         (log, tracing::subscriber::set_default(lines))
     }
 
-    /// The lines about refusals that were written since the last call.
+    /// Takes the lines about refusals since the last call.
     fn lines(&self) -> Vec<String> {
         let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
         text.lines().filter(|line| line.contains("refused")).map(str::to_owned).collect()
@@ -63,7 +63,7 @@ fn deny(daemon: &Daemon, times: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_is_counted_exactly_and_logged_in_ten_lines_and_one_a_second() {
+async fn a_flood_is_counted_exactly_and_logged_as_ten_lines_and_then_one_a_second() {
     let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1024 * 1024));
     deny(&daemon, 10_000);
     assert_eq!(count(&daemon, Reason::Denied), 10_000);
@@ -80,7 +80,7 @@ async fn a_flood_is_counted_exactly_and_logged_in_ten_lines_and_one_a_second() {
     assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(lines[0].ends_with("unlogged=10040"), "{lines:#?}");
     assert!(lines[1].ends_with("unlogged=49"), "{lines:#?}");
-    // A bucket is full after ten seconds, and never more than full.
+    // A bucket is full after ten seconds, and never holds more than ten tokens.
     sleep(Duration::from_secs(1000)).await;
     deny(&daemon, 50);
     assert_eq!(log.lines().len(), 10);
@@ -88,7 +88,7 @@ async fn a_flood_is_counted_exactly_and_logged_in_ten_lines_and_one_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_one_reason_hides_no_other_one() {
+async fn a_flood_of_one_reason_does_not_hide_another_reason() {
     let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1024 * 1024));
     deny(&daemon, 100);
     daemon.refusals().refuse(Reason::Streams, &Asked::default(), "too many");
@@ -104,7 +104,7 @@ async fn a_flood_of_one_reason_hides_no_other_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_logged_is_told_within_a_second_after_the_flood_and_once() {
+async fn unlogged_refusals_are_reported_once_within_a_second_after_the_flood() {
     let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1024 * 1024));
     tokio::spawn(report(Arc::clone(&daemon)));
     for _ in 0..2 {
@@ -120,7 +120,7 @@ async fn what_was_not_logged_is_told_within_a_second_after_the_flood_and_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_the_daemon_tells_what_was_not_logged() {
+async fn unlogged_refusals_are_reported_at_the_end_of_the_daemon() {
     let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1024 * 1024));
     deny(&daemon, 1000);
     log.lines();
@@ -132,7 +132,7 @@ async fn the_end_of_the_daemon_tells_what_was_not_logged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_line_tells_who_asked_for_what_and_shows_nothing_that_a_terminal_obeys() {
+async fn a_refusal_line_names_client_and_request_without_control_characters() {
     let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1024 * 1024));
     let asked = Asked {
         peer: Peer { pid: Some(7), uid: Some(8) },
@@ -180,7 +180,7 @@ fn create(name: &str, ring_buffer_size: u64) -> Request {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_connection_is_refused_for_a_limit_is_counted_and_logged_once() {
+async fn each_refusal_of_a_connection_for_a_limit_is_counted_and_logged_once() {
     let ((log, _logging), daemon) = (Log::begin(), daemon(2, 1024 * 1024));
     let refused = |reason: Reason, message: &str| {
         let lines = log.lines();
@@ -229,7 +229,7 @@ async fn what_a_connection_is_refused_for_a_limit_is_counted_and_logged_once() {
     assert_eq!(code, ErrorCode::Timeout);
     refused(Reason::TooSlow, &message);
 
-    // An error of the client is no refusal.
+    // An error of the client is not a refusal.
     far.send(&Request::Stat("/streamfs/none".parse().unwrap())).await;
     assert_eq!(refusal(&mut far).await.0, ErrorCode::NoSuchStream);
     assert_eq!(log.lines(), [""; 0]);

@@ -1,4 +1,4 @@
-//! Who may have the configuration reloaded, and what they are told.
+//! Reload requests: which clients may make them, and the replies.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use crate::link::connect_as;
 
 const OWNER: u32 = 1000;
 
-/// A daemon, and its requests.
+/// Creates a daemon, and the receiver of its reload requests.
 fn daemon() -> (Arc<Daemon>, mpsc::Receiver<ReloadRequest>) {
     let (sender, requests) = mpsc::channel(1);
     (Arc::new(Daemon::new(&Settings::default()).with_reload(OWNER, sender)), requests)
 }
 
-/// What a client of this user is told.
+/// Requests a reload as a client of this user, and returns the reply.
 async fn asked(daemon: &Arc<Daemon>, uid: Option<u32>) -> Reply {
     let (peer, owner) = (Peer { pid: None, uid }, Owner::User(uid));
     let caller =
@@ -28,7 +28,7 @@ async fn asked(daemon: &Arc<Daemon>, uid: Option<u32>) -> Reply {
 }
 
 #[tokio::test]
-async fn root_and_the_daemon_s_user_are_told_what_changed_or_why_nothing_did() {
+async fn root_and_the_daemon_s_user_get_the_changes_or_the_error() {
     let (daemon, mut requests) = daemon();
     let refused = || Failure::new(ErrorCode::BadOption, "line 3 is wrong");
     let answering = async {
@@ -41,10 +41,10 @@ async fn root_and_the_daemon_s_user_are_told_what_changed_or_why_nothing_did() {
 }
 
 #[tokio::test]
-async fn nobody_else_may_ask_whatever_the_socket_lets_them_do() {
-    // Nobody receives the request of a client that may ask after all.
+async fn no_other_user_may_request_a_reload() {
+    // The receiver is dropped, so a request that is permitted by mistake fails differently.
     let (daemon, _) = daemon();
-    // A client over HTTP has no user.
+    // A client over HTTP has no uid.
     for uid in [None, Some(OWNER + 1), Some(u32::MAX)] {
         let Reply::Error { code, message } = asked(&daemon, uid).await else { panic!("{uid:?}") };
         assert_eq!(code, ErrorCode::Denied, "{uid:?}");
@@ -55,7 +55,7 @@ async fn nobody_else_may_ask_whatever_the_socket_lets_them_do() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_reload_when_the_daemon_ends_is_told_that() {
+async fn a_client_that_waits_for_a_reload_is_told_of_the_shutdown() {
     for ends in [true, false] {
         let (daemon, mut requests) = daemon();
         let ending = async {

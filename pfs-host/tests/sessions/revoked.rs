@@ -1,4 +1,4 @@
-//! Permissions that a reload of the tokens takes away from sessions that have begun.
+//! Revoked permissions: a reload of the tokens cuts off running sessions.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ fn other() -> StreamPath {
     "/streamfs/other".parse().unwrap()
 }
 
-/// Read, write and block, each for a path of its own and below.
+/// Grants to read, write and block, each for a path of its own and all paths below it.
 fn grants(read: &str, write: &str, block: &str) -> Grants {
     let grant = |read, write, block, prefix: &str| Grant {
         read,
@@ -52,20 +52,20 @@ async fn greeted(daemon: &Arc<Daemon>, capacity: usize, grants: &Grants) -> Far 
     far
 }
 
-/// The error that a client is told last.
+/// The error that ends the connection.
 async fn refusal(far: &mut Far) -> (ErrorCode, String) {
     let Some(Reply::Error { code, message }) = far.reply().await else { panic!("no error") };
     assert_eq!(far.reply().await, None);
     (code, message)
 }
 
-/// What comes of a session that waits while the token of its client is revoked.
+/// Revokes the client's token while a session waits, and returns the session's result.
 async fn revoked<T>(session: impl Future<Output = T>, grants: &Grants) -> T {
     join!(biased; session, async { grants.revoke() }).0
 }
 
 #[tokio::test]
-async fn a_session_that_waits_is_refused_when_the_token_of_its_client_is_revoked() {
+async fn a_waiting_session_is_refused_when_its_client_s_token_is_revoked() {
     const LONG: Duration = Duration::from_secs(3600);
     fn is_told(failure: &Failure, wish: &str) {
         assert_eq!(failure.code, ErrorCode::Denied);
@@ -112,7 +112,7 @@ async fn a_session_that_waits_is_refused_when_the_token_of_its_client_is_revoked
     is_told(&failure, "write");
     let all = append.append_all(&[&four, &four]).await;
     assert!(matches!(all, Err(Rejected::CutOff(failure)) if failure.code == ErrorCode::Denied));
-    // A protocol may have gathered a whole body since it asked for the permission.
+    // A protocol may have gathered a whole body since it checked the permission.
     assert_eq!(place.append(&stream).await.unwrap_err().code, ErrorCode::Denied);
 
     let grants = self::all();
@@ -127,7 +127,7 @@ async fn a_session_that_waits_is_refused_when_the_token_of_its_client_is_revoked
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_or_writes_over_a_connection_is_told_and_a_writer_counts_as_one_that_died() {
+async fn readers_and_writers_are_told_of_a_revoked_token_and_the_writer_counts_as_dead() {
     let (daemon, stream) = daemon();
     let grants = all();
     let mut reader = greeted(&daemon, WIDE, &grants).await;
@@ -158,13 +158,13 @@ async fn who_reads_or_writes_over_a_connection_is_told_and_a_writer_counts_as_on
         (stat.writers_died, stat.writers_finished, stat.readers.len(), stat.head),
         (1, 0, 0, 1000)
     );
-    // What it asks for from now on is refused as well.
+    // Later requests are refused as well.
     idle.send(&Request::Stat(path())).await;
     assert!(matches!(idle.reply().await, Some(Reply::Error { code: ErrorCode::Denied, .. })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_sessions_that_need_what_was_taken_away_are_cut_off() {
+async fn only_sessions_that_need_a_revoked_permission_are_cut_off() {
     let (daemon, stream) = daemon();
     let sizes = StreamConfig {
         ring_buffer_size: 4096,
@@ -198,7 +198,7 @@ async fn only_sessions_that_need_what_was_taken_away_are_cut_off() {
     for far in &mut kept {
         assert_eq!(far.reply().await, Some(Reply::Data(chunk(1).into())));
     }
-    // Nobody can change the grants any more, and the sessions go on.
+    // The grants can no longer change, and the sessions continue.
     drop(grants);
     tokio::time::sleep(Duration::from_secs(1)).await;
     stream.writer().unwrap().try_append(chunk(2)).unwrap();
@@ -206,7 +206,7 @@ async fn only_sessions_that_need_what_was_taken_away_are_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_takes_nothing_is_given_up_two_seconds_after_its_token_was_revoked() {
+async fn a_reader_that_takes_nothing_is_given_up_two_seconds_after_its_token_is_revoked() {
     let (daemon, stream) = daemon();
     let grants = all();
     let mut far = greeted(&daemon, NARROW, &grants).await;

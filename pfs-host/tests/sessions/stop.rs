@@ -1,4 +1,4 @@
-//! Who may stop the daemon, what they learn, and when it is idle.
+//! Stopping the daemon: which clients may, the replies, and the check for idleness.
 
 use std::{future::Future, pin::pin, sync::Arc, task::Poll};
 
@@ -17,7 +17,7 @@ fn daemon() -> Arc<Daemon> {
     Arc::new(Daemon::new(&Settings::default()).with_operator(OPERATOR))
 }
 
-/// A client of this user.
+/// Connects a client of this user.
 async fn client(daemon: &Arc<Daemon>, uid: Option<u32>) -> Far {
     let (peer, owner) = (Peer { pid: None, uid }, Owner::User(uid));
     let caller =
@@ -33,7 +33,7 @@ async fn asked(client: &mut Far, if_idle: bool) -> Reply {
 }
 
 #[tokio::test]
-async fn root_and_the_daemon_s_user_stop_it_and_learn_what_is_lost() {
+async fn root_and_the_daemon_s_user_may_stop_the_daemon_and_get_the_lost_streams() {
     for uid in [0, OPERATOR] {
         let daemon = daemon();
         let stream = daemon.registry().create(path().as_str(), StreamConfig::default()).unwrap();
@@ -67,9 +67,9 @@ async fn the_connection_that_stopped_the_daemon_ends_when_the_daemon_is_gone() {
 }
 
 #[tokio::test]
-async fn nobody_else_may_stop_it_and_they_are_told_who_may_and_how() {
+async fn no_other_user_may_stop_the_daemon_and_the_error_names_the_remedies() {
     let daemon = daemon();
-    // A client over HTTP has no user.
+    // A client over HTTP has no uid.
     for uid in [None, Some(OPERATOR + 1), Some(u32::MAX)] {
         let Reply::Error { code, message } = asked(&mut client(&daemon, uid).await, false).await
         else {
@@ -89,7 +89,7 @@ async fn nobody_else_may_stop_it_and_they_are_told_who_may_and_how() {
 }
 
 #[tokio::test]
-async fn a_daemon_with_a_stream_or_another_connection_is_not_idle_and_goes_on() {
+async fn a_daemon_with_a_stream_or_another_connection_is_not_idle_and_keeps_running() {
     let daemon = daemon();
     let own = daemon.admit().unwrap();
     let mut client = client(&daemon, Some(OPERATOR)).await;
@@ -118,12 +118,12 @@ async fn a_daemon_with_a_stream_or_another_connection_is_not_idle_and_goes_on() 
 }
 
 #[tokio::test]
-async fn nobody_is_let_in_after_the_daemon_was_found_idle() {
+async fn no_client_is_admitted_after_the_daemon_was_found_idle() {
     let daemon = daemon();
     let _own = daemon.admit().unwrap();
     assert_eq!(asked(&mut client(&daemon, Some(0)).await, true).await, Reply::Done);
     assert!(daemon.admit().is_none());
-    // One that was on its way is told, and can do nothing.
+    // A client that was on its way is told of the shutdown, and can do nothing.
     let mut late = connect::<true>(&daemon, 4096);
     late.send(&Request::Hello(Hello::OURS)).await;
     late.send(&Request::OpenWriter(path(), WriteOptions::default())).await;
