@@ -179,7 +179,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// The caller may not read the path, or it is outside all mounts.
+    /// The caller may not read the path, or the path is outside all mounts.
     pub fn document(
         &self,
         caller: &Caller,

@@ -139,8 +139,8 @@ impl<T: Transport> Wire<T> {
     /// Writes queued replies as far as possible without waiting. Returns true if the queue is
     /// empty.
     ///
-    /// A write error is not a failure of the client: its earlier requests count, and the next read
-    /// notices its end. The queue is then discarded.
+    /// A write error discards the queue, but is no failure of the client: its earlier requests
+    /// count, and the next read notices its end.
     pub(crate) fn try_flush(&mut self) -> bool {
         while !self.out.is_empty() {
             match self.transport.try_write(&self.out) {

@@ -42,7 +42,7 @@ impl From<Piece> for Bytes {
     }
 }
 
-/// Marks the way as taken until dropped.
+/// Occupies the way until dropped.
 #[derive(Debug)]
 struct Taken(Way);
 

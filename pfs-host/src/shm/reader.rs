@@ -101,7 +101,7 @@ pub(crate) async fn serve<T: Transport>(
     Ok((log, handout.take_back()))
 }
 
-/// Handles the client's messages until it has to be served over the connection, or ends.
+/// Handles the client's messages until the client has to be served over the connection, or ends.
 async fn attend<T: Transport>(
     wire: &mut Wire<T>,
     handout: &Handout,
