@@ -1,5 +1,5 @@
-//! A writer that appends until a condition holds, so that no test has to know how much sockets and
-//! pipes hold.
+//! Test writer: appends until a condition holds, so that no test depends on the capacity of sockets
+//! and pipes.
 
 use std::{
     sync::{
@@ -14,10 +14,10 @@ use pfs_proto::{Reply, Request, WriteOptions};
 
 use crate::{Daemon, Running, Wire, deadline, noise};
 
-/// How much is appended between two looks at the condition.
+/// Bytes appended between two checks of the condition.
 const PIECE: usize = 1024 * 1024;
 
-/// A writer of the test's own: every chunk is as large as the test says.
+/// Stream writer that runs in the test itself. The test chooses the size of each chunk.
 pub struct Appender {
     wire: Wire,
     chunks: u64,
@@ -25,7 +25,7 @@ pub struct Appender {
 }
 
 impl Daemon {
-    /// Attaches a writer of the test's own to a stream.
+    /// Opens a writer on `stream`.
     #[track_caller]
     pub fn appender(&self, stream: &str) -> Appender {
         let mut wire = self.wire().greeted();
@@ -35,8 +35,8 @@ impl Daemon {
         Appender { wire, chunks: 0, appended: Vec::new() }
     }
 
-    /// Whether every reader of a stream has lost something, or will have when it reads on: it is
-    /// further behind than the stream lets a reader fall.
+    /// Returns true if every reader of the stream has lost bytes, or will lose some at its next
+    /// read because its lag exceeds the channel size.
     #[track_caller]
     pub fn all_have_lost(&self, stream: &str) -> bool {
         let stat = self.stat(stream).unwrap_or_else(|| panic!("no stream {stream}"));
@@ -49,8 +49,7 @@ impl Daemon {
 }
 
 impl Appender {
-    /// Appends chunks of this size, a mebibyte of them before each look, until `holds` returns
-    /// true.
+    /// Appends chunks of this size until `holds` returns true. Checks `holds` after each mebibyte.
     #[track_caller]
     pub fn append_until(&mut self, chunk: usize, mut holds: impl FnMut() -> bool) {
         let begin = std::time::Instant::now();
@@ -63,7 +62,8 @@ impl Appender {
         }
     }
 
-    /// Appends bytes in chunks of this size, and waits until all of them are in the stream.
+    /// Appends `bytes` in chunks of this size and waits until the daemon has acknowledged all of
+    /// them.
     #[track_caller]
     pub fn append(&mut self, bytes: &[u8], chunk: usize) {
         let expected = self.chunks + bytes.len().div_ceil(chunk) as u64;
@@ -81,13 +81,13 @@ impl Appender {
         self.chunks = expected;
     }
 
-    /// Finishes and returns all that was appended.
+    /// Finishes the writer and returns all appended bytes.
     #[track_caller]
     pub fn finish(self) -> Vec<u8> {
         self.end(false)
     }
 
-    /// Finishes, closes the stream and returns all that was appended.
+    /// Finishes the writer, closes the stream and returns all appended bytes.
     #[track_caller]
     pub fn close(self) -> Vec<u8> {
         self.end(true)
@@ -101,14 +101,15 @@ impl Appender {
     }
 }
 
-/// Writes to the stdin of a process on a thread, without end until it is told to end.
+/// Thread that writes to the stdin of a process until [`Feeder::end`].
 pub struct Feeder {
     enough: Arc<AtomicBool>,
     fed: JoinHandle<Vec<u8>>,
 }
 
 impl Running {
-    /// Writes to its stdin, which is a pipe, until [`Feeder::end`].
+    /// Starts a thread that writes to stdin, which must be a pipe, until [`Feeder::end`]. `make`
+    /// returns the bytes of each numbered piece.
     #[track_caller]
     pub fn feed(&mut self, make: impl Fn(usize) -> Vec<u8> + Send + 'static) -> Feeder {
         use std::io::Write as _;
@@ -119,8 +120,8 @@ impl Running {
             let mut fed = Vec::new();
             for number in 0.. {
                 let piece = make(number);
-                // A process that takes no more has something to say about that, which the test
-                // looks at.
+                // A process that closed its stdin reports the reason itself; the test checks that
+                // report.
                 if told.load(Relaxed) || stdin.write_all(&piece).is_err() {
                     break;
                 }
@@ -133,7 +134,7 @@ impl Running {
 }
 
 impl Feeder {
-    /// Ends the input, and returns all of it.
+    /// Ends the input and returns all bytes that were written.
     pub fn end(self) -> Vec<u8> {
         self.enough.store(true, Relaxed);
         self.fed.join().expect("the thread does not panic")

@@ -1,4 +1,4 @@
-//! A memory control group (cgroup) of the test's own, version 1 or 2.
+//! Memory control group (cgroup) for one test, version 1 or 2.
 
 use std::{
     fs, io,
@@ -8,15 +8,16 @@ use std::{
 
 use crate::{eventually, skip};
 
-/// Processes in it may use so much memory together; when they need more, the kernel ends one of
-/// them. Removed at drop, when the processes have ended.
+/// Control group with a memory limit for all its processes together. At the limit, the kernel kills
+/// one of them. Dropping a `Cgroup` removes the group, once its processes have ended.
 #[derive(Debug)]
 pub struct Cgroup {
     folder: PathBuf,
 }
 
 impl Cgroup {
-    /// `None`, after a line that says so, where this process may make none.
+    /// Creates a group that is limited to `bytes`. Returns `None`, and reports the test as skipped,
+    /// if this process may not create control groups.
     pub fn with_memory(bytes: u64) -> Option<Self> {
         match Self::make(bytes) {
             Ok(made) => Some(made),
@@ -43,12 +44,13 @@ impl Cgroup {
         Ok(made)
     }
 
-    /// The file that moves a process here when its id is written there.
+    /// Returns the path of `cgroup.procs`: writing a process id there moves that process into the
+    /// group.
     pub(crate) fn processes(&self) -> PathBuf {
         self.folder.join("cgroup.procs")
     }
 
-    /// How often the kernel has ended a process here for want of memory.
+    /// Returns how many processes of the group the OOM killer has killed.
     pub fn kills(&self) -> u64 {
         let read = |file: &str| fs::read_to_string(self.folder.join(file)).ok();
         let lines = read("memory.events").or_else(|| read("memory.oom_control"));
@@ -57,7 +59,7 @@ impl Cgroup {
         kills.and_then(|kills| kills.parse().ok()).expect("a number")
     }
 
-    /// The memory that is charged to it now, in bytes.
+    /// Returns the memory that is charged to the group now, in bytes.
     pub fn memory(&self) -> u64 {
         let read = |file: &str| fs::read_to_string(self.folder.join(file)).ok();
         let used = read("memory.current").or_else(|| read("memory.usage_in_bytes"));
@@ -69,13 +71,14 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         let is_removed = || fs::remove_dir(&self.folder).is_ok();
         if !is_removed() && !std::thread::panicking() {
-            // A process may leave its group a moment after its parent has heard of its end.
+            // A process may leave its group a moment after its parent has reaped it.
             eventually("the control group can be removed", is_removed);
         }
     }
 }
 
-/// Where groups with a limit on memory are made, and the file of that limit.
+/// Finds the mounted hierarchy that can limit memory. Returns its folder and the name of the limit
+/// file.
 fn hierarchy() -> Option<(PathBuf, &'static str)> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(|line| {

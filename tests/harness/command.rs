@@ -1,4 +1,4 @@
-//! A command line of `pfs`, built up and then run.
+//! Builder for a command line of `pfs`, or of any other program, that a test runs.
 
 use std::{
     ffi::OsStr,
@@ -11,7 +11,7 @@ use rustix::process::geteuid;
 
 use crate::{Cgroup, Running, Terminal, Transport, binary, skip};
 
-/// What the command reads and where its output goes, until it is started.
+/// Command that has not been started, with its stdin, stdout and stderr.
 pub struct Pfs {
     command: Command,
     input: Input,
@@ -37,38 +37,39 @@ pub(crate) enum Output {
     Given,
 }
 
-/// A run that has ended.
+/// Result of a process that has ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// The exit code; for a process that a signal ended, 128 + signal, as a shell has it.
+    /// The exit code; 128 + signal for a process that a signal ended, as in a shell.
     pub code: i32,
-    /// What it wrote to stdout, empty if that went through a pipe.
+    /// Stdout; empty if stdout was a pipe.
     pub stdout: Vec<u8>,
-    /// What it wrote to stderr.
+    /// Stderr.
     pub stderr: String,
 }
 
 impl Pfs {
-    /// `pfs` as it is, over the default transport.
+    /// `pfs` with the default transport.
     pub fn usual() -> Self {
         Self::on(Transport::Shm)
     }
 
-    /// `pfs`, over this transport.
+    /// `pfs` with this transport.
     pub fn on(transport: Transport) -> Self {
         Self::new(binary("pfs")).args(transport.flag())
     }
 
-    /// `pfs` as a user of that runtime folder calls it: it may start a daemon, whose socket is
-    /// there.
+    /// `pfs` as a user with this runtime folder runs it: it may start a daemon, with its socket in
+    /// that folder.
     pub fn for_user(runtime_dir: &Path) -> Self {
         Self::usual().may_start_daemon(runtime_dir)
     }
 
-    /// It, and what it runs, may start a daemon, whose socket is in that runtime folder.
+    /// Lets the command and its children start a daemon, with its socket in this runtime folder.
     pub fn may_start_daemon(self, runtime_dir: &Path) -> Self {
         let user = self.env("XDG_RUNTIME_DIR", runtime_dir).without("PFS_AUTOSTART");
-        // A daemon that somebody uses on this machine would be found, and none would be started.
+        // Hide the usual socket folders of this machine. Otherwise `pfs` would find a daemon that
+        // is in use there and start none.
         let uid = geteuid();
         let places =
             [format!("/run/user/{uid}/pfs"), format!("/tmp/pfs-{uid}"), "/run/pfs".to_owned()];
@@ -87,13 +88,12 @@ impl Pfs {
         user.wrapped(hiding)
     }
 
-    /// What a user types into a shell.
+    /// A line for the shell, as a user types it.
     pub fn shell(line: &str) -> Self {
         Self::new("sh").arg("-c").arg(line)
     }
 
-    /// Any command. It gets no variable of ours from the environment and starts no daemon by
-    /// itself.
+    /// Any program. The command inherits no `PFS*` variables and may not start a daemon.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
@@ -102,107 +102,108 @@ impl Pfs {
             }
         }
         command.env("PFS_AUTOSTART", "0").env_remove("XDG_RUNTIME_DIR").env_remove("RUST_LOG");
-        // Colors are what a test says, not what the terminal of its caller says.
+        // The test decides about colors, not the terminal from which the tests are run.
         for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
             command.env_remove(name);
         }
         Self { command, input: Input::Nothing, output: Output::Kept, errors: Errors::Kept }
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.command.args(args);
         self
     }
 
-    /// An environment variable.
+    /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Without an environment variable.
+    /// Removes an environment variable.
     pub fn without(mut self, name: &str) -> Self {
         self.command.env_remove(name);
         self
     }
 
-    /// The folder to run in.
+    /// Sets the working directory.
     pub fn current_dir(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
     }
 
-    /// Stdin is a pipe that gives these bytes and then ends.
+    /// Makes stdin a pipe that delivers `bytes` and then ends.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Input::Bytes(bytes.into());
         self
     }
 
-    /// Stdin is a pipe that the test writes with [`Running::send`] and ends with
+    /// Makes stdin a pipe: the test writes to it with [`Running::send`] and closes it with
     /// [`Running::end_input`].
     pub fn stdin_pipe(mut self) -> Self {
         self.input = Input::Pipe;
         self
     }
 
-    /// Stdin is this file.
+    /// Reads stdin from this file.
     pub fn stdin_file(self, path: &Path) -> Self {
         self.stdin_from(File::open(path).expect("the test's own file"))
     }
 
-    /// Stdin is what this gives, such as the stdout of another process.
+    /// Reads stdin from `source`, such as the stdout of another process.
     pub fn stdin_from(mut self, source: impl Into<Stdio>) -> Self {
         self.command.stdin(source);
         self.input = Input::Given;
         self
     }
 
-    /// Stdout is a pipe that the test takes with [`Running::take_stdout`]; otherwise it is kept.
+    /// Makes stdout a pipe, which the test takes with [`Running::take_stdout`]. By default stdout
+    /// goes to a file.
     pub fn stdout_pipe(mut self) -> Self {
         self.output = Output::Pipe;
         self
     }
 
-    /// Stdout goes there.
+    /// Sends stdout to `target`.
     pub fn stdout_into(mut self, target: impl Into<Stdio>) -> Self {
         self.command.stdout(target);
         self.output = Output::Given;
         self
     }
 
-    /// Started by a shell with this redirection, such as `>&-`, which closes stdout: std always
-    /// gives a child all three standard descriptors.
+    /// Starts the command through a shell with this redirection, such as `>&-` to close stdout. The
+    /// standard library cannot do that: it always gives a child all three standard descriptors.
     pub fn redirected(self, redirection: &str) -> Self {
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("exec \"$0\" \"$@\" {redirection}"));
         self.wrapped(shell)
     }
 
-    /// In this control group from its first instruction on.
+    /// Runs the command in this control group from its first instruction on.
     pub fn in_cgroup(self, group: &Cgroup) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(group.processes());
         self.wrapped(shell)
     }
 
-    /// Stdin, stdout and stderr are this terminal. It is the controlling one of a session of the
-    /// command's own, so that the command gets the signals of keys.
+    /// Makes this terminal stdin, stdout and stderr, and the controlling terminal of a new session,
+    /// so that keys such as Ctrl-C signal the command.
     pub fn on_terminal(self, terminal: &Terminal) -> Self {
         let mut session = Command::new("setsid");
         session.arg("--ctty");
         self.wrapped(session).env("TERM", "xterm").attached(terminal)
     }
 
-    /// Likewise, below a shell that is the first process of a PID namespace and has its session
-    /// outside of it, as some build services have it. `None`, after a line that says so, where
-    /// this process may make no namespaces.
+    /// Like [`on_terminal`](Self::on_terminal), but below a shell that is process 1 of a PID
+    /// namespace while its session is outside of the namespace, as on some build services. Returns
+    /// `None`, and reports the test as skipped, if this process may not create namespaces.
     pub fn on_terminal_in_pid_namespace(self, terminal: &Terminal) -> Option<Self> {
         let mut namespace = Command::new("unshare");
         namespace.args(["--pid", "--fork", "--kill-child"]);
@@ -224,7 +225,7 @@ impl Pfs {
         Self { input: Input::Given, output: Output::Given, errors: Errors::Given, ..self }
     }
 
-    /// Started by this command, as its last arguments.
+    /// Prepends the command line `by`: `by` gets this command as its last arguments.
     fn wrapped(mut self, mut by: Command) -> Self {
         by.arg(self.command.get_program()).args(self.command.get_args());
         for (name, value) in self.command.get_envs() {
@@ -240,13 +241,13 @@ impl Pfs {
         self
     }
 
-    /// Starts it.
+    /// Starts the command.
     #[track_caller]
     pub fn spawn(self) -> Running {
         Running::start(self.command, self.input, self.output, self.errors)
     }
 
-    /// Starts it and waits for its end.
+    /// Starts the command and waits until it ends.
     #[track_caller]
     pub fn run(self) -> Finished {
         self.spawn().finish()
@@ -254,7 +255,7 @@ impl Pfs {
 }
 
 impl Finished {
-    /// Checks the exit code, and shows the run if it is another one.
+    /// Checks the exit code. The panic message shows stderr and the start of stdout.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(
@@ -267,7 +268,7 @@ impl Finished {
         self
     }
 
-    /// Checks that stderr contains `part`, in any case of letters.
+    /// Checks that stderr contains `part`, ignoring case.
     #[track_caller]
     pub fn says(self, part: &str) -> Self {
         let stderr = self.stderr.to_lowercase();
@@ -286,7 +287,7 @@ impl Finished {
         self
     }
 
-    /// Stdout as text.
+    /// Returns stdout as text.
     #[track_caller]
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).expect("stdout is text")

@@ -1,4 +1,4 @@
-//! A daemon of the test's own.
+//! Daemon (`pfsd`) that one test starts for itself.
 
 use std::{
     fs::{Permissions, set_permissions},
@@ -20,54 +20,55 @@ use crate::{
     observer::Observer, resident, shared, skip,
 };
 
-/// The name of its socket in its folder.
+/// Name of the socket in the daemon's folder.
 const SOCKET: &str = "pfsd.sock";
 
-/// The name of its configuration file there.
+/// Name of the configuration file in the daemon's folder.
 const CONFIG: &str = "pfsd.toml";
 
-/// The id of the user `nobody`.
+/// User id of `nobody`.
 const NOBODY: u32 = 65534;
 
-/// A running `pfsd` with its own folder, configuration and socket; killed at drop.
+/// Running `pfsd` with its own folder, configuration and socket. Dropping a `Daemon` kills the
+/// process.
 pub struct Daemon {
-    // Before the folder, so that it is killed before the folder goes.
+    // Declared before the folder, so that the process is killed before the folder is removed.
     pub(crate) running: Running,
     dir: TempDir,
     pub(crate) observer: Observer,
-    /// Where it was told to serve HTTP, if it was.
+    /// HTTP address from the command line, if the daemon serves HTTP.
     pub(crate) http: Option<SocketAddr>,
-    /// The scheme and the address of its URLs.
+    /// Scheme and address of the daemon's URLs.
     pub(crate) origin: Option<String>,
     transport: Transport,
 }
 
 impl Daemon {
-    /// With the defaults. Its commands share memory with it.
+    /// Starts a daemon with the default configuration. Its commands use shm.
     #[track_caller]
     pub fn start() -> Self {
         Transport::Shm.daemon()
     }
 
-    /// As [`start`](Self::start), with this configuration (TOML).
+    /// Like [`start`](Self::start), with this configuration (TOML).
     #[track_caller]
     pub fn with_config(toml: &str) -> Self {
         Transport::Shm.daemon_with_config(toml)
     }
 
-    /// As [`start`](Self::start), with rings and channels of this many bytes.
+    /// Like [`start`](Self::start), with ring buffers and channels of these sizes, in bytes.
     #[track_caller]
     pub fn with_buffers(ring: u64, channel: u64) -> Self {
         Transport::Shm.daemon_with_buffers(ring, channel)
     }
 
-    /// As [`start`](Self::start), in this control group.
+    /// Like [`start`](Self::start), in this control group.
     #[track_caller]
     pub fn in_cgroup(group: &Cgroup) -> Self {
         Self::launched_in(Some(group), "", None, Transport::Shm)
     }
 
-    /// Of which commands use this transport unless a test says something else.
+    /// Starts a daemon whose commands use `transport` unless a test chooses another one.
     #[track_caller]
     pub(crate) fn launched(toml: &str, http: Option<SocketAddr>, transport: Transport) -> Self {
         Self::launched_in(None, toml, http, transport)
@@ -88,8 +89,8 @@ impl Daemon {
         daemon
     }
 
-    /// Starts another one on the same socket, and where it served HTTP on the same port, after this
-    /// one has ended.
+    /// Starts a new daemon on the same socket, and on the same HTTP port, after the last one has
+    /// ended.
     #[track_caller]
     pub fn restart(&mut self) {
         let config = std::fs::read_to_string(self.config()).expect("our own file");
@@ -97,14 +98,15 @@ impl Daemon {
         self.wait_until_up();
     }
 
-    /// Changes its configuration file (TOML) and has it reload that: the run of `pfsd --reload`.
+    /// Replaces the configuration file (TOML), runs `pfsd --reload` and returns the result of that
+    /// run.
     #[track_caller]
     pub fn reload(&self, toml: &str) -> Finished {
         std::fs::write(self.config(), toml).expect("the test's own folder");
         Pfs::new(binary("pfsd")).arg("--reload").arg("--socket").arg(self.socket()).run()
     }
 
-    /// Its configuration file.
+    /// Path of the configuration file.
     pub fn config(&self) -> PathBuf {
         self.dir.path().join(CONFIG)
     }
@@ -136,66 +138,67 @@ impl Daemon {
         }
     }
 
-    /// Its socket.
+    /// Path of the socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join(SOCKET)
     }
 
-    /// A folder that lives as long as the daemon, for the test's own files.
+    /// Folder of the daemon, which the test may use for its own files. Removed together with the
+    /// daemon.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Its process id.
+    /// Process id of the daemon.
     pub fn pid(&self) -> u32 {
         self.running.pid()
     }
 
-    /// The memory it holds, in bytes.
+    /// Resident memory of the daemon, in bytes.
     pub fn memory(&self) -> u64 {
         resident(self.running.pid())
     }
 
-    /// The memory of rings that it holds, in bytes.
+    /// Resident memory of the daemon that is shared, such as ring buffers, in bytes.
     pub fn shared_memory(&self) -> u64 {
         shared(self.running.pid())
     }
 
-    /// What it wrote to its log so far.
+    /// Log of the daemon so far.
     pub fn log(&self) -> String {
         self.running.stderr()
     }
 
-    /// Whether it has not ended.
+    /// Returns true if the daemon is running.
     pub fn runs(&mut self) -> bool {
         self.running.runs()
     }
 
-    /// Sends it a signal.
+    /// Sends the daemon a signal.
     pub fn signal(&self, signal: Signal) {
         self.running.signal(signal);
     }
 
-    /// Kills it, so that it can do nothing more, and waits until it is gone.
+    /// Kills the daemon with SIGKILL and waits until the process is gone.
     pub fn kill9(&mut self) {
         self.running.signal(Signal::KILL);
         eventually("the killed daemon is gone", || !self.running.runs());
     }
 
-    /// Sends it a signal and waits for its end. The folder stays.
+    /// Sends the daemon a signal and waits until the process ends. Returns the folder, which stays.
     #[track_caller]
     pub fn ends_by(self, signal: Signal) -> (Finished, TempDir) {
         self.running.signal(signal);
         (self.running.finish(), self.dir)
     }
 
-    /// A `pfs` command line that talks to this daemon.
+    /// Builds a `pfs` command line that connects to this daemon.
     #[track_caller]
     pub fn pfs<const N: usize>(&self, args: [&str; N]) -> Pfs {
         self.pfs_on(self.transport, args)
     }
 
-    /// A `pfs` command line that talks to this daemon over this transport.
+    /// Builds a `pfs` command line that connects to this daemon over `transport`.
     #[track_caller]
     pub fn pfs_on<const N: usize>(&self, transport: Transport, args: [&str; N]) -> Pfs {
         let pfs = match transport {
@@ -212,13 +215,13 @@ impl Daemon {
         self.attached(stream, self.pfs(["cat", "--stream"]).args(args).arg(stream))
     }
 
-    /// As [`reader`](Self::reader), with stdout in a pipe.
+    /// Like [`reader`](Self::reader), with stdout as a pipe.
     #[track_caller]
     pub fn piped_reader<const N: usize>(&self, stream: &str, args: [&str; N]) -> Running {
         self.attached(stream, self.pfs(["cat", "--stream"]).args(args).arg(stream).stdout_pipe())
     }
 
-    /// As [`reader`](Self::reader), over this transport.
+    /// Like [`reader`](Self::reader), over `transport`.
     #[track_caller]
     pub fn reader_on<const N: usize>(
         &self,
@@ -229,7 +232,7 @@ impl Daemon {
         self.attached(stream, self.pfs_on(transport, ["cat", "--stream"]).args(args).arg(stream))
     }
 
-    /// As [`reader_on`](Self::reader_on), with stdout in a pipe.
+    /// Like [`reader_on`](Self::reader_on), with stdout as a pipe.
     #[track_caller]
     pub fn piped_reader_on<const N: usize>(
         &self,
@@ -261,15 +264,15 @@ impl Daemon {
         reader
     }
 
-    /// A connection on which the test says what it likes.
+    /// Connects to the socket, for a test that sends frames itself.
     #[track_caller]
     pub fn wire(&self) -> Wire {
         Wire::connect(&self.socket())
     }
 
-    /// As [`wire`](Self::wire), and the daemon sees the user `nobody`, whom its configuration must
-    /// let in (`listen.socket_mode`). `None`, with a line that says so, where this process may
-    /// not become another user.
+    /// Like [`wire`](Self::wire), but connects as the user `nobody`, whom the daemon's
+    /// configuration must let in (`listen.socket_mode`). Returns `None`, and reports the test as
+    /// skipped, if this process may not change its user.
     #[track_caller]
     pub fn wire_of_nobody(&self) -> Option<Wire> {
         if !geteuid().is_root() {
@@ -278,8 +281,8 @@ impl Daemon {
         }
         set_permissions(self.dir(), Permissions::from_mode(0o755)).expect("the test's own folder");
         let socket = self.socket();
-        // The system tells the daemon who connected, and a thread has a user of its own, which it
-        // keeps.
+        // The kernel tells the daemon the user of the connecting thread. On Linux a thread has its
+        // own user id, so only this thread becomes `nobody`.
         let connected = thread::spawn(move || {
             let nobody = Uid::from_raw(NOBODY);
             set_thread_res_uid(nobody, nobody, nobody).expect("root may become anybody");
@@ -289,23 +292,24 @@ impl Daemon {
     }
 }
 
-/// The daemon that `pfs` started by itself on this socket, if any; killed at drop.
+/// Daemon that `pfs` started on this socket, if there is one. Dropping an `Autostarted` kills the
+/// daemon.
 pub struct Autostarted(pub PathBuf);
 
 impl Autostarted {
-    /// The one that users of this runtime folder get.
+    /// The daemon that `pfs` starts for users of this runtime folder.
     pub fn for_user(runtime_dir: &Path) -> Self {
         Self(runtime_dir.join("pfs").join(SOCKET))
     }
 
-    /// Its process id; `None` if nothing answers.
+    /// Process id of the daemon; `None` if no process listens on the socket.
     pub fn pid(&self) -> Option<u32> {
         served_by(&self.0)
     }
 }
 
-/// The id of the process that listens on a socket, as the socket tells it; `None` if nothing
-/// answers.
+/// Returns the id of the process that listens on a socket, from the socket's peer credentials;
+/// `None` if no process listens there.
 pub fn served_by(socket: &Path) -> Option<u32> {
     let connection = UnixStream::connect(socket).ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&connection).ok()?;

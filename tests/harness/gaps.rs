@@ -1,20 +1,20 @@
-//! The losses that `pfs cat` reports on stderr, read back.
+//! Parser for the gap lines that `pfs cat` prints on stderr.
 
-/// One reported loss: the half-open range `from..to`.
+/// A reported gap: the half-open range `from..to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// First lost offset.
     pub from: u64,
     /// Offset after the last lost one.
     pub to: u64,
-    /// How many chunks were lost; `None` where nobody can know it any more.
+    /// Number of lost chunks; `None` where that number is no longer known.
     pub chunks: Option<u64>,
-    /// The stream that lost them.
+    /// Path of the stream.
     pub path: String,
 }
 
-/// All gaps in a run's stderr, in order. Panics when a gap line is not of the documented form, when
-/// its stats contradict each other, or when the gaps overlap or run backwards.
+/// Parses all gaps in the stderr of a run, in order. Panics if a gap line does not have the
+/// documented form, if its numbers contradict each other, or if gaps overlap or go backwards.
 #[track_caller]
 pub fn gaps(stderr: &str) -> Vec<Gap> {
     let mut gaps: Vec<Gap> = Vec::new();
@@ -30,7 +30,7 @@ pub fn gaps(stderr: &str) -> Vec<Gap> {
     gaps
 }
 
-/// `bytes` from offset `start` on, without the ranges in `gaps`.
+/// Returns `bytes` from offset `start` on, without the ranges in `gaps`.
 #[track_caller]
 pub fn kept(bytes: &[u8], start: u64, gaps: &[Gap]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(bytes.len());
@@ -43,8 +43,8 @@ pub fn kept(bytes: &[u8], start: u64, gaps: &[Gap]) -> Vec<u8> {
     kept
 }
 
-/// `pfs: gap: lost bytes FROM..TO (N bytes, M chunks) of PATH`; without the chunks where they are
-/// not known.
+/// Parses `pfs: gap: lost bytes FROM..TO (N bytes, M chunks) of PATH`. The number of chunks is
+/// absent where it is not known.
 fn parse(line: &str) -> Option<Gap> {
     let rest = line.strip_prefix("pfs: gap: lost bytes ")?;
     let (range, rest) = rest.split_once(" (")?;

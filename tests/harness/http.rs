@@ -1,4 +1,5 @@
-//! HTTP/1.1 by hand, for requests that no client would send and answers that none would show.
+//! Blocking HTTP/1.1 client, written by hand: it can send requests that no HTTP library sends and
+//! shows responses that no library exposes.
 
 use std::{
     io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::deadline;
 
-/// A connection over TCP and what has come from it. Every wait ends with a panic after
+/// TCP connection to the daemon, with the responses that were read from it. Every wait panics after
 /// [`deadline`].
 pub struct HttpConnection {
     reader: BufReader<TcpStream>,
@@ -20,23 +21,23 @@ pub struct HttpConnection {
     trailers: Vec<(String, String)>,
 }
 
-/// An answer: its head, and what has been read of its body.
+/// Response: its head, and as much of its body as was read.
 #[derive(Clone, Debug)]
 pub struct HttpResponse {
-    /// The status.
+    /// Status code.
     pub status: u16,
-    /// The headers in their order, the names in lower case.
+    /// Headers in their order, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// Body.
     pub body: Vec<u8>,
-    /// Whether the body ended as it should; false when the connection broke before.
+    /// Whether the body is complete; false if the connection broke before its end.
     pub whole: bool,
-    /// What came behind the body, the names in lower case.
+    /// Trailers after the body, with names in lower case.
     pub trailers: Vec<(String, String)>,
 }
 
 impl HttpConnection {
-    /// Connects, and says nothing yet.
+    /// Connects and sends nothing.
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the daemon answers");
@@ -51,18 +52,18 @@ impl HttpConnection {
         }
     }
 
-    /// The socket beneath.
+    /// Returns the TCP socket.
     pub fn stream(&self) -> &TcpStream {
         self.reader.get_ref()
     }
 
-    /// Sends these bytes as they are. That the daemon hung up meanwhile is no failure.
+    /// Sends `bytes` unchanged. Ignores that the daemon has hung up.
     pub fn send(&mut self, bytes: &[u8]) -> &mut Self {
         self.offer(bytes);
         self
     }
 
-    /// Sends these bytes as they are, and tells whether the daemon still takes any.
+    /// Sends `bytes` unchanged. Returns false if the daemon has hung up.
     pub fn offer(&mut self, bytes: &[u8]) -> bool {
         match self.reader.get_mut().write_all(bytes) {
             Ok(()) => true,
@@ -73,8 +74,8 @@ impl HttpConnection {
         }
     }
 
-    /// Sends a request with these headers, besides `Host` (unless given) and the length of the body
-    /// (if there is one).
+    /// Sends a request with these headers. Adds `Host` unless it is given, and `Content-Length` if
+    /// there is a body.
     pub fn request(
         &mut self,
         method: &str,
@@ -90,7 +91,7 @@ impl HttpConnection {
         self.send(&[head.as_bytes(), body.unwrap_or_default()].concat());
     }
 
-    /// Sends the head of a request whose body comes with [`chunk`](Self::chunk) and
+    /// Sends the head of a request. The body follows with [`chunk`](Self::chunk) and
     /// [`end_chunks`](Self::end_chunks).
     pub fn begin(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
         let mut head = self.head_of(method, path, headers);
@@ -110,7 +111,7 @@ impl HttpConnection {
         head
     }
 
-    /// Sends a piece of a chunked body.
+    /// Sends one chunk of a chunked body.
     pub fn chunk(&mut self, bytes: &[u8]) -> &mut Self {
         self.send(&[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
     }
@@ -120,19 +121,20 @@ impl HttpConnection {
         self.send(b"0\r\n\r\n")
     }
 
-    /// Sends nothing more, but still reads.
+    /// Closes the sending direction. Reading still works.
     pub fn end_sending(&mut self) {
-        // It fails only if the other end has hung up.
+        // Fails only if the peer has hung up.
         let _ = self.stream().shutdown(Shutdown::Write);
     }
 
-    /// Has the system reset the connection when this is dropped, instead of ending it.
+    /// Makes the kernel reset the connection (RST) when it is dropped, instead of closing it in
+    /// order.
     #[track_caller]
     pub fn reset_when_dropped(&self) {
         set_socket_linger(self.stream(), Some(Duration::ZERO)).unwrap();
     }
 
-    /// Reads the head of the next answer; `None` if the daemon hung up instead.
+    /// Reads the head of the next response; `None` if the daemon hung up instead.
     #[track_caller]
     pub fn head(&mut self) -> Option<HttpResponse> {
         let first = self.line()?;
@@ -142,7 +144,7 @@ impl HttpConnection {
         Some(HttpResponse { status, headers, body: Vec::new(), whole: false, trailers: Vec::new() })
     }
 
-    /// The lines of a head or of trailers up to the empty one.
+    /// Reads the lines of a head or of trailers, up to the empty line.
     fn fields(&mut self) -> Option<Vec<(String, String)>> {
         let mut fields = Vec::new();
         loop {
@@ -155,7 +157,7 @@ impl HttpConnection {
         }
     }
 
-    /// Reads the next answer to its end, or to the end of the connection.
+    /// Reads the next response to its end, or to the end of the connection. Skips 1xx responses.
     #[track_caller]
     pub fn response(&mut self) -> HttpResponse {
         let mut response = loop {
@@ -168,7 +170,7 @@ impl HttpConnection {
         response
     }
 
-    /// Reads what is left of the body of an answer.
+    /// Reads the rest of a response's body.
     #[track_caller]
     pub fn rest(&mut self, response: &mut HttpResponse) {
         if self.last_method == "HEAD" || matches!(response.status, 204 | 304) {
@@ -192,7 +194,8 @@ impl HttpConnection {
         }
     }
 
-    /// Reads one piece of a chunked body: empty at its end, `None` if the connection broke before.
+    /// Reads one chunk of a chunked body: empty at the end of the body, `None` if the connection
+    /// broke before.
     #[track_caller]
     pub fn piece(&mut self) -> Option<Vec<u8>> {
         let line = self.line()?;
@@ -208,7 +211,8 @@ impl HttpConnection {
         Some(piece)
     }
 
-    /// Reads pieces of a chunked body until there are so many bytes. Panics if it ends before.
+    /// Reads chunks of a chunked body until `len` bytes have arrived. Panics if the body ends
+    /// before.
     #[track_caller]
     pub fn pieces(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -220,7 +224,7 @@ impl HttpConnection {
         bytes
     }
 
-    /// Waits until the daemon hangs up; what it says until then is returned.
+    /// Waits until the daemon hangs up, and returns the bytes that it sent until then.
     #[track_caller]
     pub fn until_hung_up(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -232,7 +236,8 @@ impl HttpConnection {
         }
     }
 
-    /// A line without its end; `None` if the connection ended or broke before it was whole.
+    /// Reads a line and strips its line end; `None` if the connection ended or broke within the
+    /// line.
     fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         match self.reader.read_until(b'\n', &mut line) {
@@ -257,12 +262,12 @@ impl HttpConnection {
 }
 
 impl HttpResponse {
-    /// The first header of that name (in lower case).
+    /// Returns the first header with this name (in lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Checks the status, and shows the answer if it is another one.
+    /// Checks the status. The panic message shows the headers and the start of the body.
     #[track_caller]
     pub fn has(self, status: u16) -> Self {
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(400)]);
@@ -274,19 +279,19 @@ impl HttpResponse {
         self
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     #[track_caller]
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is text")
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e} in {:?}", self.text()))
     }
 
-    /// Checks that it is a refusal with this code, and returns its message.
+    /// Checks that the body is an error with this code, and returns its message.
     #[track_caller]
     pub fn refuses(&self, code: &str) -> String {
         let json = self.json();

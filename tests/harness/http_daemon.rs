@@ -1,4 +1,4 @@
-//! A daemon of the test's own that serves HTTP, and the ways to ask it.
+//! Daemon that serves HTTP, and requests to it.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -10,19 +10,19 @@ use crate::{Daemon, HttpConnection, HttpResponse, Pfs, Transport, binary, eventu
 const SERVING: &str = "serving HTTP";
 
 impl Daemon {
-    /// With the defaults, and HTTP on a free port of 127.0.0.1.
+    /// Starts a daemon with the default configuration and HTTP on a free port of 127.0.0.1.
     #[track_caller]
     pub fn with_http() -> Self {
         Self::with_http_config("")
     }
 
-    /// With this configuration (TOML), and HTTP on a free port of 127.0.0.1.
+    /// Starts a daemon with this configuration (TOML) and HTTP on a free port of 127.0.0.1.
     #[track_caller]
     pub fn with_http_config(toml: &str) -> Self {
         Self::launched(toml, Some((Ipv4Addr::LOCALHOST, 0).into()), Transport::Shm)
     }
 
-    /// Waits until it says in its log where it serves HTTP.
+    /// Waits until the daemon logs the address where it serves HTTP.
     #[track_caller]
     pub(crate) fn serving_http(&mut self) -> (&'static str, SocketAddr) {
         let mut found = None;
@@ -34,8 +34,8 @@ impl Daemon {
         found.expect("it was found")
     }
 
-    /// The newest line about it: the scheme and the address. A line that has no end yet does not
-    /// count.
+    /// Parses the newest "serving HTTP" log line into scheme and address. Ignores a line without a
+    /// line end, which is still being written.
     fn serving(&self) -> Option<(&'static str, SocketAddr)> {
         let log = self.log();
         let mut lines =
@@ -46,28 +46,29 @@ impl Daemon {
         Some((if line.contains("serving HTTPS") { "https" } else { "http" }, address))
     }
 
-    /// Where it serves HTTP.
+    /// HTTP address of the daemon.
     #[track_caller]
     pub fn http_address(&self) -> SocketAddr {
         self.http.expect("a daemon with HTTP: Daemon::with_http()")
     }
 
-    /// The URL of a path.
+    /// Returns the URL of a path.
     #[track_caller]
     pub fn url(&self, path: &str) -> String {
-        // Not from the log: crowds of clients ask for it all the time, and it grows.
+        // Read from the field, not from the log: crowds of clients call this all the time, and the
+        // log grows.
         let origin = self.origin.as_ref().expect("a daemon with HTTP: Daemon::with_http()");
         format!("{origin}{path}")
     }
 
-    /// A `pfs` command line that talks to this daemon over HTTP.
+    /// Builds a `pfs` command line that connects to this daemon over HTTP.
     #[track_caller]
     pub fn pfs_http<const N: usize>(&self, args: [&str; N]) -> Pfs {
         Pfs::new(binary("pfs")).env("PFS_URL", self.url("")).args(args)
     }
 
-    /// `curl` with these arguments and then the URL of the path: silent but for errors, without its
-    /// own configuration file and without a proxy.
+    /// Builds a `curl` command line with `args` and the URL of `path`. `curl` prints only errors,
+    /// and ignores its configuration file and any proxy.
     #[track_caller]
     pub fn curl<const N: usize>(&self, args: [&str; N], path: &str) -> Pfs {
         Pfs::new("curl")
@@ -76,13 +77,13 @@ impl Daemon {
             .arg(self.url(path))
     }
 
-    /// A connection on which the test says what it likes.
+    /// Connects to the HTTP port, for a test that writes requests itself.
     #[track_caller]
     pub fn http(&self) -> HttpConnection {
         HttpConnection::connect(self.http_address())
     }
 
-    /// One request on a connection of its own, and its whole answer.
+    /// Sends one request on a new connection and returns the complete response.
     #[track_caller]
     pub fn ask<const N: usize>(
         &self,
@@ -96,7 +97,7 @@ impl Daemon {
         connection.response()
     }
 
-    /// GET of a path, and the whole answer.
+    /// Sends a GET request on a new connection and returns the complete response.
     #[track_caller]
     pub fn get(&self, path: &str) -> HttpResponse {
         let mut connection = self.http();
@@ -105,8 +106,8 @@ impl Daemon {
     }
 }
 
-/// A free port of a loopback address that is no other test's, so that none can take the port over
-/// while its server is away.
+/// Returns a loopback address, with port 0, that no other test uses. No other test can then take
+/// over the port while its server is down.
 pub fn address_of_its_own() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let number = std::process::id().wrapping_mul(1024).wrapping_add(NEXT.fetch_add(1, Relaxed));

@@ -1,9 +1,9 @@
-//! What the end-to-end tests stand on: it starts the real `pfsd` and `pfs`, each test its own
-//! daemon in its own folder, and knows how to wait, to kill and to compare.
+//! Harness of the end-to-end tests: starts the real `pfsd` and `pfs`, each test with its own daemon
+//! in its own folder, and can wait, kill processes and compare data.
 //!
-//! It tests nothing itself. What is tested are command lines, exit codes, stdout, stderr and
-//! `/proc`, and on a [`Wire`] what no client of ours would ever send. One connection to each daemon
-//! observes: stats and events come over it, not from processes that a test starts to look.
+//! The harness contains no tests. The tests check command lines, exit codes, stdout, stderr and
+//! `/proc`, and send frames on a [`Wire`] that no client of ours sends. One observer connection per
+//! daemon delivers stats and events, so that no test starts processes to get them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails by panicking")]
 

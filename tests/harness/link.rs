@@ -1,4 +1,4 @@
-//! A TCP proxy between a client and the daemon, which a test can cut, reset, half-close and stall.
+//! TCP proxy between a client and the daemon that a test can cut, reset, half-close and stall.
 
 use std::{
     io::{Read as _, Write as _},
@@ -8,13 +8,14 @@ use std::{
 
 use rustix::net::connect_unspec;
 
-/// Passes bytes between its own address and that of a daemon, both ways, until it is cut.
+/// Proxy that forwards bytes both ways between its own address and the daemon's, until the test
+/// cuts the connections.
 pub struct Link {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
 
-/// A direction of a [`Link`].
+/// Direction of a [`Link`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the client to the daemon.
@@ -25,23 +26,23 @@ pub enum Direction {
 
 struct Shared {
     state: Mutex<State>,
-    /// Told when the stall ends.
+    /// Notified when a stall ends.
     moving: Condvar,
 }
 
 struct State {
     open: Vec<Pair>,
-    /// How many connections are still to be hung up on at once.
+    /// Number of coming connections to close immediately.
     refuse: usize,
-    /// How many bytes from the daemon one connection passes on before it breaks.
+    /// Bytes from the daemon that each new connection forwards before it breaks.
     most: usize,
-    /// In which direction nothing is passed on now.
+    /// The direction that forwards nothing now.
     stalled: Option<Direction>,
-    /// The test has ended.
+    /// Whether the test has ended.
     over: bool,
 }
 
-/// Both ends of one connection.
+/// Both sockets of a proxied connection.
 struct Pair {
     client: TcpStream,
     daemon: TcpStream,
@@ -60,8 +61,8 @@ impl Shared {
 }
 
 impl Link {
-    /// A proxy to this address, on another port of the same host, so that the daemon accepts the
-    /// `Host`. It removes `prefix` from the paths of requests, as a reverse proxy does.
+    /// Starts a proxy to `daemon`, on another port of the same host, so that the daemon accepts the
+    /// `Host` header. Removes `prefix` from the paths of requests, as a reverse proxy does.
     #[track_caller]
     pub fn to(daemon: SocketAddr, prefix: &'static str) -> Self {
         let listener = TcpListener::bind((daemon.ip(), 0)).expect("a free port");
@@ -100,17 +101,17 @@ impl Link {
         Self { address, shared }
     }
 
-    /// Its address.
+    /// Address of the proxy.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its URL.
+    /// URL of the proxy.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Breaks all open connections. Later connections are passed on again.
+    /// Breaks all open connections. Later connections work again.
     pub fn cut(&self) {
         for pair in std::mem::take(&mut self.shared.state().open) {
             close(&pair.client);
@@ -118,28 +119,27 @@ impl Link {
         }
     }
 
-    /// Breaks all open connections, and hangs up on the next `count` connections.
+    /// Breaks all open connections, and closes the next `count` connections immediately.
     pub fn cut_and_refuse(&self, count: usize) {
         self.shared.state().refuse = count;
         self.cut();
     }
 
-    /// Breaks each later connection once `bytes` bytes have come from the daemon.
+    /// Breaks each later connection once the daemon has sent `bytes` bytes on it.
     pub fn cut_each_after(&self, bytes: usize) {
         self.shared.state().most = bytes;
     }
 
-    /// Resets all open connections: both ends get an RST, and bytes that were on their way to them
-    /// are lost.
+    /// Resets all open connections: both ends get an RST, and bytes in flight are lost.
     pub fn reset(&self) {
         for pair in std::mem::take(&mut self.shared.state().open) {
-            // They fail where the other end has hung up already.
+            // Both fail if the other end has hung up already.
             let _ = connect_unspec(&pair.client);
             let _ = connect_unspec(&pair.daemon);
         }
     }
 
-    /// Ends one direction of all open connections. The other direction goes on.
+    /// Ends one direction of all open connections. The other direction stays open.
     pub fn half_close(&self, direction: Direction) {
         for pair in &self.shared.state().open {
             let receiver = match direction {
@@ -150,7 +150,7 @@ impl Link {
         }
     }
 
-    /// Stalls this direction; `None` passes everything on again in both.
+    /// Stalls one direction; `None` ends the stall.
     pub fn stall(&self, direction: Option<Direction>) {
         self.shared.state().stalled = direction;
         self.shared.moving.notify_all();
@@ -162,7 +162,7 @@ impl Drop for Link {
         self.shared.state().over = true;
         self.stall(None);
         self.cut();
-        // Its thread accepts this and ends.
+        // Unblocks the accepting thread, which then ends.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -180,8 +180,8 @@ fn pass(
         let room = buffer.len().min(most);
         let len = match from.read(&mut buffer[..room]) {
             Ok(len) if len > 0 => len,
-            // Its last bytes are on their way to the client. A reset would overtake them, because
-            // the client still sends.
+            // The daemon's last bytes are on their way to the client. Resetting the connection
+            // would discard them, because the client is still sending.
             _ if direction == Direction::ToClient => return end(&to),
             _ => break,
         };
@@ -193,7 +193,7 @@ fn pass(
             Some(rest) => [b"POST ", rest].concat(),
             None => piece.to_vec(),
         };
-        // A daemon that takes no more may still have something to say.
+        // A daemon that accepts no more bytes may still send a response.
         if to.write_all(&piece).is_err() && direction == Direction::ToClient {
             break;
         }
@@ -203,11 +203,11 @@ fn pass(
 }
 
 fn end(stream: &TcpStream) {
-    // It fails where the other end has hung up already.
+    // Fails if the other end has hung up already.
     let _ = stream.shutdown(Shutdown::Write);
 }
 
 fn close(stream: &TcpStream) {
-    // It fails where the other end has hung up already.
+    // Fails if the other end has hung up already.
     let _ = stream.shutdown(Shutdown::Both);
 }

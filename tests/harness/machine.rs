@@ -1,5 +1,5 @@
-//! A machine of the test's own: its `/run` and `/tmp` are directories of the test, and nothing else
-//! can be written.
+//! Simulated machine for one test: a mount namespace where `/run` and `/tmp` are directories of the
+//! test and everything else is read-only.
 
 use std::{
     fs::{Permissions, create_dir_all, read_dir, set_permissions},
@@ -13,8 +13,9 @@ use tempfile::TempDir;
 
 use crate::{Autostarted, Pfs, daemon::served_by, folder, skip};
 
-/// Makes `/run` and `/tmp` in mounts of its own, and then becomes the command. Both are under one
-/// directory outside. What holds the binaries may be below `/tmp`, and is in `/run/bin` inside.
+/// Mounts the test's `/run` and `/tmp`, which are both below one directory outside, and then
+/// executes the command. The binaries are mounted at `/run/bin`, because their folder may be below
+/// `/tmp` and would be hidden.
 const SCRIPT: &str = r#"
 set -e
 root=$1 binaries=$2 read_only=$3
@@ -32,15 +33,16 @@ done
 exec "$@"
 "#;
 
-/// A machine on which nothing runs yet. What is started there, daemons too, is killed with it.
+/// Simulated machine without processes. Dropping a `Machine` kills the daemons that were started on
+/// it.
 pub struct Machine {
     root: TempDir,
     read_only: String,
 }
 
 impl Machine {
-    /// `None`, after a line that says so, where this process may not have mounts of its own. All
-    /// its users are root there.
+    /// Creates a machine on which every user is root. Returns `None`, and reports the test as
+    /// skipped, if this process may not create mounts.
     pub fn new() -> Option<Self> {
         let root = tempfile::tempdir().expect("a temporary folder");
         let machine = Self { root, read_only: String::new() };
@@ -54,7 +56,7 @@ impl Machine {
         None
     }
 
-    /// As [`new`](Self::new), for tests that need several users, who have no passwd entry.
+    /// Like [`new`](Self::new), for tests with several users. These users have no passwd entry.
     pub fn with_users() -> Option<Self> {
         if !geteuid().is_root() {
             skip("only root can start processes of several users");
@@ -63,12 +65,12 @@ impl Machine {
         Self::new()
     }
 
-    /// Where a path of the machine is outside of it.
+    /// Translates a path of the machine to the path outside.
     pub fn outside(&self, path: &str) -> PathBuf {
         self.root.path().join(path.trim_start_matches('/'))
     }
 
-    /// Makes a directory there for this user.
+    /// Creates a directory with this owner and mode.
     pub fn directory(&self, path: &str, owner: u32, mode: u32) {
         let path = self.outside(path);
         create_dir_all(&path).expect("the test's own folder");
@@ -78,19 +80,19 @@ impl Machine {
         }
     }
 
-    /// From now on nothing can be written in this directory.
+    /// Makes a directory read-only for commands that are built later.
     pub fn make_read_only(&mut self, path: &str) {
         self.read_only += path;
         self.read_only += " ";
     }
 
-    /// A `pfs` of this user's, with these variables and no others, and thus without `HOME` or
-    /// `PATH`.
+    /// Builds a `pfs` command line that runs as this user, with these variables and no others:
+    /// `HOME` and `PATH` are not set either.
     pub fn pfs(&self, user: u32, variables: &[(&str, &str)]) -> Pfs {
         self.command(user, variables, "pfs")
     }
 
-    /// A `pfsd` of this user's, likewise.
+    /// Builds a `pfsd` command line that runs as this user, with these variables and no others.
     pub fn pfsd(&self, user: u32, variables: &[(&str, &str)]) -> Pfs {
         self.command(user, variables, "pfsd")
     }
@@ -107,7 +109,7 @@ impl Machine {
         command.args(["env", "-i"]).args(variables).arg(Path::new("/run/bin").join(program))
     }
 
-    /// The beginning of every command on this machine.
+    /// Common prefix of all commands on this machine.
     fn unshared(&self) -> Command {
         let mut command = Command::new("unshare");
         command.arg("--mount");
@@ -122,12 +124,13 @@ impl Machine {
         command
     }
 
-    /// The process id of the daemon that answers on this socket, if one does.
+    /// Process id of the daemon that listens on this socket, if there is one.
     pub fn daemon(&self, socket: &str) -> Option<u32> {
         served_by(&self.outside(socket))
     }
 
-    /// The sockets where daemons have served, as the machine sees them.
+    /// Lists the paths of all daemon sockets, as the machine sees them. A socket may be left over
+    /// from a daemon that has ended.
     pub fn sockets(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.root.path().to_owned()];

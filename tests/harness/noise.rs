@@ -1,4 +1,4 @@
-//! Data to send: bytes that look random, made from a seed, and digests to compare them by.
+//! Test data: pseudo-random bytes from a seed, and digests to compare them.
 
 use std::{
     fs::File,
@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Gap;
 
-/// `len` bytes that are the same for the same `seed` and never repeat in practice (xorshift64*).
+/// Returns `len` pseudo-random bytes (xorshift64*). The same `seed` gives the same bytes, and they
+/// never repeat in practice.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len.next_multiple_of(8));
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -24,7 +25,7 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Writes a file of `len` bytes of noise, a mebibyte at a time, each from a seed of its own.
+/// Writes a file of `len` bytes of noise. Each mebibyte has its own seed.
 pub fn noise_file(path: &Path, seed: u64, len: u64) {
     const PIECE: u64 = 1024 * 1024;
     let mut file = BufWriter::new(File::create(path).expect("a file in the test's own folder"));
@@ -37,28 +38,28 @@ pub fn noise_file(path: &Path, seed: u64, len: u64) {
     file.flush().expect("room on the disk");
 }
 
-/// How many bytes there were, and their SHA-256.
+/// Length and SHA-256 of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
-    /// How many bytes.
+    /// Number of bytes.
     pub len: u64,
-    /// Their SHA-256, in hexadecimal.
+    /// SHA-256 in hexadecimal.
     pub sha256: String,
 }
 
-/// The digest of `bytes`.
+/// Returns the digest of `bytes`.
 pub fn digest(bytes: &[u8]) -> Digest {
     digest_of_stream(bytes)
 }
 
-/// The digest of everything that `source` gives until its end.
+/// Returns the digest of all bytes that `source` delivers until its end.
 pub fn digest_of_stream(mut source: impl Read) -> Digest {
     let mut hash = Hash::default();
     hash.take(&mut source, u64::MAX);
     hash.finish()
 }
 
-/// The digest of a file from offset `start` to its end without the ranges in `gaps`.
+/// Returns the digest of a file from offset `start` to its end, without the ranges in `gaps`.
 pub fn digest_kept(path: &Path, start: u64, gaps: &[Gap]) -> Digest {
     let mut file = BufReader::new(File::open(path).expect("the test's own file"));
     let mut hash = Hash::default();

@@ -1,10 +1,10 @@
-//! The observer of a daemon: one kept connection for stats and small requests, and watches that
+//! Observer of a daemon: one persistent connection for stats and small requests, and watches that
 //! wait for events.
 //!
-//! A test that asks for stats again and again must not start a process each time: on a busy machine
-//! that is the load that time limits would then have to absorb. The observer is one connection of
-//! the daemon, made when a test first asks for something, and each [`Watch`] is one more while it
-//! exists; a test that counts connections counts these too.
+//! A test that polls stats must not start a process for each poll: on a busy machine these
+//! processes would be the load that time limits then have to tolerate. The observer is one
+//! connection, opened at the first request, and each [`Watch`] is one more while it exists. A test
+//! that counts connections has to count these too.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,13 +21,13 @@ use serde_json::Value;
 
 use crate::{Daemon, Wire, deadline, eventually};
 
-/// How long a watch waits for an event before it looks whether what it waits for can still come.
+/// How long a watch waits for an event before it checks whether that event can still come.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A connection that is kept.
+/// Persistent connection to a daemon.
 pub(crate) struct Observer {
     socket: PathBuf,
-    /// `None` until something is asked.
+    /// `None` until the first request.
     kept: Mutex<Option<Wire>>,
 }
 
@@ -36,18 +36,21 @@ impl Observer {
         Self { socket, kept: Mutex::new(None) }
     }
 
-    /// Sends a request, and has the replies read from the first one on.
+    /// Sends a request and calls `read` with the first reply. `read` reads the others from the
+    /// connection.
     #[track_caller]
     fn ask<T>(&self, request: &Request, read: impl FnOnce(&mut Wire, Reply) -> T) -> T {
-        // A test that failed while it asked fails by that, and others may ask on.
+        // A test thread that panicked during a request has failed; other threads may go on using
+        // the observer.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is left of a daemon that has ended: the next one is asked.
+        // The last daemon may have ended, and a new one may serve the socket: reconnect and ask
+        // again.
         let of_a_dead_one = |reply: &Option<Reply>| {
             matches!(reply, None | Some(Reply::Error { code: ErrorCode::ShuttingDown, .. }))
         };
         let mut first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         if of_a_dead_one(&first) {
-            // The stats of leases are told to those alone who know them.
+            // The daemon reports stats of leases only to clients with the leasing capability.
             *kept = Some(Wire::connect(&self.socket).greeted_with(Hello::LEASING));
             first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         }
@@ -101,16 +104,16 @@ fn path(stream: &str) -> StreamPath {
     stream.parse().unwrap_or_else(|error| panic!("{stream:?}: {error}"))
 }
 
-/// What is asked and done without a process of its own: where a test is about the command, it runs
-/// that.
+/// Requests over the observer's connection, without a process. A test of a command runs that
+/// command.
 impl Daemon {
-    /// Creates a stream with the daemon's sizes.
+    /// Creates a stream with the daemon's default sizes.
     #[track_caller]
     pub fn create(&self, stream: &str) {
         self.observer.command(&Request::Create(path(stream), CreateOptions::default()));
     }
 
-    /// Creates a stream whose ring and channel hold so many bytes.
+    /// Creates a stream with a ring buffer and a channel of these sizes, in bytes.
     #[track_caller]
     pub fn create_with_buffers(&self, stream: &str, ring: u64, channel: u64) {
         let options = CreateOptions {
@@ -133,7 +136,7 @@ impl Daemon {
         self.observer.command(&Request::Remove(path(stream)));
     }
 
-    /// Appends one chunk, as a writer that comes and finishes.
+    /// Appends one chunk with a writer that opens, appends and finishes.
     #[track_caller]
     pub fn append(&self, stream: &str, chunk: impl Into<Vec<u8>>) {
         let mut wire = self.wire().greeted();
@@ -143,33 +146,35 @@ impl Daemon {
         assert_eq!(wire.refusal(), None, "an append to {stream}");
     }
 
-    /// The stats of a stream, as `pfs stat --json` prints them; `None` if there is no such stream.
+    /// Returns the stats of a stream, as `pfs stat --json` prints them; `None` if there is no such
+    /// stream.
     #[track_caller]
     pub fn stat(&self, stream: &str) -> Option<Value> {
         let stat = self.observer.stat(stream)?;
         Some(serde_json::to_value(json::Stat::from(&stat)).expect("stats are JSON"))
     }
 
-    /// One number of a stream. Panics if there is no such stream, or no such number.
+    /// Returns one number of a stream's stats. Panics if there is no such stream or number.
     #[track_caller]
     pub fn stat_number(&self, stream: &str, name: &str) -> u64 {
         let stat = self.stat(stream).unwrap_or_else(|| panic!("no stream {stream}"));
         stat[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {stat}"))
     }
 
-    /// Offset after the newest byte of a stream; 0 if there is no such stream.
+    /// Returns the head of a stream: the offset after its newest byte; 0 if there is no such
+    /// stream.
     #[track_caller]
     pub fn head(&self, stream: &str) -> u64 {
         self.observer.stat(stream).map_or(0, |stat| stat.head)
     }
 
-    /// How many readers a stream has; 0 if there is no such stream.
+    /// Returns the number of readers of a stream; 0 if there is no such stream.
     #[track_caller]
     pub fn readers(&self, stream: &str) -> usize {
         self.observer.stat(stream).map_or(0, |stat| stat.readers.len())
     }
 
-    /// The stats of the reader that is process `pid`.
+    /// Returns the stats of the reader whose process id is `pid`.
     #[track_caller]
     pub fn reader_stat(&self, stream: &str, pid: u32) -> Option<Value> {
         let stat = self.stat(stream)?;
@@ -177,14 +182,14 @@ impl Daemon {
         readers.iter().find(|reader| reader["pid"] == pid).cloned()
     }
 
-    /// The paths of all streams.
+    /// Returns the paths of all streams.
     #[track_caller]
     pub fn streams(&self) -> Vec<String> {
         self.observer.list()
     }
 
-    /// Waits until the observer's is the only connection. Those of the start are closed, but
-    /// perhaps not seen to be.
+    /// Waits until the observer's connection is the only one. The connections of the start-up check
+    /// are closed, but the daemon may not have noticed yet.
     #[track_caller]
     pub fn has_no_other_connection(&self) {
         eventually("no other connection is open", || {
@@ -195,7 +200,7 @@ impl Daemon {
         });
     }
 
-    /// Waits until an existing stream has so many readers.
+    /// Waits until an existing stream has `count` readers.
     #[track_caller]
     pub fn has_readers(&self, stream: &str, count: usize) {
         let mut watch = self.watch(stream);
@@ -214,7 +219,7 @@ impl Daemon {
         );
     }
 
-    /// Waits until the reader that is process `pid` has left the stream.
+    /// Waits until the reader whose process id is `pid` has left the stream.
     #[track_caller]
     pub fn forgets(&self, stream: &str, pid: u32) {
         let mut watch = self.watch(stream);
@@ -232,14 +237,14 @@ impl Daemon {
         );
     }
 
-    /// Watches an existing stream from now on.
+    /// Starts to watch an existing stream.
     #[track_caller]
     pub(crate) fn watch(&self, stream: &str) -> Watch {
         Watch::new(&self.socket(), stream)
     }
 }
 
-/// What happens to a stream, as it happens.
+/// Live events of a stream.
 pub(crate) struct Watch {
     wire: Wire,
 }
@@ -253,8 +258,8 @@ impl Watch {
         Self { wire }
     }
 
-    /// Waits for an event; one of them tells that others were missed. `look` panics if none can
-    /// come any more.
+    /// Waits for an event that `is_it` accepts. The event `Missed` reports that others were lost,
+    /// so `is_it` must handle it. `look` panics if the event can no longer come.
     #[track_caller]
     pub(crate) fn until(
         &mut self,

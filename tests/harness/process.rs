@@ -1,4 +1,4 @@
-//! Other processes, as the kernel shows them: signals, memory, whether they live.
+//! Inspecting and controlling processes through the kernel: signals, limits, memory, liveness.
 
 pub use rustix::process::Signal;
 
@@ -20,15 +20,15 @@ pub fn kill(pid: u32, signal: Signal) {
         .unwrap_or_else(|e| panic!("signal {signal:?} to process {pid}: {e}"));
 }
 
-/// Limits the size of files that a process writes or makes from now on, memory files included:
+/// Limits the size of files that a process writes or creates from now on, memory files included:
 /// `ulimit -f`.
 pub fn limit_file_size(pid: u32, bytes: u64) {
     let limit = Rlimit { current: Some(bytes), maximum: None };
     prlimit(Some(id(pid)), Resource::Fsize, limit).expect("a process of ours");
 }
 
-/// Lets this process, and daemons that it starts from now on, open as many files as the system
-/// allows: a connection is a file. Returns how many.
+/// Raises the limit on open files to the maximum, for this process and for daemons that it starts
+/// later: each connection is an open file. Returns the limit.
 pub fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
@@ -36,11 +36,11 @@ pub fn raise_file_limit() -> u64 {
     limit.maximum.unwrap_or(u64::MAX)
 }
 
-/// How many sockets and files in memory a process has open: what comes with clients. A daemon opens
-/// other files for itself when it gets round to it, perhaps after the first answer.
+/// Counts the sockets and memory files that a process has open: the descriptors that exist because
+/// of clients. A daemon opens other files too, lazily, perhaps after its first reply.
 pub fn sockets_and_memory(pid: u32) -> usize {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs");
-    // One that is closed meanwhile has no name.
+    // A descriptor that is closed meanwhile has no name.
     let names = open.filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok());
     names
         .filter(|name| {
@@ -53,7 +53,7 @@ fn id(pid: u32) -> Pid {
     i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id")
 }
 
-/// From now on this thread, and whatever it starts, has one processor.
+/// Restricts this thread, and all threads and processes that it starts later, to one processor.
 pub fn on_one_processor() {
     let mut ours = sched_getaffinity(None).expect("this thread runs somewhere");
     let first = (0..CpuSet::MAX_CPU).find(|cpu| ours.is_set(*cpu)).expect("it runs somewhere");
@@ -62,18 +62,18 @@ pub fn on_one_processor() {
     sched_setaffinity(None, &ours).expect("it ran there before");
 }
 
-/// Memory that a process has of its own, in bytes: what it shares with the daemon, as a reader does
-/// that maps a ring, is the daemon's.
+/// Returns the private memory of a process, in bytes. Memory that it shares with the daemon, such
+/// as the ring buffer of an shm reader, counts for the daemon.
 pub fn own(pid: u32) -> u64 {
     status_number(pid, "RssAnon:")
 }
 
-/// All memory that a process has now, in bytes.
+/// Returns the resident memory of a process, in bytes.
 pub fn resident(pid: u32) -> u64 {
     status_number(pid, "VmRSS:")
 }
 
-/// The memory of files, such as rings, that a process has now, in bytes.
+/// Returns the resident shared memory of a process, such as ring buffers, in bytes.
 pub fn shared(pid: u32) -> u64 {
     status_number(pid, "RssShmem:")
 }
@@ -86,39 +86,39 @@ fn status_number(pid: u32, name: &str) -> u64 {
     kib.expect("memory is in kB") * 1024
 }
 
-/// Whether a process runs (a zombie does not).
+/// Returns true if a process runs. A zombie does not.
 pub fn alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
-/// Whether a process was stopped by a signal, all its threads.
+/// Returns true if all threads of a process are stopped by a signal.
 pub(crate) fn stands_still(pid: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
     threads.map(|thread| thread.expect("a thread").path().join("stat")).all(|stat| {
-        // One that has just ended does nothing either.
+        // A thread that has just ended does not run either.
         let stat = std::fs::read_to_string(stat).unwrap_or_default();
         stat.rsplit(')').next().is_some_and(|rest| rest.is_empty() || rest.starts_with(" T"))
     })
 }
 
-/// Whether a process has memory in it that a daemon of ours made.
+/// Returns true if a process has mapped memory that one of our daemons created.
 pub fn shares_memory(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/maps"))
         .expect("the process runs")
         .contains("memfd:pfs-")
 }
 
-/// How often the threads of a process have been put on a processor so far. A process for which this
-/// number does not move has used no time at all.
+/// Returns how often the threads of a process were scheduled so far. While this number stays the
+/// same, the process uses no processor time.
 pub fn wake_ups(pid: u32) -> u64 {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
     threads.map(|thread| runs(&thread.expect("a thread").path().join("schedstat"))).sum()
 }
 
-/// Waits until processes have rested for this long. With each process comes the number of its
-/// threads that may wake once a second, as shm readers do to look at their ring. Everything else
-/// that a process does is not rest.
+/// Waits until processes have been idle for `rest`. The number beside each process is how many of
+/// its threads may wake up once a second, as shm readers do to check their ring buffer. Any other
+/// wake-up restarts the wait.
 #[track_caller]
 pub fn eventually_rest(processes: &[(u32, u64)], rest: Duration) {
     let all_wake_ups = || processes.iter().map(|(pid, _)| wake_ups(*pid)).collect::<Vec<_>>();
@@ -136,7 +136,7 @@ pub fn eventually_rest(processes: &[(u32, u64)], rest: Duration) {
 }
 
 fn runs(schedstat: &Path) -> u64 {
-    // A thread that has just ended runs no more.
+    // A thread that has just ended does not run again.
     let stats = std::fs::read_to_string(schedstat).unwrap_or_default();
     stats.split_whitespace().nth(2).map_or(0, |runs| runs.parse().expect("a number"))
 }

@@ -1,4 +1,5 @@
-//! Reverse proxies that are not as writers need them, over HTTP/1.1.
+//! Reverse proxies over HTTP/1.1 that buffer, truncate or alter requests, which writers must cope
+//! with.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -9,47 +10,47 @@ use std::{
     },
 };
 
-/// A reverse proxy before a daemon. Each connection has one request.
+/// Reverse proxy in front of a daemon. Each connection carries one request.
 pub struct Proxy {
     address: SocketAddr,
     is_over: Arc<AtomicBool>,
 }
 
-/// What is special about a [`Proxy`].
+/// How a [`Proxy`] misbehaves.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// It passes nothing of a response on before the request has ended, and gives up a request
-    /// whose response begins before, as servers in Go do over HTTP/1.1. It calls itself Caddy,
-    /// which is given up sooner.
+    /// Forwards no response before the request has ended, and aborts a request whose response
+    /// begins before its end, as Go's servers do over HTTP/1.1. Names itself Caddy; a writer gives
+    /// up on Caddy sooner.
     HalfDuplex,
-    /// It passes nothing of a request on before all of it has come, and calls itself so.
+    /// Forwards no part of a request before all of it has arrived, and names itself like this.
     Buffering(&'static str),
-    /// It leaves this header of requests out, as an older daemon does not know it.
+    /// Removes this request header, as if the daemon were an older one that does not know it.
     Without(&'static str),
-    /// It breaks off a request with a larger body, and calls itself so.
+    /// Aborts a request whose body is larger than this many bytes, and names itself like this.
     Limit(usize, &'static str),
 }
 
 impl Proxy {
-    /// One that answers only when the request has ended, such as Caddy.
+    /// A proxy that answers only when the request has ended, such as Caddy.
     #[track_caller]
     pub fn half_duplex(daemon: SocketAddr) -> Self {
         Self::new(daemon, Kind::HalfDuplex)
     }
 
-    /// One that gathers a request before it passes it on, with this name.
+    /// A proxy with this name that buffers a whole request before it forwards it.
     #[track_caller]
     pub fn that_gathers_requests(daemon: SocketAddr, name: &'static str) -> Self {
         Self::new(daemon, Kind::Buffering(name))
     }
 
-    /// One that leaves a header of requests out, whose name is in lower case.
+    /// A proxy that removes a request header, whose name is given in lower case.
     #[track_caller]
     pub fn without_header(daemon: SocketAddr, name: &'static str) -> Self {
         Self::new(daemon, Kind::Without(name))
     }
 
-    /// One that breaks off a request whose body has more bytes, with this name.
+    /// A proxy with this name that aborts a request whose body exceeds `limit` bytes.
     #[track_caller]
     pub fn that_limits_requests(daemon: SocketAddr, limit: usize, name: &'static str) -> Self {
         Self::new(daemon, Kind::Limit(limit, name))
@@ -73,7 +74,7 @@ impl Proxy {
         Self { address, is_over }
     }
 
-    /// Its URL.
+    /// URL of the proxy.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -82,12 +83,12 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.is_over.store(true, SeqCst);
-        // Its thread accepts this and ends.
+        // Unblocks the accepting thread, which then ends.
         let _ = TcpStream::connect(self.address);
     }
 }
 
-/// Passes one request and its response on.
+/// Forwards one request and its response.
 fn serve(client: TcpStream, daemon: SocketAddr, kind: Kind) {
     let Ok(mut upstream) = TcpStream::connect(daemon) else { return };
     let ended = Arc::new(AtomicBool::new(false));
@@ -108,13 +109,13 @@ fn serve(client: TcpStream, daemon: SocketAddr, kind: Kind) {
         close(&upstream);
         close(request.get_ref());
     }
-    // It fails only if it panicked.
+    // Fails only if the thread panicked.
     let _ = answering.join();
     close(request.get_ref());
 }
 
-/// Passes a request on, which asks for the end of the connection. `ended` is set before its last
-/// bytes are passed on. `None` if the request broke off, or was broken off.
+/// Forwards a request and adds `Connection: close`. Sets `ended` before it forwards the last bytes.
+/// Returns `None` if the client or the proxy aborted the request.
 fn pass_request(
     request: &mut BufReader<TcpStream>,
     kind: Kind,
@@ -165,7 +166,7 @@ fn pass_request(
         if size == 0 {
             ended.store(true, SeqCst);
         }
-        // A daemon that takes no more may still have something to say.
+        // A daemon that accepts no more bytes may still send a response.
         let _ = pass(&chunk);
         if size == 0 {
             return Some(());
@@ -173,7 +174,7 @@ fn pass_request(
     }
 }
 
-/// Passes the response on as it comes, with the name of the proxy.
+/// Forwards the response as it arrives, and adds the name of the proxy.
 fn answer(mut from: TcpStream, mut to: TcpStream, kind: Kind, ended: &AtomicBool) {
     let mut buffer = vec![0; 64 * 1024];
     let mut is_begun = false;
@@ -195,17 +196,17 @@ fn answer(mut from: TcpStream, mut to: TcpStream, kind: Kind, ended: &AtomicBool
             break;
         }
     }
-    // It fails where the client has hung up already.
+    // Fails if the client has hung up already.
     let _ = to.shutdown(Shutdown::Write);
 }
 
-/// Adds the proxy's name to the head of a response.
+/// Adds the proxy's name to the head of a response, as the header `Server`.
 fn name(head: &mut Vec<u8>, proxy: &str) {
     let line = head.windows(2).position(|end| end == b"\r\n").expect("a status line") + 2;
     head.splice(line..line, format!("server: {proxy}\r\n").into_bytes());
 }
 
 fn close(stream: &TcpStream) {
-    // It fails where the other end has hung up already.
+    // Fails if the other end has hung up already.
     let _ = stream.shutdown(Shutdown::Both);
 }

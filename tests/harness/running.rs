@@ -1,4 +1,4 @@
-//! A process that runs beside the test; it is killed when the test ends first.
+//! Running child process, which is killed if the test ends first.
 
 use std::{
     fs::File,
@@ -22,12 +22,13 @@ use crate::{
     process::stands_still,
 };
 
-/// A process that was started and has not been waited for.
+/// Child process that was started and has not been waited for.
 pub struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
-    // Unnamed files, so that no reader of a pipe can slow the process or deadlock with it.
+    // Unnamed files instead of pipes: a slow reader of a pipe could slow the process down or
+    // deadlock with it.
     kept: File,
     stderr: File,
 }
@@ -60,24 +61,25 @@ impl Running {
         let stdout = child.stdout.take();
         if let Input::Bytes(bytes) = input {
             let mut pipe = stdin.take().expect("stdin is a pipe");
-            // It may end before it has read all; what it says about that is what the test looks at.
+            // The process may end before it has read everything. It reports the reason itself; the
+            // test checks that report.
             std::thread::spawn(move || drop(pipe.write_all(&bytes)));
         }
         Self { child, stdin, stdout, kept, stderr }
     }
 
-    /// Its process id.
+    /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The memory it holds, in bytes.
+    /// Private memory of the process, in bytes.
     pub fn memory(&self) -> u64 {
         own(self.pid())
     }
 
-    /// Sends it a signal. With [`Signal::STOP`], waits until all of it stands still: the kernel
-    /// stops the threads one after the other, and on busy processors that takes its time.
+    /// Sends a signal. With [`Signal::STOP`], waits until all threads have stopped: the kernel
+    /// stops them one after the other, which takes a while on busy processors.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal);
@@ -86,7 +88,7 @@ impl Running {
         }
     }
 
-    /// Writes to its stdin.
+    /// Writes to stdin.
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         let stdin = self.stdin.as_mut().expect("stdin is an open pipe");
@@ -95,70 +97,70 @@ impl Running {
             .unwrap_or_else(|e| panic!("write to stdin: {e}; stderr: {}", self.stderr()));
     }
 
-    /// Writes to its stdin, and tells whether it still takes anything.
+    /// Writes to stdin. Returns false if the process no longer reads.
     #[track_caller]
     pub fn offer(&mut self, bytes: &[u8]) -> bool {
         self.stdin.as_mut().expect("stdin is an open pipe").write_all(bytes).is_ok()
     }
 
-    /// Ends its stdin.
+    /// Closes stdin.
     pub fn end_input(&mut self) {
         self.stdin = None;
     }
 
-    /// The writing end of its stdin.
+    /// Takes the write end of stdin.
     #[track_caller]
     pub fn take_stdin(&mut self) -> ChildStdin {
         self.stdin.take().expect("stdin is an open pipe")
     }
 
-    /// Gives back the writing end that was [taken](Self::take_stdin), for [`finish`](Self::finish)
-    /// to close it.
+    /// Returns the write end that was [taken](Self::take_stdin), so that [`finish`](Self::finish)
+    /// closes it.
     pub fn put_stdin(&mut self, stdin: ChildStdin) {
         self.stdin = Some(stdin);
     }
 
-    /// The reading end of its stdout.
+    /// Takes the read end of stdout.
     #[track_caller]
     pub fn take_stdout(&mut self) -> ChildStdout {
         self.stdout.take().expect("stdout is a pipe and was not taken before")
     }
 
-    /// Reads its stdout to the end on a thread, for the digest.
+    /// Starts a thread that reads stdout to its end and returns the digest.
     #[track_caller]
     pub fn digest_stdout(&mut self) -> JoinHandle<Digest> {
         let stdout = self.take_stdout();
         std::thread::spawn(move || digest_of_stream(stdout))
     }
 
-    /// What it wrote to stdout so far, if that is kept.
+    /// Returns stdout so far, if it goes to a file.
     pub fn stdout(&self) -> Vec<u8> {
         contents(&self.kept)
     }
 
-    /// How many bytes it wrote to stdout so far, if that is kept.
+    /// Returns the length of stdout so far, if it goes to a file.
     pub fn stdout_len(&self) -> u64 {
         self.kept.metadata().expect("an open file").len()
     }
 
-    /// What it wrote to stderr so far.
+    /// Returns stderr so far.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&contents(&self.stderr)).into_owned()
     }
 
-    /// Whether it has not ended yet.
+    /// Returns true if the process is still running.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("our own child").is_none()
     }
 
-    /// Ends its stdin and waits for its end.
+    /// Closes stdin and waits until the process ends.
     #[track_caller]
     pub fn finish(mut self) -> Finished {
         self.stdin = None;
         self.finish_with_input()
     }
 
-    /// Waits for its end, which its stdin does not bring about.
+    /// Waits until the process ends, without closing stdin.
     #[track_caller]
     pub fn finish_with_input(mut self) -> Finished {
         assert!(
@@ -175,7 +177,7 @@ impl Running {
         Finished { code, stdout: self.stdout(), stderr: self.stderr() }
     }
 
-    /// Whether it has ended, or ends within so long.
+    /// Returns true if the process has ended or ends within `limit`.
     fn ends_within(&mut self, limit: Duration) -> bool {
         if !self.runs() {
             return true;
@@ -194,14 +196,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only if it has ended, which is as well.
+        // Both fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 fn contents(file: &File) -> Vec<u8> {
-    // Read by position: the offset of the file belongs to the process that writes it.
+    // Read by position, because the process that writes the file shares its file offset.
     let len = file.metadata().expect("an open file").len();
     let mut bytes = vec![0; usize::try_from(len).expect("it fits the memory")];
     file.read_exact_at(&mut bytes, 0).expect("an open file");

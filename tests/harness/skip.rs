@@ -1,8 +1,8 @@
-//! Tests that are left out because of what this machine does not allow.
+//! Skipping tests that this machine does not allow.
 
 use std::{process::Command, thread};
 
-/// Says that this test is left out, and why, as `scripts/skip` does.
+/// Reports the current test as skipped, with the reason, through `scripts/skip`.
 pub fn skip(why: &str) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/skip");
     let test = thread::current().name().unwrap_or("a test").to_owned();

@@ -1,25 +1,25 @@
-//! Server-sent events, by the rules by which browsers read them.
+//! Parser for server-sent events, by the rules of browsers.
 
 use serde_json::Value;
 
-/// An event, as an `EventSource` would hand it over.
+/// Event as an `EventSource` delivers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSentEvent {
-    /// The type of the event.
+    /// Event type.
     pub name: String,
-    /// Its id, if it has one of its own.
+    /// Event id, if the block has one.
     pub id: Option<String>,
-    /// Its lines, without the last line end.
+    /// Data lines, without the last line end.
     pub data: String,
 }
 
 impl ServerSentEvent {
-    /// A block, which an empty line ends, and whether it is an event: a block without data is none,
-    /// and its id counts.
+    /// Parses a block, without the empty line that ends it. Returns false beside the block if it
+    /// has no data: it is then not an event, but its id still counts.
     ///
     /// # Panics
     ///
-    /// The block has a field that nobody knows.
+    /// Panics if the block has an unknown field.
     #[track_caller]
     pub fn parse(block: &str) -> (Self, bool) {
         let mut event = Self { name: "message".to_owned(), id: None, data: String::new() };
@@ -42,19 +42,19 @@ impl ServerSentEvent {
         (event, lines > 0)
     }
 
-    /// The data as JSON.
+    /// Returns the data as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.data).unwrap_or_else(|e| panic!("{e} in {:?}", self.data))
     }
 
-    /// Which stream its id names.
+    /// Returns the stream identity in the id.
     #[track_caller]
     pub fn identity(&self) -> Option<&str> {
         Some(self.id.as_deref()?.split_once(':').expect("an identity and an offset").0)
     }
 
-    /// Which offset its id names.
+    /// Returns the offset in the id.
     #[track_caller]
     pub fn offset(&self) -> Option<u64> {
         let (_, offset) = self.id.as_deref()?.split_once(':').expect("an identity and an offset");

@@ -1,5 +1,5 @@
-//! What a reader puts into a pipe, taken only so far: then it is certain that there is more to
-//! come.
+//! Slow consumer of a reader's stdout: stops after a number of bytes, so that more output is
+//! certain to be waiting.
 
 use std::{
     io::Read as _,
@@ -13,7 +13,7 @@ use std::{
 
 use crate::Running;
 
-/// Takes the stdout of a process on a thread.
+/// Thread that reads the stdout of a process.
 pub struct Taker {
     taken: Arc<AtomicU64>,
     go_on: Sender<()>,
@@ -21,8 +21,8 @@ pub struct Taker {
 }
 
 impl Running {
-    /// Takes what it writes to its stdout, which is a pipe, until that is `most` bytes, and nothing
-    /// more before [`Taker::rest`].
+    /// Starts a thread that reads stdout, which must be a pipe, until it has at least `most` bytes,
+    /// and then pauses until [`Taker::rest`].
     #[track_caller]
     pub fn take_at_most(&mut self, most: u64) -> Taker {
         let mut stdout = self.take_stdout();
@@ -39,7 +39,7 @@ impl Running {
                 }
                 counted.store(bytes.len() as u64, Relaxed);
             }
-            // Told by being dropped.
+            // Returns when the sender is dropped.
             let _: Result<(), _> = may_go_on.recv();
             stdout.read_to_end(&mut bytes).expect("a pipe can be read");
             bytes
@@ -49,12 +49,12 @@ impl Running {
 }
 
 impl Taker {
-    /// How many bytes it has taken so far.
+    /// Returns the number of bytes read so far.
     pub fn taken(&self) -> u64 {
         self.taken.load(Relaxed)
     }
 
-    /// Takes the rest, and returns all.
+    /// Reads the rest and returns all bytes.
     pub fn rest(self) -> Vec<u8> {
         drop(self.go_on);
         self.bytes.join().expect("the thread does not panic")

@@ -1,4 +1,4 @@
-//! A pseudo-terminal: what a user sees, and the keys that a user presses.
+//! Pseudo-terminal: shows what a user sees, and presses keys.
 
 use std::{
     fs::File,
@@ -16,21 +16,21 @@ use rustix::{
 
 use crate::eventually;
 
-/// A terminal on which commands of the test run: see [`Pfs::on_terminal`](crate::Pfs::on_terminal).
+/// Terminal on which a test runs commands: see [`Pfs::on_terminal`](crate::Pfs::on_terminal).
 pub struct Terminal {
     master: OwnedFd,
-    // Held, because the master reads an error whenever no process has the terminal open.
+    // Held open, because reading the master fails while no process has the terminal open.
     end: OwnedFd,
     shown: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Terminal {
-    /// With 24 lines of 80 columns.
+    /// Opens a terminal with 24 lines of 80 columns.
     pub fn open() -> Self {
         Self::with_size(24, 80)
     }
 
-    /// With this many lines and columns.
+    /// Opens a terminal with this many lines and columns.
     pub fn with_size(rows: u16, columns: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a pseudo-terminal");
@@ -43,7 +43,7 @@ impl Terminal {
         let theirs = Arc::clone(&shown);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // Ends when this terminal is dropped and no process has it open any more.
+            // Ends when this terminal is dropped and no process has it open.
             while let Ok(len @ 1..) = output.read(&mut buffer) {
                 theirs.lock().expect("nobody panics with it").extend_from_slice(&buffer[..len]);
             }
@@ -53,17 +53,18 @@ impl Terminal {
         terminal
     }
 
-    /// The end that processes have.
+    /// Returns the end for processes.
     pub(crate) fn end(&self) -> Stdio {
         self.end.try_clone().expect("a descriptor is left").into()
     }
 
-    /// All that was written to it so far, with its escape sequences.
+    /// Returns everything written to the terminal so far, with escape sequences.
     pub fn shown(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().expect("nobody panics with it")).into_owned()
     }
 
-    /// All that processes wrote to it that have ended.
+    /// Waits for the output of all processes that have ended, and returns everything written so
+    /// far.
     pub fn all_shown(&self) -> String {
         const MARK: &str = "\x1b]mark\x07";
         rustix::io::write(&self.end, MARK.as_bytes()).expect("it is open");
@@ -79,12 +80,12 @@ impl Terminal {
         );
     }
 
-    /// How it treats keys, as `stty` shows it.
+    /// Returns the terminal settings, as `stty` shows them.
     pub fn settings(&self) -> String {
         format!("{:?}", tcgetattr(&self.end).expect("it is a terminal"))
     }
 
-    /// Changes the size of its window.
+    /// Resizes the window.
     pub fn resize(&self, rows: u16, columns: u16) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&self.master, size).expect("it is a terminal");

@@ -1,8 +1,8 @@
-//! The transports by which `pfs` and `pfsd` exchange what is in a stream.
+//! Transports between `pfs` and `pfsd`.
 
 use crate::Daemon;
 
-/// Makes three tests of each of these functions, which take a [`Transport`]: `shm::NAME`,
+/// Generates three tests from each of these functions, which take a [`Transport`]: `shm::NAME`,
 /// `unix::NAME` and `http::NAME`. `cargo nextest run -p pfs-tests slow_reader::http` runs those of
 /// one module and one transport.
 #[macro_export]
@@ -24,43 +24,45 @@ macro_rules! per_transport {
     };
 }
 
-/// How a `pfs` gets and sends bytes.
+/// Transport by which `pfs` sends and receives bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// Memory that it shares with the daemon, which is the default where the system can do it.
+    /// Shared memory with the daemon: the default where the system supports it.
     Shm,
-    /// Its connection to the daemon's Unix socket.
+    /// The daemon's Unix socket.
     Unix,
     /// HTTP.
     Http,
 }
 
 impl Transport {
-    /// Those that begin at the daemon's Unix socket.
+    /// Transports that start at the daemon's Unix socket.
     pub const OF_THE_SOCKET: [Self; 2] = [Self::Shm, Self::Unix];
 
-    /// All of them.
+    /// All transports.
     pub const ALL: [Self; 3] = [Self::Shm, Self::Unix, Self::Http];
 
-    /// A daemon with the defaults, which this transport leads to.
+    /// Starts a daemon with the default configuration. Its commands use this transport.
     #[track_caller]
     pub fn daemon(self) -> Daemon {
         self.daemon_with_config("")
     }
 
-    /// A daemon with this configuration (TOML), which this transport leads to.
+    /// Starts a daemon with this configuration (TOML). Its commands use this transport.
     #[track_caller]
     pub fn daemon_with_config(self, toml: &str) -> Daemon {
         Daemon::launched(toml, (self == Self::Http).then(crate::address_of_its_own), self)
     }
 
-    /// A daemon with the defaults that this transport leads to, and that serves HTTP in any case.
+    /// Starts a daemon with the default configuration that serves HTTP too. Its commands use this
+    /// transport.
     #[track_caller]
     pub fn daemon_with_http(self) -> Daemon {
         Daemon::launched("", Some(crate::address_of_its_own()), self)
     }
 
-    /// A daemon with rings and channels of this many bytes, which this transport leads to.
+    /// Starts a daemon with ring buffers and channels of these sizes, in bytes. Its commands use
+    /// this transport.
     #[track_caller]
     pub fn daemon_with_buffers(self, ring: u64, channel: u64) -> Daemon {
         self.daemon_with_config(&format!(
@@ -69,12 +71,12 @@ impl Transport {
         ))
     }
 
-    /// The user that the daemon sees: over HTTP nobody vouches for one.
+    /// Returns the user id that the daemon sees; `None` over HTTP, where no user id is known.
     pub fn uid(self) -> Option<u32> {
         (self != Self::Http).then(|| rustix::process::getuid().as_raw())
     }
 
-    /// What `pfs` must be told besides where the daemon is.
+    /// Returns the option that selects this transport, besides the address of the daemon.
     pub(crate) fn flag(self) -> Option<&'static str> {
         (self == Self::Unix).then_some("--no-shm")
     }

@@ -1,4 +1,4 @@
-//! A blocking [`Peer`] of the daemon, on which a test sends what no client of ours would.
+//! Blocking [`Peer`] of the daemon, for frames that no client of ours sends.
 
 use std::{
     collections::VecDeque,
@@ -21,7 +21,8 @@ use rustix::{
 
 use crate::deadline;
 
-/// A blocking socket, whose futures are never pending, and the descriptors that came over it.
+/// Blocking socket, whose futures are never pending, and the descriptors that were received over
+/// it.
 struct Socket {
     stream: UnixStream,
     passed: VecDeque<OwnedFd>,
@@ -48,13 +49,13 @@ impl Transport for Socket {
     }
 }
 
-/// The client's end of a connection.
+/// Client end of a connection.
 pub struct Wire {
     peer: Peer<Socket>,
 }
 
 impl Wire {
-    /// Connects, and says nothing yet.
+    /// Connects and sends nothing.
     #[track_caller]
     pub fn connect(path: &Path) -> Self {
         let stream = UnixStream::connect(path).expect("the daemon answers");
@@ -63,26 +64,26 @@ impl Wire {
         Self { peer: Peer::new(Socket { stream, passed: VecDeque::new() }) }
     }
 
-    /// Says hello as a client of today does, and hears the same.
+    /// Exchanges hellos, as a current client without capabilities does.
     #[track_caller]
     pub fn greeted(self) -> Self {
         self.greeted_with(0)
     }
 
-    /// Like [`greeted`](Self::greeted), and offers to share memory.
+    /// Like [`greeted`](Self::greeted), with the capability to use shm.
     #[track_caller]
     pub fn greeted_to_share(self) -> Self {
         self.greeted_with(Hello::SHM)
     }
 
-    /// Like [`greeted_to_share`](Self::greeted_to_share), and offers to follow streams from ring to
-    /// ring.
+    /// Like [`greeted_to_share`](Self::greeted_to_share), with the capability to follow streams
+    /// from one ring buffer to the next.
     #[track_caller]
     pub fn greeted_to_follow(self) -> Self {
         self.greeted_with(Hello::SHM | Hello::MOVING)
     }
 
-    /// Like [`greeted_to_follow`](Self::greeted_to_follow), and offers to hold leases.
+    /// Like [`greeted_to_follow`](Self::greeted_to_follow), with the capability to hold leases.
     #[track_caller]
     pub fn greeted_to_hold(self) -> Self {
         self.greeted_with(Hello::SHM | Hello::MOVING | Hello::LEASING)
@@ -99,13 +100,13 @@ impl Wire {
         self
     }
 
-    /// Sends these bytes as they are. That the daemon hung up meanwhile is no failure.
+    /// Sends `bytes` unchanged. Ignores that the daemon has hung up.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.peer.send_bytes(bytes).block_on();
         self
     }
 
-    /// Sends these bytes; false if the daemon does not take all of them within a second.
+    /// Sends `bytes`. Returns false if the daemon does not read all of them within a second.
     pub fn offer_bytes(&mut self, bytes: &[u8]) -> bool {
         let stream = &mut self.peer.transport.stream;
         stream.set_write_timeout(Some(Duration::from_secs(1))).expect("a socket");
@@ -120,21 +121,21 @@ impl Wire {
         self
     }
 
-    /// Sends a message up to, not including, the last `missing` bytes of its frame.
+    /// Sends a message without the last `missing` bytes of its frame.
     pub fn send_without_end(&mut self, request: &Request, missing: usize) -> &mut Self {
         let mut out = BytesMut::new();
         request.encode(&mut out);
         self.send_bytes(&out[..out.len() - missing])
     }
 
-    /// Ends our direction of the connection.
+    /// Closes the sending direction of the connection.
     pub fn end_output(&mut self) -> &mut Self {
-        // It fails when the daemon has hung up before.
+        // Fails if the daemon has hung up already.
         let _ = self.peer.transport.stream.shutdown(Shutdown::Write);
         self
     }
 
-    /// The next message; `None` when the daemon has hung up.
+    /// Waits for the next message; `None` when the daemon has hung up.
     #[track_caller]
     pub fn reply(&mut self) -> Option<Reply> {
         self.peer
@@ -143,7 +144,8 @@ impl Wire {
             .unwrap_or_else(|e| panic!("no answer from the daemon: {e}"))
     }
 
-    /// As [`reply`](Self::reply), but `None` too when nothing comes for so long.
+    /// Like [`reply`](Self::reply), but returns the outer `None` if no message arrives within
+    /// `most`.
     #[track_caller]
     pub fn reply_within(&mut self, most: Duration) -> Option<Option<Reply>> {
         self.peer.transport.stream.set_read_timeout(Some(most)).expect("a socket");
@@ -153,13 +155,13 @@ impl Wire {
         }
     }
 
-    /// The next descriptor that came along with a reply.
+    /// Returns the next descriptor that was received with a reply.
     #[track_caller]
     pub fn descriptor(&mut self) -> OwnedFd {
         self.peer.transport.passed.pop_front().expect("a descriptor came along")
     }
 
-    /// Reads until the daemon hangs up; returns the code of the error that it told, if any.
+    /// Reads until the daemon hangs up. Returns the code of the error that it sent, if any.
     #[track_caller]
     pub fn refusal(&mut self) -> Option<ErrorCode> {
         let mut refusal = None;

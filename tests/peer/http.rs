@@ -1,5 +1,6 @@
-//! HTTP/1.1 by hand, for requests that no client would send and answers that none would show. Every
-//! wait is bounded by a clock that a test may pause.
+//! HTTP/1.1 client for tests, written by hand: it can send requests that no HTTP library sends and
+//! shows responses that no library exposes. Every wait has a time limit on tokio's clock, which a
+//! test may pause.
 
 use std::{fmt::Display, io::ErrorKind, time::Duration};
 
@@ -9,46 +10,46 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than anything that a server waits for.
+/// Longer than any time limit of the server.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The client's end of a connection, and what has come from it.
+/// Client end of a connection.
 pub struct Client<T> {
     near: BufReader<T>,
     host: String,
     last_method: String,
 }
 
-/// An answer: its head, and what has been read of its body.
+/// Response: its head, and as much of its body as was read.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// The status.
+    /// Status code.
     pub status: u16,
-    /// The names in lower case.
+    /// Headers, with names in lower case.
     headers: Vec<(String, String)>,
-    /// The body.
+    /// Body.
     pub body: Vec<u8>,
-    /// Whether the body ended as it should.
+    /// Whether the body is complete.
     pub whole: bool,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
-    /// A client that asks for this host.
+    /// Creates a client that sends this `Host`.
     pub fn new(near: T, host: impl Display) -> Self {
         Self { near: BufReader::new(near), host: host.to_string(), last_method: String::new() }
     }
 
-    /// What carries the bytes.
+    /// Returns the transport.
     pub fn transport(&mut self) -> &mut T {
         self.near.get_mut()
     }
 
-    /// Sends these bytes as they are. Panics if the server takes nothing any more.
+    /// Sends `bytes` unchanged. Panics if the server has hung up.
     pub async fn send(&mut self, bytes: &[u8]) {
         assert!(self.offer(bytes).await, "the server takes nothing any more");
     }
 
-    /// Sends these bytes as they are, and tells whether the server still takes any.
+    /// Sends `bytes` unchanged. Returns false if the server has hung up.
     pub async fn offer(&mut self, bytes: &[u8]) -> bool {
         match patiently(self.near.write_all(bytes)).await {
             Ok(()) => true,
@@ -57,8 +58,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// Sends a request with these headers, besides `Host` and the length of the body (if there is
-    /// one).
+    /// Sends a request with these headers, with `Host`, and with `Content-Length` if there is a
+    /// body.
     pub async fn request(
         &mut self,
         method: &str,
@@ -74,7 +75,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.send(&[head.as_bytes(), body.unwrap_or_default()].concat()).await;
     }
 
-    /// Sends the head of a request whose body comes with [`chunk`](Self::chunk) and
+    /// Sends the head of a request. The body follows with [`chunk`](Self::chunk) and
     /// [`end_chunks`](Self::end_chunks).
     pub async fn begin(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
         let mut head = self.head_of(method, path, headers);
@@ -91,7 +92,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         head
     }
 
-    /// Sends a piece of a chunked body.
+    /// Sends one chunk of a chunked body.
     pub async fn chunk(&mut self, bytes: &[u8]) {
         self.send(&[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()).await;
     }
@@ -101,7 +102,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.send(b"0\r\n\r\n").await;
     }
 
-    /// Reads the head of the next answer; `None` if the server hung up instead.
+    /// Reads the head of the next response; `None` if the server hung up instead.
     pub async fn head(&mut self) -> Option<Response> {
         let first = self.line().await?;
         let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
@@ -118,14 +119,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Some(Response { status, headers, body: Vec::new(), whole: false })
     }
 
-    /// Reads the next answer to its end, or to the end of the connection.
+    /// Reads the next response to its end, or to the end of the connection.
     pub async fn response(&mut self) -> Response {
         let mut response = self.head().await.expect("an answer, not the end of the connection");
         self.rest(&mut response).await;
         response
     }
 
-    /// Reads what is left of the body of an answer.
+    /// Reads the rest of a response's body.
     pub async fn rest(&mut self, response: &mut Response) {
         if self.last_method == "HEAD" || response.status == 204 {
             response.whole = true;
@@ -145,7 +146,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// Reads one piece of a chunked body: empty at its end, `None` if the connection broke before.
+    /// Reads one chunk of a chunked body: empty at the end of the body, `None` if the connection
+    /// broke before.
     pub async fn piece(&mut self) -> Option<Vec<u8>> {
         let line = self.line().await?;
         let length = usize::from_str_radix(&line, 16);
@@ -157,7 +159,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Some(piece)
     }
 
-    /// Waits until the server hangs up; what it says until then is returned.
+    /// Waits until the server hangs up, and returns the bytes that it sent until then.
     pub async fn until_hung_up(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match patiently(self.near.read_to_end(&mut bytes)).await {
@@ -166,7 +168,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// A line without its end; `None` if the connection ended or broke before it was whole.
+    /// Reads a line and strips its line end; `None` if the connection ended or broke within the
+    /// line.
     async fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         match patiently(self.near.read_until(b'\n', &mut line)).await {
@@ -182,24 +185,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 }
 
-/// Whether a connection has ended without order, as one over TCP may.
+/// Returns true if the error means that the peer closed the connection abruptly, as a TCP peer may.
 fn is_over(error: ErrorKind) -> bool {
     matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof)
 }
 
-/// Waits for the server. A paused clock gets to the end of this time only when nothing else will
-/// ever happen.
+/// Waits for the server. A paused clock advances to this time limit only if nothing else is
+/// pending, so a timeout means that the server hangs.
 async fn patiently<T>(waited: impl Future<Output = T>) -> T {
     timeout(PATIENCE, waited).await.expect("the server does something")
 }
 
 impl Response {
-    /// The first header of that name (in lower case).
+    /// Returns the first header with this name (in lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Checks the status, and shows the answer if it is another one.
+    /// Checks the status. The panic message shows the response.
     #[track_caller]
     pub fn has(self, status: u16) -> Self {
         let text = String::from_utf8_lossy(&self.body);
@@ -207,13 +210,13 @@ impl Response {
         self
     }
 
-    /// Checks that the server has done what it was asked.
+    /// Checks that the status is 2xx.
     #[track_caller]
     pub fn is_success(&self) {
         assert!((200..300).contains(&self.status), "{self:?}");
     }
 
-    /// Checks that it is a refusal with this code, and returns its message.
+    /// Checks that the body is an error with this code, and returns its message.
     #[track_caller]
     pub fn refuses(&self, code: &str) -> String {
         let json: Value = serde_json::from_slice(&self.body).unwrap();

@@ -1,5 +1,5 @@
-//! A peer for tests: the client's or the daemon's end of a connection, frame by frame, or the
-//! client's end of one over HTTP.
+//! Protocol peer for tests: the client or daemon end of a connection, frame by frame, and the
+//! client end of an HTTP connection.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a peer fails by panicking")]
 
@@ -11,13 +11,15 @@ use bytes::BytesMut;
 use pfs_proto::{Decoder, Frame, Hello, Reply, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Both directions of a connection. Everything that is `AsyncRead` and `AsyncWrite` is a transport.
+/// Byte transport in both directions. Every type that is `AsyncRead` and `AsyncWrite` is a
+/// transport.
 #[allow(
     async_fn_in_trait,
     reason = "a test names its transport, so the compiler knows what is `Send`"
 )]
 pub trait Transport {
-    /// Waits for bytes and appends them to `buffer`; returns how many came, 0 at the end.
+    /// Waits for bytes and appends them to `buffer`. Returns their number; 0 at the end of the
+    /// connection.
     async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize>;
 
     /// Writes all bytes.
@@ -34,7 +36,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {
     }
 }
 
-/// A message of either end.
+/// Message of a client or a daemon.
 pub trait Message {
     /// Appends the message's frames to `out`.
     fn encode(&self, out: &mut BytesMut);
@@ -52,15 +54,16 @@ impl Message for Reply {
     }
 }
 
-/// One end of a connection. Panics if the other end sends no message, or ends within a frame.
+/// One end of a connection. Panics if the other end sends something that is not a message, or ends
+/// the connection within a frame.
 pub struct Peer<T> {
-    /// What carries the frames.
+    /// Transport that carries the frames.
     pub transport: T,
     decoder: Decoder,
 }
 
 impl<T: Transport> Peer<T> {
-    /// An end on which nothing was sent yet.
+    /// Creates an end on which nothing was sent yet.
     pub fn new(transport: T) -> Self {
         Self { transport, decoder: Decoder::new() }
     }
@@ -72,7 +75,7 @@ impl<T: Transport> Peer<T> {
         self.send_bytes(&bytes).await;
     }
 
-    /// Sends bytes as they are. It is no failure if the other end has hung up.
+    /// Sends `bytes` unchanged. Ignores that the other end has hung up.
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
         match self.transport.write(bytes).await {
             Err(e) if !matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
@@ -89,7 +92,7 @@ impl<T: Transport> Peer<T> {
                 return Ok(Some(frame));
             }
             match self.transport.read(self.decoder.buffer()).await {
-                // A socket that was closed with bytes unread resets the connection.
+                // A peer that closes a socket with unread bytes resets the connection.
                 Err(e) if e.kind() != ErrorKind::ConnectionReset => return Err(e),
                 Ok(0) | Err(_) => {
                     assert!(self.decoder.is_empty(), "the connection ended within a frame");
@@ -105,7 +108,7 @@ impl<T: Transport> Peer<T> {
         self.try_reply().await.expect("a readable transport")
     }
 
-    /// Like [`reply`](Self::reply), but returns errors of the transport, such as a time limit.
+    /// Like [`reply`](Self::reply), but returns transport errors, such as a timeout.
     pub async fn try_reply(&mut self) -> io::Result<Option<Reply>> {
         Ok(self.frame().await?.map(|frame| Reply::decode(frame).expect("the daemon sends replies")))
     }
@@ -116,15 +119,15 @@ impl<T: Transport> Peer<T> {
         frame.map(|frame| Request::decode(frame).expect("the client sends requests"))
     }
 
-    /// Sends a client's hello; returns the reply to it.
+    /// Sends a client's hello and returns the reply.
     pub async fn greet(&mut self, capabilities: u64) -> Option<Reply> {
         self.send(&Request::Hello(Hello { capabilities, ..Hello::OURS })).await;
         self.reply().await
     }
 
-    /// Waits for a client's hello, and sends the daemon's.
+    /// Waits for a client's hello and sends the daemon's.
     pub async fn welcome(&mut self) {
-        // What a client can do besides depends on the transport.
+        // The capabilities depend on the client's transport.
         let Some(Request::Hello(hello)) = self.request().await else { panic!("no hello") };
         assert_eq!(Hello { capabilities: 0, ..hello }, Hello::OURS);
         self.send(&Reply::Hello(Hello::OURS)).await;
