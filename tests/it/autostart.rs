@@ -1,4 +1,4 @@
-//! No daemon started by hand.
+//! Automatic start: `pfs` starts a daemon when none is running.
 
 use std::io::Read as _;
 

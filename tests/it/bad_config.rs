@@ -1,4 +1,4 @@
-//! Configurations that the daemon refuses, and what it says about them.
+//! Invalid configurations: the daemon refuses them, and the error names the cause.
 
 use std::path::Path;
 

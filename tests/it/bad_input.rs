@@ -1,4 +1,4 @@
-//! Command lines that cannot be obeyed: a clear error, and nothing has changed.
+//! Invalid command lines: each gets a clear error and changes nothing.
 
 use harness::{Daemon, Finished, Pfs};
 use pfs_proto::Unprintable;

@@ -1,16 +1,16 @@
-//! `pfs bench`: what it reports is so, and it leaves nothing behind.
+//! `pfs bench`: its report is correct, and it leaves nothing behind.
 
 use harness::{Daemon, Finished, Running, Signal, Transport, alive, eventually};
 use serde_json::Value;
 
-/// The object that a run printed.
+/// Parses the JSON report of a run.
 #[track_caller]
 fn report(run: &Finished) -> Value {
     assert_eq!(run.text().lines().count(), 1, "{}", run.text());
     serde_json::from_str(run.text()).unwrap_or_else(|e| panic!("{e} in {:?}", run.text()))
 }
 
-/// A run that takes its time, and is in the middle of it.
+/// Starts a long run and waits until it is in progress.
 fn under_way(daemon: &Daemon) -> Running {
     let args = [
         "bench",
@@ -91,7 +91,7 @@ fn with_a_rate_the_time_of_every_chunk_at_every_reader_is_counted() {
     assert_eq!(latency["count"], 200);
     let values = ["p50", "p90", "p99", "p99_9", "max"].map(|name| latency[name].as_f64().unwrap());
     assert!(values[0] > 0.0 && values.is_sorted(), "{latency}");
-    // 100 chunks at 500 a second.
+    // 100 chunks at 500 per second.
     let seconds = report["written"]["seconds"].as_f64().unwrap();
     assert!(seconds > 0.19, "{report}");
 }

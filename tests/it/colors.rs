@@ -1,10 +1,10 @@
-//! Colors: for people, on a terminal, and never in the data.
+//! Colors: for people on a terminal, never in the data.
 
 use harness::{Daemon, Pfs, Terminal, binary, eventually, noise};
 
 const S: &str = "/streamfs/s";
 
-/// A command line for each kind of text: a message, a usage error, help, tables.
+/// One command line for each kind of text: a message, a usage error, help, tables.
 const LINES: [&[&str]; 6] = [
     &["stat", "/streamfs/none"],
     &["frobnicate"],
@@ -24,7 +24,7 @@ fn has_color(text: &str) -> bool {
     text.contains("\x1b[")
 }
 
-/// Whether anything is colored of what this prints on a terminal, with this variable.
+/// Returns true if the output on a terminal has any color when this environment variable is set.
 fn is_colored_on_a_terminal(pfs: Pfs, (name, value): (&str, &str)) -> bool {
     let terminal = Terminal::open();
     pfs.on_terminal(&terminal).env(name, value).run();
@@ -33,7 +33,7 @@ fn is_colored_on_a_terminal(pfs: Pfs, (name, value): (&str, &str)) -> bool {
     has_color(&shown)
 }
 
-/// Whether anything is colored of what this prints into files.
+/// Returns true if the output into files has any color.
 fn is_colored(pfs: Pfs) -> bool {
     let run = pfs.run();
     has_color(run.text()) || has_color(&run.stderr)

@@ -1,4 +1,4 @@
-//! `ls`, `stat`, `rm` and `close` in a script: what they print, and their exit codes.
+//! `ls`, `stat`, `rm` and `close` in scripts: output and exit codes.
 
 use harness::{Daemon, Pfs, Transport, binary, eventually};
 use serde_json::Value;
@@ -49,7 +49,7 @@ fn ls_ends_paths_with_nul_for_xargs_so_that_any_name_survives() {
     expected.sort_unstable();
     let listed = daemon.pfs(["ls", "-0", "/streamfs/t"]).run().exits(0).quietly();
     assert_eq!(listed.text(), expected.iter().map(|name| format!("{name}\0")).collect::<String>());
-    // The example of the manual.
+    // The example of the manual page.
     let path = format!("{}:{}", harness::folder().display(), std::env::var("PATH").unwrap());
     let line = Pfs::shell("pfs ls -0 /streamfs/t | xargs -0r pfs close").env("PATH", path);
     line.env("PFS_SOCKET", daemon.socket()).run().exits(0).quietly();
@@ -165,7 +165,7 @@ fn stat_shows_a_stream_or_else_all_streams_below_and_without_a_path_all_there_ar
             .exits(3)
             .says("there is no stream /streamfs/la");
     }
-    // People get the same, a block each.
+    // The text for people has the same streams, one block each.
     let people = daemon.pfs(["stat"]).run().exits(0).quietly();
     let blocks: Vec<&str> =
         people.text().split("\n\n").filter_map(|block| block.lines().next()).collect();

@@ -1,4 +1,4 @@
-//! `pfs create`: sizes, expiry and type of a stream.
+//! `pfs create`: sizes, expiry and media type of a stream.
 
 use harness::{Daemon, Signal, Transport, eventually};
 
@@ -130,7 +130,7 @@ fn a_stream_that_nobody_closed_is_removed_when_it_was_idle_for_idle_ttl_and_one_
     daemon.create(S);
     daemon.pfs(["write", "--close", "/streamfs/closed"]).stdin("all").run().exits(0);
     daemon.pfs(["create", "--ttl", "1h", "/streamfs/mortal"]).run().exits(0);
-    // Made later than the one that is read.
+    // Created after the stream that is being read.
     daemon.pfs(["write", "/streamfs/idle"]).stdin("left").run().exits(0);
     let stay = ["/streamfs/closed", "/streamfs/mortal", S];
     eventually("the idle one is removed", || daemon.streams() == stay);

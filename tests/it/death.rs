@@ -28,7 +28,7 @@ fn a_killed_writer_is_not_the_end_for_a_reader_that_waits_for_writers_to_finish(
     writer.signal(Signal::KILL);
     let run = gone.finish().exits(8).says("writer");
     assert_eq!(run.text(), "so far");
-    // Another one can go on, and the patient reader never knew.
+    // Another writer can continue, and the patient reader notices nothing.
     assert!(patient.runs());
     daemon.pfs(["write", "--close", S]).stdin(", and on").run().exits(0);
     assert_eq!(patient.finish().exits(0).text(), "so far, and on");
@@ -77,7 +77,7 @@ fn readers_see_only_whole_chunks_of_writers_that_are_killed_while_they_write(tra
             run.stdout.len().is_multiple_of(CHUNK) && data.starts_with(&run.stdout),
             "not a prefix of whole chunks"
         );
-        // It may have been done before it was killed.
+        // The writer may have finished before it was killed.
         let done = run.stdout.len() == data.len();
         run.exits(if done && daemon.stat_number(&name, "writers_finished") == 1 { 0 } else { 8 });
     }
@@ -161,7 +161,7 @@ fn what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start(
     daemon.create(S);
     let mut reader = daemon.piped_reader(S, ["--slow", "block"]);
     let data = noise(6, 1_000 * CHUNK);
-    // No more is taken until then, so that the writer cannot finish first.
+    // The test takes no more output until then, so the writer cannot finish first.
     let output = reader.take_at_most(data.len() as u64 / 2);
     let file = daemon.dir().join("data");
     std::fs::write(&file, &data).unwrap();
@@ -182,7 +182,7 @@ fn a_reader_that_a_writer_waits_for_says_how_much_it_printed_of_a_daemon_that_wa
     transport: Transport,
 ) {
     let mut daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
-    // So that the ring that the reader maps is the one that the writer fills.
+    // Reserved, so that the reader maps the same ring buffer that the writer fills.
     daemon.pfs(["create", "--reserve", S]).run().exits(0);
     let reader = daemon.reader(S, ["--slow", "block"]);
     reader.signal(Signal::STOP);

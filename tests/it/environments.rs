@@ -1,29 +1,29 @@
-//! The main commands with and without `HOME`, `XDG_RUNTIME_DIR`, a passwd entry, a terminal, and
-//! directories that can be written: all commands of a user reach the same daemon, or each says why
-//! there is none and what to do.
+//! The main commands with and without `HOME`, `XDG_RUNTIME_DIR`, a passwd entry, a terminal and
+//! writable directories. All commands of a user reach the same daemon, or each reports why there is
+//! none and what to do.
 
 use harness::{Machine, Terminal};
 
 const S: &str = "/streamfs/s";
 
 const ROOT: u32 = 0;
-/// Without a passwd entry.
+/// User without a passwd entry.
 const USER: u32 = 12_345;
 
-/// What a process finds where it is started.
+/// Environment of a process.
 struct Environment {
     user: u32,
     variables: &'static [(&'static str, &'static str)],
-    /// Directories of that user's.
+    /// Directories that the user owns.
     directories: &'static [&'static str],
-    /// Directories that cannot be written, besides the root.
+    /// Directories that are read-only, besides the root.
     read_only: &'static [&'static str],
-    /// The socket where the commands meet, or what each of them says.
+    /// The socket where the commands meet, or the messages that each of them prints.
     expected: Result<&'static str, &'static [&'static str]>,
 }
 
 const ENVIRONMENTS: [Environment; 14] = [
-    // A session, and a job of cron's beside it.
+    // A login session, and a cron job beside it.
     Environment {
         user: ROOT,
         variables: &[("HOME", "/root"), ("XDG_RUNTIME_DIR", "/run/user/0")],
@@ -99,7 +99,7 @@ const ENVIRONMENTS: [Environment; 14] = [
         read_only: &["/run/user/0", "/tmp", "/run"],
         expected: Err(&["cannot make the directory /run/user/0/pfs: read-only file system"]),
     },
-    // Users whom nobody knows.
+    // Users without a passwd entry.
     Environment {
         user: USER,
         variables: &[],
@@ -137,7 +137,7 @@ const ENVIRONMENTS: [Environment; 14] = [
 const OF_ROOT: &str = "/tmp/pfs-0/pfsd.sock";
 const OF_USER: &str = "/tmp/pfs-12345/pfsd.sock";
 
-/// A socket in it would have a longer path than the system takes.
+/// Directory whose name is so long that the path of a socket in it exceeds the system's limit.
 const TOO_LONG: &str = "/run/a-directory-of-which-the-name-alone-is-nearly-as-long-as-the-path-of-a-socket-may-be-on-linux";
 
 impl Environment {
@@ -152,7 +152,7 @@ impl Environment {
         Some(machine)
     }
 
-    /// The exit code of a command, and all that it prints.
+    /// Runs a command and returns its exit code and all its output.
     fn run(&self, machine: &Machine, terminal: bool, args: &[&str]) -> (i32, String) {
         let pfs = machine.pfs(self.user, self.variables).args(args);
         if terminal {
@@ -188,9 +188,9 @@ fn whatever_a_process_finds_it_meets_the_user_s_others_at_one_daemon_or_says_wha
     }
 }
 
-/// The commands find one daemon, which is on this socket.
+/// Checks that the commands find one daemon, on this socket.
 fn meet(machine: &Machine, socket: &str, run: impl Fn(&[&str]) -> (i32, String, String)) {
-    // Nothing is there to be asked or ended.
+    // No daemon is running that could be asked or stopped.
     for args in [&["info"][..], &["stop"]] {
         let (code, said, context) = run(args);
         assert!(code == 5 && said.contains(socket) && said.contains("starts one"), "{context}");
@@ -215,7 +215,7 @@ fn meet(machine: &Machine, socket: &str, run: impl Fn(&[&str]) -> (i32, String, 
     assert_eq!(machine.daemon(socket), None);
 }
 
-/// Each command says why there is no daemon, and what to do.
+/// Checks that each command reports why there is no daemon and what to do.
 fn are_refused(
     machine: &Machine,
     reasons: &[&str],

@@ -1,4 +1,4 @@
-//! What errors say: no cause is printed twice.
+//! Error messages: no cause is printed twice.
 
 use std::{
     fs::{read_dir, read_to_string},
@@ -23,8 +23,8 @@ fn a_cause_is_printed_once() {
     }
 }
 
-/// A chain of errors is printed with `{:#}`, each with its source. So either the message has the
-/// cause, or the source is the cause.
+/// A chain of errors is printed with `{:#}`, each error with its source. So a cause belongs either
+/// in the message or in the source, not in both.
 #[test]
 fn no_error_has_its_source_in_its_own_message_too() {
     let mut variants = 0;
@@ -34,7 +34,7 @@ fn no_error_has_its_source_in_its_own_message_too() {
         parts.next();
         for part in parts {
             let (message, fields) = part.split_once(")]").expect("an attribute ends");
-            // Up to the end of this variant, or of the type.
+            // Up to the end of this variant or type.
             let end = fields
                 .find("\n    }")
                 .or_else(|| fields.find('\n').and_then(|at| fields[at + 1..].find('\n')));
@@ -50,7 +50,7 @@ fn no_error_has_its_source_in_its_own_message_too() {
     assert!(variants > 100, "only {variants} were found");
 }
 
-/// The Rust files of all crates.
+/// Lists the Rust files of all crates.
 fn sources() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();

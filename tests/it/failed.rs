@@ -1,5 +1,5 @@
-//! Streams that were closed as failed: whatever reads them, it gets all that they hold, and never a
-//! clean end.
+//! Streams that were closed as failed: every kind of reader gets all their bytes and never a clean
+//! end.
 
 use harness::{Daemon, Transport, eventually, noise};
 use serde_json::json;
@@ -25,11 +25,11 @@ fn every_reader_of_a_stream_that_was_closed_as_failed_ends_with_8(transport: Tra
     for (reader, text) in [(live, "so far"), (gone, ""), (late, "so far")] {
         assert_eq!(reader.finish().exits(8).says("was closed as failed").text(), text);
     }
-    // Who asks for what is there now asks for no end.
+    // A reader that asks for the current contents does not ask for an end.
     let now = daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).run().exits(0);
     assert_eq!(now.text(), "so far");
     assert_eq!(daemon.stat(S).unwrap()["state"], "failed");
-    // Neither way to close it makes it anything else.
+    // Closing the stream again, in either way, does not change its state.
     daemon.pfs(["close", S]).run().exits(0);
     daemon.pfs(["close", "--failed", S]).run().exits(0);
     daemon.pfs(["cat", "--stream", S]).run().exits(8);
@@ -63,11 +63,11 @@ fn a_plain_response_breaks_and_has_no_length_that_would_make_it_whole() {
         );
         assert_eq!((late.header("content-length"), late.header("accept-ranges")), (None, None));
     }
-    // A part of it is a part, and nobody is told that six bytes are all.
+    // A range response stays partial and does not claim that six bytes are the whole stream.
     let part = daemon.ask("GET", S, [("range", "bytes=3-")], b"").has(206);
     assert_eq!((part.text(), part.header("content-range")), ("far", Some("bytes 3-5/*")));
     // wget and Chromium send this request by themselves when a body breaks. A 416 would tell them
-    // that they have all of it.
+    // that their download is complete.
     daemon.ask("GET", S, [("range", "bytes=6-")], b"").has(409).refuses("failed");
     assert_eq!(daemon.ask("HEAD", S, [], b"").has(200).header("pfs-state"), Some("failed"));
 }
@@ -82,7 +82,8 @@ fn a_client_that_reads_late_gets_all_of_a_failed_stream_before_the_connection_br
     daemon.pfs(["close", "--failed", S]).run().exits(0);
     let mut late = daemon.http();
     late.request("GET", S, &[], None);
-    // The daemon's kernel holds all bytes, because the client's side has no room for that many.
+    // The kernel on the daemon's side holds all bytes, because the client's receive buffer is too
+    // small for them.
     eventually("the daemon has answered", || daemon.log().contains("end=\"broken\""));
     let mut got = late.head().unwrap();
     late.rest(&mut got);
@@ -157,7 +158,7 @@ fn the_durable_streams_protocol_never_says_that_a_failed_stream_is_closed() {
         end.refuses("failed");
     }
     assert_eq!(daemon.ask("HEAD", "/v1/stream/s", [], b"").has(200).header("stream-closed"), None);
-    // Writers are told that it takes no more.
+    // Writers are told that the stream accepts no more appends.
     let text = [("content-type", "text/plain")];
     let refused = daemon.ask("POST", "/v1/stream/s", text, b"more").has(409);
     assert_eq!(refused.header("stream-closed"), Some("true"));

@@ -67,7 +67,8 @@ pub(crate) fn block_readers_get_the_file_byte_for_byte(
     }
 }
 
-/// The readers stop reading twice, each time until they must have lost something.
+/// Checks the gaps of `drop` readers. They stop reading twice, each time until they must have lost
+/// bytes.
 pub(crate) fn drop_readers_report_what_they_miss(transport: Transport, count: usize, len: u64) {
     let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     let file = daemon.dir().join("data");
@@ -107,12 +108,12 @@ pub(crate) fn drop_readers_report_what_they_miss(transport: Transport, count: us
     });
 }
 
-/// Takes the file as a reader for whom the writer waits: twice until all the others, which do not
-/// read meanwhile, are too far behind. Then the gate is open, after the first time until they know
-/// it.
+/// Reads the file as a `block` reader, which the writer waits for. Pauses twice, until all the
+/// other readers, which do not read meanwhile, are too far behind. The gate then opens: the first
+/// time until the others know their loss, the second time for good.
 fn pace(daemon: &Daemon, mut out: ChildStdout, others: usize, gate: &AtomicBool) {
     let count = |is_it: &dyn Fn(&Value, &Value) -> bool| {
-        // The writer has yet to make the stream.
+        // The writer has not created the stream yet.
         let Some(stat) = daemon.stat(S) else { return 0 };
         stat["readers"].as_array().unwrap().iter().filter(|reader| is_it(&stat, reader)).count()
     };
@@ -137,12 +138,12 @@ fn pace(daemon: &Daemon, mut out: ChildStdout, others: usize, gate: &AtomicBool)
     std::io::copy(&mut out, &mut std::io::sink()).unwrap();
 }
 
-/// Whether an offset is between two chunks: a file is cut every 64 KiB.
+/// Returns true if `offset` is between two chunks: a file is cut every 64 KiB.
 fn on_boundary(offset: u64, len: u64) -> bool {
     offset.is_multiple_of(65_536) || offset == len
 }
 
-/// A pipe that is read only while the gate is open.
+/// Pipe that is read only while the gate is open.
 struct Gated<'a> {
     out: ChildStdout,
     gate: &'a AtomicBool,

@@ -1,5 +1,5 @@
-//! A hostile daemon, such as one at the other end of a URL: `pfs` escapes its words before they
-//! reach a terminal.
+//! Hostile daemon, such as one behind a URL: `pfs` escapes the daemon's text before it reaches a
+//! terminal.
 
 use std::{path::Path, time::SystemTime};
 
@@ -14,12 +14,12 @@ use tokio::{
     runtime::Runtime,
 };
 
-/// Sets the title of a terminal, colours it, turns its text round, and begins a line of its own.
+/// Text that sets the title of a terminal, colors it, reverses its direction and starts a new line.
 const WORDS: &str = "/streamfs/\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{2028}\npfs: all is well";
-/// The same as it may be shown.
+/// The same text, escaped for display.
 const SHOWN: &str = r"/streamfs/\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{2028}\npfs: all is well";
 
-/// A stream whose bytes no writer wrote.
+/// Stream whose bytes the daemon invents.
 const FORGED: &str = "/streamfs/forged";
 const BYTES: &[u8] = b"\x1b]0;owned\x07 as the daemon likes";
 
@@ -101,7 +101,7 @@ async fn serve(connection: UnixStream) {
     }
 }
 
-/// Serves until the runtime is dropped.
+/// Runs a hostile daemon until the runtime is dropped.
 fn hostile_daemon(socket: &Path) -> Runtime {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -154,8 +154,7 @@ fn words_of_a_daemon_are_escaped_wherever_they_are_shown() {
     }
 }
 
-/// There is nothing to compare the bytes with: whoever must not trust a daemon has to sign what
-/// goes through it.
+/// Nothing exists to check the bytes against: users who do not trust a daemon must sign the data.
 #[test]
 fn the_bytes_of_a_daemon_are_believed_and_passed_on_as_they_are() {
     let folder = tempfile::tempdir().unwrap();

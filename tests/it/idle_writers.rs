@@ -1,14 +1,14 @@
-//! Writers that have nothing to append at the moment, and learn that their stream takes no more.
+//! Idle writers: they have nothing to append, and learn that their stream accepts no more appends.
 
 use std::os::unix::net::UnixStream;
 
 use harness::{Daemon, Pfs, Running, Transport, eventually};
 
-/// What is done to a stream, and what its writers are told of that.
+/// Commands that end a stream, and the message that writers get.
 const ENDS: [(&str, &str); 2] =
     [("close", "the stream is closed"), ("rm", "the stream was removed")];
 
-/// The exit code of a writer that is told so.
+/// Returns the exit code of a writer that got this message.
 fn code(told: &str) -> i32 {
     if told == "the stream is closed" { 9 } else { 1 }
 }
@@ -23,7 +23,7 @@ fn attached(daemon: &Daemon, stream: &str, write: Pfs) -> Running {
     writer
 }
 
-/// Waits for its end while its input stays open.
+/// Waits until the writer ends while its input stays open.
 #[track_caller]
 fn ends(mut writer: Running, stream: &str, told: &str, appended: usize) {
     eventually("the writer ends", || !writer.runs());

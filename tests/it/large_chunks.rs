@@ -1,5 +1,5 @@
-//! Chunks over 64 KiB, which are sent in parts straight from the ring: the cost of a reader that
-//! stalls on such a chunk, and what the reader is told when the chunk is overwritten.
+//! Chunks larger than 64 KiB, which are sent in parts straight from the ring buffer: the cost of a
+//! reader that stalls on such a chunk, and what the reader is told when the chunk is overwritten.
 
 use bytes::BytesMut;
 use harness::{Daemon, HttpConnection, Signal, Transport, digest, eventually, gaps, kept, noise};
@@ -14,7 +14,7 @@ harness::per_transport! {
     a_reader_that_is_stopped_while_a_large_chunk_is_overwritten_loses_all_of_it_and_nothing_else,
 }
 
-/// A daemon whose streams hold one large chunk.
+/// Starts a daemon whose streams hold one large chunk.
 fn daemon(transport: Transport) -> Daemon {
     let daemon = transport.daemon_with_buffers(LARGE as u64, LARGE as u64);
     daemon.create(S);
@@ -66,7 +66,8 @@ fn a_raw_body_breaks_inside_a_chunk_that_is_overwritten() {
 #[test]
 fn stalled_readers_of_a_large_chunk_cost_a_constant_each_whatever_they_speak() {
     const EACH: usize = 64;
-    /// What README.txt promises of a stalled reader, and the large buffers that all of them share.
+    /// The bound that README.txt promises for a stalled reader, and the large buffers that all
+    /// readers share.
     const BOUND: u64 = (128 * 1024) * 4 * EACH as u64 + (32 * 1024 * 1024);
     let daemon = Transport::Http.daemon();
     daemon.create(S);
@@ -82,7 +83,7 @@ fn stalled_readers_of_a_large_chunk_cost_a_constant_each_whatever_they_speak() {
         let mut reader: HttpConnection = daemon.http();
         reader.request(method, path, headers, body);
         assert_eq!(reader.head().unwrap().status, 200);
-        // More bytes than come before the chunk, so that the chunk is under way.
+        // More bytes than come before the chunk, so the chunk is being sent.
         reader.pieces(4 * 1024);
         reader
     };

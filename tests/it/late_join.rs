@@ -1,4 +1,4 @@
-//! Where a reader starts: history first, then live, or exactly where it asked.
+//! Start of a reader: history first and then live, or exactly the requested offset.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ harness::per_transport! {
     an_offset_past_head_is_an_error,
 }
 
-/// Writes `data` as a file, so that the chunks are all of this size.
+/// Writes `data` from a file, so that all chunks have this size.
 fn write_in_chunks(daemon: &Daemon, data: &[u8], chunk: &str) {
     let file = daemon.dir().join("data");
     std::fs::write(&file, data).unwrap();
@@ -36,7 +36,7 @@ fn readers_that_join_a_running_stream_get_history_then_live_without_a_seam(trans
         writer.send(part);
         if readers.len() < JOINERS {
             eventually("the stream exists", || daemon.stat(S).is_some());
-            // It joins while the next part is being written.
+            // The reader joins while the next part is being written.
             readers.push(daemon.pfs(["cat", "--stream", "--slow", "block", S]).spawn());
         }
     }
@@ -46,7 +46,8 @@ fn readers_that_join_a_running_stream_get_history_then_live_without_a_seam(trans
     for reader in readers {
         let run = reader.finish().exits(0);
         assert_eq!(gaps(&run.stderr), []);
-        // No gap was reported and the end is known, so it is the end of the data or it is wrong.
+        // No gap was reported and the end of the stream is known, so the output must be a suffix of
+        // the data.
         let start = data.len() - run.stdout.len();
         assert_eq!(digest(&run.stdout), digest(&data[start..]), "a reader that started at {start}");
     }
@@ -120,9 +121,9 @@ fn since_starts_at_the_oldest_chunk_of_that_age(transport: Transport) {
     };
     daemon.append(S, "old ");
     let old = Instant::now();
-    // An age of half the distance between the two chunks: chunks carry the time of the clock's last
-    // tick, so an age that is nearly theirs decides nothing. A busy machine that answers late only
-    // has to try again, with a larger distance.
+    // Ask for an age halfway between the two chunks: chunks carry the time of the clock's last
+    // tick, so an age close to theirs decides nothing. If a busy machine answers late, the loop
+    // tries again with a larger distance.
     eventually("an answer came in time", || {
         let apart = Duration::from_millis(100) + 4 * old.elapsed();
         eventually("the first chunk is so old", || old.elapsed() > apart);

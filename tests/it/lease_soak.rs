@@ -1,9 +1,11 @@
-//! Leases at random: a writer that is mostly a holder, others that append now and then, and readers
-//! of every kind; each of them is stopped, goes on or is killed at a random moment, and so is the
-//! daemon. Whatever happens, a `block` reader that is there from the start gets every byte that any
-//! writer was told to be in the stream, each writer's bytes in order and none of them twice, and
-//! every other reader gets the same bytes, or says exactly which of them it lost. After the daemon
-//! was killed, what they got is the beginning of that, and their exit codes say so.
+//! Random leases: a writer that holds the lease most of the time, others that append now and then,
+//! and readers of every kind. Each of them is stopped, continued or killed at random moments, and
+//! so is the daemon.
+//!
+//! A `block` reader that is attached from the start must get every byte that any writer was told is
+//! in the stream, each writer's bytes in order and none of them twice. Every other reader must get
+//! the same bytes or report exactly which of them it lost. If the daemon was killed, their output
+//! is a prefix of these bytes, and their exit codes report the loss of the daemon.
 //!
 //! `PFS_TEST_SEED` repeats the round that a failure names; processes race, so the failure may need
 //! several runs. `PFS_TEST_SECONDS` makes a run longer.
@@ -24,7 +26,7 @@ use harness::{
 
 const S: &str = "/streamfs/s";
 
-/// How many rounds there are at least, and how many until one has had a lease: it is up to chance.
+/// Minimum number of rounds, and the maximum number until one had a lease, which depends on chance.
 const ROUNDS: u32 = 3;
 const ROUNDS_FOR_A_LEASE: u32 = 30;
 
@@ -58,7 +60,7 @@ fn whatever_happens_to_a_holder_and_to_others_every_byte_is_delivered_once_or_in
     assert!(leases > 0, "no writer had a lease in {rounds} rounds");
 }
 
-/// Names the round when it fails.
+/// Prints the seed of the round when the round fails.
 struct Named {
     seed: u64,
     rounds: u32,
@@ -75,32 +77,32 @@ impl Drop for Named {
     }
 }
 
-/// Writers of different slots are there at once, those of one slot one after the other. The slot is
-/// in the two upper bits of each byte.
+/// Number of concurrent writers. Writers of the same slot run one after the other. The two upper
+/// bits of each byte are the slot.
 const SLOTS: u8 = 3;
 
-/// How many chunks a writer is given at a time at most.
+/// Maximum number of chunks that a writer is given at a time.
 const MOST_CHUNKS: u64 = 4000;
 
-/// A writer, and what it was given.
+/// Writer, and the bytes that it was given.
 struct Writer {
     slot: u8,
     transport: Transport,
     running: Running,
-    /// Bytes of its chunks.
+    /// Size of the chunks, in bytes.
     chunk: u64,
     pieces: Sender<Vec<u8>>,
     feeding: JoinHandle<Option<ChildStdin>>,
     given: Vec<u8>,
 }
 
-/// What was left of a writer.
+/// A writer that has ended.
 struct Left {
     slot: u8,
     transport: Transport,
     pid: u32,
     given: Vec<u8>,
-    /// Otherwise it was killed, and some of it is in the stream.
+    /// False if the writer was killed: only a part of its bytes is in the stream.
     finished: bool,
 }
 
@@ -120,7 +122,7 @@ impl Writer {
         let (pieces, fed) = channel::<Vec<u8>>();
         let feeding = std::thread::spawn(move || {
             for piece in fed {
-                // A writer that was killed takes no more.
+                // A killed writer reads no more.
                 stdin.write_all(&piece).ok()?;
             }
             Some(stdin)
@@ -128,14 +130,15 @@ impl Writer {
         Self { slot, transport, running, chunk, pieces, feeding, given: Vec::new() }
     }
 
-    /// Gives it so many bytes at most: of chunks of one byte, a megabyte takes half a minute.
+    /// Gives the writer up to `len` bytes. The number of chunks is limited: with chunks of one
+    /// byte, a megabyte takes half a minute.
     fn give(&mut self, random: &mut Random, len: usize) {
         let len = len.min((MOST_CHUNKS * self.chunk) as usize);
         let mut bytes = noise(random.number(), len);
         for byte in &mut bytes {
             *byte = self.slot << 6 | *byte & 0x3f;
         }
-        // Lines are cut behind these.
+        // Line ends, where lines are cut.
         if self.slot == 0 {
             bytes.iter_mut().step_by(100).for_each(|byte| *byte = b'\n');
         }
@@ -152,7 +155,7 @@ impl Writer {
         Left { slot: self.slot, transport: self.transport, pid, given: self.given, finished: false }
     }
 
-    /// Waits until it has noticed that the daemon is gone.
+    /// Waits until the writer has noticed that the daemon is gone.
     #[track_caller]
     fn loses_its_daemon(self) -> Left {
         let pid = self.running.pid();
@@ -189,15 +192,16 @@ impl Reader {
         Self { running: command.spawn(), policy }
     }
 
-    /// Where it says that it begins.
+    /// Returns the start offset that the reader reports.
     fn start_offset(stderr: &str) -> Option<usize> {
         let (_, rest) = stderr.split_once("from offset ")?;
         let end = rest.find(|letter: char| !letter.is_ascii_digit())?;
         rest[..end].parse().ok()
     }
 
-    /// Waits until it has noticed that the daemon is gone: the parts that it got, and where each
-    /// begins. It says where the first one does, unless that is known.
+    /// Waits until the reader has noticed that the daemon is gone. Returns the parts of its output
+    /// with their offsets. `start` is the offset of the first part; if it is `None`, the reader's
+    /// own message is used.
     #[track_caller]
     fn loses_its_daemon(self, start: Option<usize>) -> Vec<(usize, Vec<u8>)> {
         let policy = self.policy;
@@ -226,7 +230,7 @@ impl Reader {
         parts
     }
 
-    /// Compares what it got with what was in the stream.
+    /// Compares the output of the reader with the contents of the stream.
     #[track_caller]
     fn check(self, all: &[u8]) {
         let policy = self.policy;
@@ -264,22 +268,22 @@ struct Round {
     writers: Vec<Writer>,
     left: Vec<Left>,
     readers: Vec<Reader>,
-    /// Processes that stand still.
+    /// Stopped processes.
     stopped: Vec<u32>,
     daemon_is_stopped: bool,
-    /// Who had a lease at the last look.
+    /// Process that held the lease at the last check.
     holder: Option<u64>,
     leases: u32,
 }
 
-/// What happened in a round.
+/// Result of a round.
 struct Outcome {
-    /// How often a writer was seen with a lease that it had not had before.
+    /// How often a writer was seen with a new lease.
     leases: u32,
     daemon_was_killed: bool,
 }
 
-/// The exit code of those whose daemon is gone.
+/// Exit code of clients whose daemon is gone.
 const GONE: i32 = 5;
 
 impl Round {
@@ -345,7 +349,8 @@ impl Round {
                 match self.writers.iter().position(|writer| writer.slot == slot) {
                     None => self.add_next(slot),
                     Some(number) => {
-                        // Not while it waits for anybody who stands still.
+                        // Continue the stopped processes first: this writer may wait for one of
+                        // them.
                         self.go_on();
                         let writer = self.writers.swap_remove(number);
                         self.left.push(writer.finish());
@@ -391,13 +396,14 @@ impl Round {
             self.leases += u32::from(holder.is_some() && holder != self.holder);
             self.holder = holder;
         }
-        // Chance decides what overtakes what.
+        // A random pause, so that the actions overtake each other at random.
         sleep(Duration::from_micros(self.random.below(100_000)));
     }
 
-    /// Adds a writer of this slot when the daemon has taken all that those before it have sent:
-    /// what a killed one has sent is still appended, and would come between. Over HTTP nobody
-    /// can tell when, and such a slot has no further writer.
+    /// Starts the next writer of this slot once the daemon has read everything that the writers
+    /// before it have sent: the bytes of a killed writer are still appended and would mix with the
+    /// new ones. Over HTTP the test cannot tell when that is done, so a slot with a killed HTTP
+    /// writer gets no further writer.
     fn add_next(&mut self, slot: u8) {
         let killed = || self.left.iter().filter(|left| left.slot == slot && !left.finished);
         if killed().any(|left| left.transport == Transport::Http) {
@@ -428,8 +434,8 @@ impl Round {
         }
     }
 
-    /// Kills the daemon. Nobody ends as if all were well, and what readers got are parts of one
-    /// stream.
+    /// Kills the daemon. No process may end as if all were well, and the outputs of all readers
+    /// must be parts of one stream.
     fn lose_the_daemon(mut self, reference: Running) {
         if self.random.one_in(2) {
             self.go_on();
@@ -447,7 +453,7 @@ impl Round {
         parts.sort_by_key(|(from, _)| *from);
         let mut all: Vec<u8> = Vec::new();
         for (from, part) in parts {
-            // Between the two is what no reader got.
+            // No reader got the bytes in between.
             let Some(known) = all.get(from..) else { break };
             let common = known.len().min(part.len());
             assert_eq!(
@@ -471,7 +477,7 @@ impl Round {
         });
         let stat = self.daemon.stat(S).unwrap();
         assert_eq!(stat["writers_finished"], self.left.len() - killed, "{stat}");
-        // Each has begun.
+        // All readers are attached.
         for reader in &mut self.readers {
             eventually("the reader is attached", || {
                 Reader::start_offset(&reader.running.stderr()).is_some() || !reader.running.runs()
@@ -486,7 +492,7 @@ impl Round {
         }
     }
 
-    /// Compares what was in the stream, or its beginning, with what the writers were given.
+    /// Compares the contents of the stream, or its prefix, with the input of the writers.
     #[track_caller]
     fn check_writers(&self, all: &[u8], is_whole: bool) {
         for slot in 0..SLOTS {
@@ -504,10 +510,11 @@ impl Round {
     }
 }
 
-/// Whether these are the bytes of the writers, one after the other, of those that were killed the
-/// first ones; or the beginning of that.
+/// Returns true if `bytes` is the input of the writers, one after the other, where a killed writer
+/// contributes only a prefix of its input. If `is_whole` is false, `bytes` may also be a prefix of
+/// that.
 fn are(bytes: &[u8], writers: &[&Left], is_whole: bool) -> bool {
-    /// Some bytes may be the same by chance.
+    /// Maximum number of bytes that may match by chance.
     const CHANCE: usize = 32;
     let Some((writer, rest)) = writers.split_first() else { return bytes.is_empty() };
     if writer.finished {

@@ -1,4 +1,4 @@
-//! The life of a daemon: where it lives when `pfs` started it, when it ends by itself, and what it
+//! Lifecycle of a daemon: where it runs when `pfs` started it, when it exits by itself, and what it
 //! does when its socket is deleted.
 
 use std::{
@@ -18,15 +18,15 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-/// Deletes a directory in one step: otherwise a daemon may make its files in it again before it is
-/// empty.
+/// Deletes a directory in one step. Otherwise a daemon could create its files again before the
+/// directory is empty.
 fn delete(directory: &Path) {
     let gone = directory.with_extension("gone");
     fs::rename(directory, &gone).unwrap();
     fs::remove_dir_all(gone).unwrap();
 }
 
-/// A daemon on `socket` that nobody's `pfs` started, once it answers.
+/// Starts a daemon on `socket` without `pfs`, and waits until it answers.
 fn pfsd(socket: &Path) -> Running {
     let daemon = Pfs::new(binary("pfsd")).arg("--socket").arg(socket).spawn();
     eventually("it answers", || served_by(socket) == Some(daemon.pid()));
@@ -39,7 +39,7 @@ fn a_started_daemon_has_the_root_as_its_directory_a_session_of_its_own_and_only_
     let user = tempfile::tempdir().unwrap();
     let daemon = Autostarted::for_user(user.path());
     let folder = tempfile::tempdir().unwrap();
-    // A relative path is the user's, not the daemon's.
+    // A relative path is relative to the user's directory, not the daemon's.
     fs::write(folder.path().join("own.toml"), "[limits]\nmax_streams = 7\n").unwrap();
     let create =
         Pfs::for_user(user.path()).env("PFSD_CONFIG", "own.toml").current_dir(folder.path());
@@ -105,7 +105,7 @@ fn a_daemon_that_nobody_uses_ends_after_its_time_and_the_next_command_starts_ano
     assert_eq!(waiting.finish().exits(0).text(), "all");
     assert!(alive(first), "there is a stream");
     pfs().args(["rm", S]).run().exits(0);
-    // The test's looks would be clients.
+    // Checking through the socket would count as a client.
     eventually("it has ended", || !alive(first));
     assert!(!daemon.0.exists());
     pfs().args(["create", S]).run().exits(0).quietly();
@@ -124,7 +124,7 @@ fn a_daemon_of_somebody_s_own_ends_by_itself_only_if_it_is_told_to() {
     let daemon =
         Pfs::new(binary("pfsd")).arg("--config").arg(&config).arg("--socket").arg(&socket).spawn();
     eventually("it answers", || served_by(&socket) == Some(daemon.pid()));
-    // A reload tells what held until then.
+    // The reload reports the old value.
     fs::write(&config, "[limits]\nidle_exit = \"5m\"\n").unwrap();
     let reload =
         Pfs::new(binary("pfsd")).args(["--reload", "--socket"]).arg(&socket).run().exits(0);
@@ -204,7 +204,7 @@ fn a_runtime_directory_that_comes_back_has_its_daemon_again() {
     for _ in 0..3 {
         delete(&runtime);
         log_in();
-        // As a user who logs in and does nothing for a moment.
+        // Like a user who logs in and is idle for a moment.
         eventually("the daemon is back", || daemon.pid() == Some(pid));
         assert_eq!(mode(&runtime.join("pfs")), 0o700);
         eventually("it logs there", || {
@@ -223,7 +223,7 @@ fn a_directory_that_is_no_longer_the_user_s_alone_is_not_served_in() {
     let daemon = Autostarted::for_user(base.path());
     Pfs::for_user(base.path()).args(["create", S]).run().exits(0);
     let (place, pid) = (base.path().join("pfs"), daemon.pid().unwrap());
-    // At once in its place: nothing is missing for a moment.
+    // Replaced in one step, so that the directory is never missing.
     let open = base.path().join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
@@ -233,7 +233,7 @@ fn a_directory_that_is_no_longer_the_user_s_alone_is_not_served_in() {
     });
     fs::rename(&place, base.path().join("old")).unwrap();
     fs::rename(&open, &place).unwrap();
-    // The rename of a directory above is not told; a deletion is.
+    // The daemon is not notified of the rename of a parent directory, but of a deletion it is.
     fs::remove_file(base.path().join("old/pfsd.sock")).unwrap();
     let log = base.path().join("old/pfsd.log");
     eventually("it says why", || {
@@ -244,8 +244,8 @@ fn a_directory_that_is_no_longer_the_user_s_alone_is_not_served_in() {
     eventually("the daemon is back", || daemon.pid() == Some(pid));
 }
 
-/// A daemon whose place another one has taken: the first is stopped while its directory is deleted
-/// and the second starts.
+/// Replaces a daemon at its socket: the first one is stopped while its directory is deleted and the
+/// second one starts.
 fn taken(socket: &Path, first: &Running) -> Running {
     first.signal(Signal::STOP);
     fs::remove_dir_all(socket.parent().unwrap()).unwrap();
@@ -270,7 +270,7 @@ fn a_daemon_whose_place_was_taken_serves_its_clients_and_ends_with_the_last() {
     });
     writer.send(b"2");
     eventually("its clients are served", || reader.stdout_len() == 2);
-    // The other one has the place, and keeps it.
+    // The second daemon has the socket and keeps it.
     on(&["stat", S]).run().exits(3);
     assert!(first.runs());
     writer.finish().exits(0).quietly();

@@ -1,4 +1,4 @@
-//! Limits that are reached: what is new is refused, what runs does not notice.
+//! Limits: at a limit new requests are refused, and running streams notice nothing.
 
 use harness::{
     Daemon, Pfs, Running, Transport, binary, digest, eventually, limit_file_size, noise, own,
@@ -13,7 +13,7 @@ harness::per_transport! {
     no_more_connections_than_allowed,
 }
 
-/// A stream that runs: a writer and a reader that go on while something else happens.
+/// Writer and reader of a running stream, which go on while something else happens.
 pub(crate) struct Pair {
     writer: Running,
     reader: Running,
@@ -71,7 +71,7 @@ fn no_more_memory_than_allowed() {
     }
     reserve("/streamfs/more").exits(1).says("max_memory");
     pair.goes_on();
-    // A stream takes what there is, and says what it cannot take.
+    // A stream takes the memory that is left, and reports the chunk that does not fit.
     daemon.pfs(["write", "/streamfs/more"]).stdin("x").run().exits(0).quietly();
     let large = daemon.pfs(["write", "/streamfs/more"]).stdin(noise(1, 3 * 1024 * 1024)).run();
     large.exits(1).says("bytes of memory left").says("max_memory");
@@ -98,7 +98,7 @@ fn no_more_streams_of_a_user_than_its_quota() {
         write.exits(1).says(&refused).says("limits.max_streams_per_user");
     }
     assert_eq!(daemon.streams(), ["/streamfs/2", S]);
-    // What the user has can be written to and replaced.
+    // The user's existing streams accept appends and replacement.
     daemon.pfs(["write", "/streamfs/2"]).stdin("x").run().exits(0).quietly();
     daemon.pfs(["write", "--replace", "/streamfs/2"]).stdin("new").run().exits(0).quietly();
     assert_eq!(daemon.head("/streamfs/2"), 3);
@@ -169,7 +169,8 @@ fn a_daemon_starts_under_a_limit_on_file_sizes_that_no_ring_fits_into() {
 
 #[test]
 fn under_a_limit_on_file_sizes_the_daemon_lives_and_new_streams_are_served_over_connections() {
-    // Its log is a file, too: 64 KiB are enough for that, and for no ring.
+    // The daemon's log is a file too: 64 KiB are enough for the log and too little for any ring
+    // buffer.
     for limit in [64 * 1024, 0] {
         let daemon = Daemon::start();
         let mut before = Pair::start(&daemon);
@@ -184,7 +185,8 @@ fn under_a_limit_on_file_sizes_the_daemon_lives_and_new_streams_are_served_over_
             .quietly();
         let read = daemon.pfs(["cat", "--stream", "/streamfs/new"]).run().exits(0).quietly();
         assert_eq!(digest(&read.stdout), digest(&sent));
-        // The memory of this stream is shared; there is no more for a page of one more client.
+        // The memory of this stream is shared already, but none is left for the page of another
+        // client.
         let late = daemon.reader(S, ["--tail", "5"]);
         daemon.pfs(["write", S]).stdin("again").run().exits(0).quietly();
         before.sent.extend(b"again");
@@ -193,14 +195,14 @@ fn under_a_limit_on_file_sizes_the_daemon_lives_and_new_streams_are_served_over_
     }
 }
 
-/// Stalled readers hold a buffer of 65 KiB each. glibc alone gave nothing of that back: each of
-/// these readers still cost the daemon 70 KiB after all had left.
+/// Each stalled reader holds a buffer of 65 KiB. glibc by itself returned none of this memory: each
+/// reader still cost the daemon 70 KiB after all had left.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
 fn the_memory_of_stalled_readers_goes_back_to_the_system_when_they_have_left() {
     const EACH_WAY: u64 = 300;
     const HELD: u64 = 2 * EACH_WAY * (64 * 1024);
-    /// A few buffers wait for their next use, and small allocations keep pages here and there.
+    /// A few buffers stay for later use, and small allocations keep pages here and there.
     const LEFT: u64 = 12 * 1024 * 1024;
     raise_file_limit();
     let daemon = Daemon::with_http();
@@ -226,7 +228,8 @@ fn the_memory_of_stalled_readers_goes_back_to_the_system_when_they_have_left() {
     eventually("their memory has gone back", || own(daemon.pid()) < before + LEFT);
 }
 
-/// A listing of this test has 7 MB: no system keeps that for a socket, so the daemon would.
+/// The listing in this test is 7 MB: more than any kernel buffers for a socket, so the rest would
+/// stay in the daemon.
 #[test]
 fn a_client_that_does_not_read_its_listing_costs_a_bounded_buffer() {
     const STREAMS: usize = 6000;
@@ -244,7 +247,7 @@ fn a_client_that_does_not_read_its_listing_costs_a_bounded_buffer() {
         let path = format!("/streamfs/{number:01000}").parse().unwrap();
         assert_eq!(wire.send(&Request::Create(path, small.clone())).reply(), Some(Reply::Done));
     }
-    // Whoever reads it gets all of it, in order.
+    // A client that reads the listing gets all of it, in order.
     let listed = daemon.get("/streamfs/").has(200).json();
     let paths: Vec<_> =
         listed.as_array().unwrap().iter().map(|stream| stream["path"].as_str().unwrap()).collect();
@@ -277,12 +280,12 @@ fn a_client_that_does_not_read_its_listing_costs_a_bounded_buffer() {
 }
 
 fn no_more_connections_than_allowed(transport: Transport) {
-    // The writer, the reader, the one that observes, and three more.
+    // The writer, the reader, the observer, and three more.
     let daemon = transport
         .daemon_with_config("[limits]\nmax_connections = 6\nmax_connections_per_address = 6\n");
     let mut pair = Pair::start(&daemon);
     let mut held = Vec::new();
-    // Connections of the commands before may not be forgotten yet, so some of these may be refused.
+    // The daemon may still count connections of earlier commands, so it may refuse some of these.
     eventually("three more are held", || {
         let mut wire = daemon.wire();
         if matches!(wire.send(&Request::Hello(Hello::OURS)).reply(), Some(Reply::Hello(_))) {

@@ -1,4 +1,4 @@
-//! `pfs write --lines`: whole lines, whoever else writes and whatever is lost.
+//! `pfs write --lines`: lines stay whole, whatever other writers append and whatever is lost.
 
 use std::{collections::HashMap, io::Read as _};
 
@@ -13,7 +13,7 @@ harness::per_transport! {
     a_line_longer_than_64_kib_is_one_chunk,
 }
 
-/// Line `i` of a writer: `WRITER I LENGTH xxx…`, so that a damaged one shows.
+/// Line `i` of a writer: `WRITER I LENGTH xxx…`, so that damage is visible.
 fn line(writer: usize, i: usize) -> String {
     let len = (i * 7919 + writer * 104_729) % 300;
     format!("{writer} {i} {len} {}\n", "x".repeat(len))
@@ -23,7 +23,8 @@ fn text(writer: usize, lines: usize) -> String {
     (0..lines).map(|i| line(writer, i)).collect()
 }
 
-/// The line numbers of each writer, in the order of `output`. Panics at a line that is not whole.
+/// Returns the line numbers of each writer, in the order of `output`. Panics on a line that is not
+/// whole.
 fn by_writer(output: &[u8]) -> HashMap<usize, Vec<usize>> {
     let mut numbers: HashMap<usize, Vec<usize>> = HashMap::new();
     for got in std::str::from_utf8(output).unwrap().split_inclusive('\n') {

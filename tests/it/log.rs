@@ -1,4 +1,4 @@
-//! What the daemon's log tells an operator.
+//! The daemon's log for operators.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -36,7 +36,7 @@ fn the_log_tells_who_joined_lost_and_left(transport: Transport) {
     assert!(!daemon.log().contains('\u{1b}'), "colours in a file");
 }
 
-/// The lines of the log about streams and requests.
+/// Returns the log lines about streams and requests.
 fn lines_about_streams(daemon: &Daemon) -> Vec<String> {
     daemon.log().lines().filter(|line| line.contains("/streamfs/")).map(str::to_owned).collect()
 }

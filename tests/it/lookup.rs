@@ -1,4 +1,5 @@
-//! Which daemon a client finds, and where one is started, when nothing names it.
+//! Daemon lookup: which daemon a client finds, and where it starts one, when no option names a
+//! socket.
 
 use harness::{Machine, Running, eventually};
 
@@ -8,10 +9,10 @@ const ROOT: u32 = 0;
 const USER: u32 = 12_345;
 const OTHER: u32 = 12_346;
 
-/// The runtime directory that a login session of root's has.
+/// Runtime directory of a login session of root.
 const RUNTIME: &str = "/run/user/0";
 const WITH_SESSION: &[(&str, &str)] = &[("XDG_RUNTIME_DIR", RUNTIME)];
-/// What a cron job has.
+/// Environment of a cron job.
 const BARE: &[(&str, &str)] = &[];
 
 #[test]
@@ -44,7 +45,7 @@ fn who_logs_in_later_finds_the_daemon_of_a_job_that_ran_before() {
         machine.pfs(ROOT, WITH_SESSION).args(["cat", "--stream", "--until", "caught-up", S]).run();
     assert_eq!(read.exits(0).text(), "before");
     assert_eq!(machine.sockets(), ["/tmp/pfs-0/pfsd.sock"]);
-    // Nor is a second one served where that one would be found no longer.
+    // A second daemon does not start either where it would hide the first one.
     let pid = machine.daemon("/tmp/pfs-0/pfsd.sock").unwrap();
     let second = machine.pfsd(ROOT, WITH_SESSION).run().exits(1);
     second
@@ -133,7 +134,7 @@ fn a_user_without_a_daemon_uses_the_system_s() {
         machine.pfs(user, BARE).args(["write", S]).stdin("x").run().exits(0).quietly();
     }
     assert_eq!(machine.sockets(), ["/run/pfs/pfsd.sock"]);
-    // A daemon of the user's own comes before it.
+    // A daemon of the user takes precedence.
     let own = machine.pfsd(USER, BARE).spawn();
     eventually("the user's daemon answers", || {
         machine.daemon("/tmp/pfs-12345/pfsd.sock").is_some()
@@ -146,7 +147,7 @@ fn a_user_without_a_daemon_uses_the_system_s() {
 fn root_leaves_a_user_s_runtime_directory_alone() {
     let Some(machine) = Machine::with_users() else { return };
     machine.directory("/run/user/12345", USER, 0o700);
-    // As `su` and `sudo -E` leave it.
+    // The environment that `su` and `sudo -E` leave behind.
     let variables = &[("XDG_RUNTIME_DIR", "/run/user/12345")];
     let run = machine.pfs(ROOT, variables).args(["write", S]).stdin("root's").run().exits(0);
     run.says(
@@ -156,7 +157,7 @@ fn root_leaves_a_user_s_runtime_directory_alone() {
 
     machine.pfs(USER, variables).args(["write", S]).stdin("the user's").run().exits(0).quietly();
     assert_eq!(machine.sockets(), ["/run/user/12345/pfs/pfsd.sock", "/tmp/pfs-0/pfsd.sock"]);
-    // Neither believes the other.
+    // Neither user trusts the other's daemon.
     let read = ["-v", "cat", "--stream", "--until", "caught-up", S];
     let root = machine.pfs(ROOT, variables).args(read).run().exits(0);
     assert_eq!(root.text(), "root's");
@@ -191,7 +192,7 @@ fn a_daemon_that_another_user_put_in_tmp_is_not_believed() {
     eventually("the trap is set", || machine.daemon("/tmp/pfs-12345/pfsd.sock").is_some());
     let run = machine.pfs(USER, BARE).args(["write", S]).stdin("secret").run().exits(5);
     run.says("/tmp/pfs-12345 belongs to user 12346").says("XDG_RUNTIME_DIR");
-    // With a directory of their own, all is well.
+    // With a directory of their own, the user can work.
     machine.directory("/run/user/12345", USER, 0o700);
     machine.pfs(USER, BARE).args(["write", S]).stdin("secret").run().exits(0);
     assert!(machine.daemon("/run/user/12345/pfs/pfsd.sock").is_some());

@@ -1,10 +1,9 @@
-//! End-to-end tests of `pfs` and `pfsd`: each module is a topic, each test's name the promise it
-//! proves.
+//! End-to-end tests of `pfs` and `pfsd`. Each module is a topic; each test's name is the promise
+//! that the test proves.
 //!
-//! `cargo build && cargo test -p pfs-tests` runs what is short; the sizes that the promises were
-//! made for run with `scripts/soak`.
-//! What depends on the transport is in modules `shm`, `unix` and `http`, one test for each:
-//! `harness::per_transport`.
+//! `cargo build && cargo test -p pfs-tests` runs the short tests. `scripts/soak` runs them at the
+//! sizes for which the promises were made. Tests that depend on the transport are in modules `shm`,
+//! `unix` and `http`, one test for each: `harness::per_transport`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 const S: &str = "/streamfs/s";
 
-/// What `pfs info --json` prints.
+/// Parses the output of `pfs info --json`.
 fn info(pfs: Pfs) -> Value {
     serde_json::from_slice(&pfs.args(["info", "--json"]).run().exits(0).quietly().stdout).unwrap()
 }
@@ -79,7 +79,7 @@ fn stop_tells_every_client_and_what_is_lost_and_returns_when_another_daemon_can_
         "{}",
         run.stderr
     );
-    // At once: whoever is told that it is gone can start another one.
+    // A client that is told of the shutdown can start a new daemon immediately.
     let another = Pfs::new(binary("pfsd")).arg("--socket").arg(daemon.socket()).spawn();
     let told = |client: Running| client.finish().exits(5).says("the daemon is shutting down");
     told(reader);

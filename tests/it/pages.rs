@@ -1,9 +1,9 @@
-//! Pastes the shell lines of a page of the documentation into one shell, and compares what they
-//! print with what the page says.
+//! Documentation test: pastes the shell lines of a page into one shell and compares their output
+//! with the page.
 //!
-//! A line is complete in itself, or ends with `<<END` and goes on to a line `END`. Comments below
-//! it are what it prints; where there are none, it may print anything. It ends with 0: a line that
-//! shows another exit code prints the code.
+//! A line is complete in itself, or ends with `<<END` and continues to a line `END`. Comments below
+//! a line are its expected output; without comments, any output is accepted. Each line must exit
+//! with 0: a line that shows another exit code prints the code.
 
 use std::{
     fs::{self, create_dir_all},
@@ -19,24 +19,24 @@ const HTTP: &str = "docs/http.md";
 const SCRIPTING: &str = "docs/scripting.md";
 const CONFIGURATION: &str = "docs/configuration.md";
 
-/// What begins lines of README that are not run here, and why.
+/// Prefixes of README lines that are not run here, with the reason.
 const NOT_RUN: [(&str, &str); 3] = [
     ("scripts/demo", "it builds a release"),
     ("scripts/test", "it runs this test"),
     ("cargo install", "it builds a release and installs it"),
 ];
 
-/// Where the pages have their daemon serve HTTP. Here it is an address of the test's own.
+/// HTTP address of the daemon in the pages. The test replaces it with an address of its own.
 pub(crate) const ADDRESS: &str = "127.0.0.1:4437";
 
-/// Where the pages have their socket.
+/// Runtime directory in the pages.
 const RUNTIME: &str = "/run/user/1000";
 
-/// Where the shell has its files, in the folder of the test.
+/// Directories of the shell, in the folder of the test.
 const HOME: &str = "home";
 const XDG: &str = "run";
 
-/// A line of a page, and what the page says that it prints.
+/// Line of a page, and its expected output.
 #[derive(Debug)]
 struct Line {
     number: usize,
@@ -75,7 +75,8 @@ fn pasted_into_one_shell_every_line_about_http_works_and_prints_what_is_written_
     paste(HTTP, |_| true);
 }
 
-/// Pastes the lines of the page that are to be run into one shell of a user who has nothing yet.
+/// Pastes the lines of the page that `is_run` accepts into one shell of a user without any files or
+/// daemon.
 pub(crate) fn paste(page: &str, is_run: impl Fn(&str) -> bool) {
     let all = shell_lines(page);
     let is_excepted = |line: &&Line| NOT_RUN.iter().any(|(begin, _)| line.text.starts_with(begin));
@@ -92,9 +93,9 @@ pub(crate) fn paste(page: &str, is_run: impl Fn(&str) -> bool) {
         lines.iter().map(|line| line.text.replace(ADDRESS, &address) + "\n").collect();
     let path = format!("{}:{}", folder().display(), std::env::var("PATH").unwrap());
     let _daemon = Autostarted::for_user(&at(XDG));
-    // An interactive shell does this after each complete command, and keeps $? and PIPESTATUS for
-    // the next one. What a command reads of the shell's own input is missing from the lines, as
-    // it would be on a terminal. Behind a line that failed, others may hang.
+    // An interactive shell runs this after each complete command, and keeps $? and PIPESTATUS for
+    // the next one. A command that reads stdin consumes the following lines, as on a terminal. The
+    // shell exits after a line that failed, because later lines might hang.
     let after_each = "code=$?; echo $code >> \"$OUTPUT/codes\"; echo \"lines that have ended: ${LINE-0}\" >&9; \
                       [ $code = 0 ] || exit; exec > \"$OUTPUT/$((++LINE))\" 2>&1";
     Pfs::new("bash")
@@ -113,7 +114,7 @@ pub(crate) fn paste(page: &str, is_run: impl Fn(&str) -> bool) {
         .stdin(pasted)
         .run();
 
-    // The first is of the shell's start.
+    // The first code is from the start of the shell.
     let codes = fs::read_to_string(at("output/codes")).unwrap();
     let codes: Vec<&str> = codes.lines().skip(1).collect();
     let said = |index: usize| {
@@ -124,7 +125,7 @@ pub(crate) fn paste(page: &str, is_run: impl Fn(&str) -> bool) {
             said(index).replace(at(XDG).to_str().unwrap(), RUNTIME).replace(&address, ADDRESS);
         let context = format!("{page}:{}: {}\nprints:\n{said}", line.number, line.text);
         assert_eq!(codes.get(index), Some(&"0"), "exit code of {context}");
-        // The shell's own words about its jobs.
+        // Without the shell's own messages about its jobs.
         let said: Vec<&str> = said.lines().filter(|said| !said.starts_with('[')).collect();
         assert!(
             line.prints.is_empty() || is_same(&said, &line.prints),
@@ -146,12 +147,12 @@ fn the_configuration_is_one_that_the_daemon_takes() {
     Pfs::new(binary("pfsd")).arg("--check-config").arg("--config").arg(&config).run().exits(0);
 }
 
-/// The text of a page.
+/// Reads a page.
 fn text(page: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page)).unwrap()
 }
 
-/// The lines of all blocks in this language, with their numbers.
+/// Returns the lines of all code blocks in this language, with their line numbers.
 fn blocks<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
     let mut is_inside = false;
     (1..).zip(text.lines()).filter(move |(_, line)| match line.strip_prefix("```") {
@@ -163,7 +164,7 @@ fn blocks<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = (usize, 
     })
 }
 
-/// The text of the only block in this language.
+/// Returns the only code block in this language.
 pub(crate) fn block(page: &str, language: &str) -> String {
     let text = text(page);
     let lines: Vec<&str> = blocks(&text, language).map(|(_, line)| line).collect();
@@ -198,7 +199,8 @@ fn shell_lines(page: &str) -> Vec<Line> {
     lines
 }
 
-/// Whether what was printed is what is written, but for ages, and for blanks, which depend on them.
+/// Returns true if the output is the expected one, ignoring ages, and blanks, which depend on the
+/// ages.
 fn is_same(printed: &[&str], written: &[String]) -> bool {
     let is_age = |word: &str| {
         let unit = word.trim_start_matches(|letter: char| letter.is_ascii_digit());

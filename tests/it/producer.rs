@@ -1,4 +1,4 @@
-//! `pfs write -- COMMAND`: how the command ends is how the stream ends.
+//! `pfs write -- COMMAND`: the stream ends as the command ends.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ harness::per_transport! {
     a_daemon_that_goes_ends_the_command_too,
 }
 
-/// A command line with a script for `sh` at its end, whose first parameter is `file`.
+/// Appends a `sh` script to the command line. Its first parameter is `file`.
 fn script(pfs: Pfs, script: &str, file: &str) -> Pfs {
     pfs.args(["--", "sh", "-c", script, "sh", file])
 }
@@ -75,7 +75,7 @@ fn the_death_of_a_command_is_no_end_for_any_reader_of_a_stream_that_is_closed_wi
             (0, 1)
         );
     }
-    // Nor is one that was never born, and whoever waits for it is told so.
+    // The same holds for a command that cannot be started: waiting readers are told.
     for (command, code) in [("/nowhere/at/all", 127), ("/", 126)] {
         let name = format!("/streamfs/{code}");
         daemon.create(&name);
@@ -150,7 +150,7 @@ fn a_command_that_closes_its_output_and_runs_on_is_waited_for(transport: Transpo
         let write = daemon.pfs(["write", "--close", S]).args(flags);
         let mut write =
             script(write, "printf all; exec >&-; read line; exit 5", "").stdin_pipe().spawn();
-        // What it wrote does not wait for it.
+        // The output does not wait for the command's end.
         eventually("all has arrived", || reader.stdout() == b"all");
         assert!(write.runs() && daemon.stat(S).unwrap()["state"] == "open");
         write.end_input();
@@ -159,7 +159,7 @@ fn a_command_that_closes_its_output_and_runs_on_is_waited_for(transport: Transpo
     }
 }
 
-/// Starts a command that writes its process id into a file and then waits for its input.
+/// Starts a command that writes its process id into a file and then waits for input.
 fn sleeps(daemon: &Daemon, flags: &[&str], before: &str) -> (Running, u32) {
     let file = daemon.dir().join("pid");
     let write = daemon.pfs(["write", "--stream", S]).args(flags);
@@ -196,7 +196,7 @@ fn a_terminated_pfs_passes_that_on_and_ends_as_the_command_does(transport: Trans
 fn a_command_whose_stream_is_closed_meanwhile_gets_sigterm_and_pfs_ends_with_its_own_code(
     transport: Transport,
 ) {
-    // Also when it has closed its output, so that nothing more would be written.
+    // Also when the command has closed its output, so that it would never notice by writing.
     for before in [":", "exec > /dev/null"] {
         let daemon = transport.daemon();
         daemon.create(S);
@@ -290,8 +290,8 @@ fn an_interrupt_from_the_terminal_reaches_the_command_once() {
     let write = daemon.pfs(["write", "--stream", "--close", S]);
     let write = script(write, text, file.to_str().unwrap()).on_terminal(&terminal).spawn();
     eventually("the command runs", || daemon.stat(S).is_some_and(|_| daemon.head(S) == 6));
-    // The command handles the signal before pfs does, so that a second one would not be lost in the
-    // first.
+    // The command handles the signal before pfs does. Otherwise a second signal could be merged
+    // with the first and would go unnoticed.
     write.signal(Signal::STOP);
     terminal.press("\x03");
     eventually("the command was interrupted", || {

@@ -1,4 +1,4 @@
-//! Progress: on stderr, when it is asked for, or when nothing else is on the terminal.
+//! Progress display: on stderr, on request, or when nothing else uses the terminal.
 
 use harness::{Daemon, Pfs, Running, Signal, Terminal, eventually, folder, noise};
 
@@ -19,7 +19,7 @@ fn progress_is_shown_on_stderr_when_asked_for_and_never_touches_the_data() {
     assert!(read.stdout == data);
 }
 
-/// A shell that runs a line on a terminal of its own.
+/// Runs a shell line on a terminal of its own.
 fn on_a_terminal(daemon: &Daemon, line: &str) -> (Running, Terminal) {
     let terminal = Terminal::open();
     let path = format!("{}:{}", folder().display(), std::env::var("PATH").unwrap());
@@ -31,7 +31,8 @@ fn on_a_terminal(daemon: &Daemon, line: &str) -> (Running, Terminal) {
 fn a_reader_shows_progress_by_itself_only_where_nothing_else_is_on_the_terminal() {
     let daemon = Daemon::start();
     daemon.append(S, "one\n");
-    // Begun before the one that shows progress, and so past the time after which they would.
+    // Started before the reader with progress, so they are past the time after which they would
+    // show it.
     let others = [
         "pfs cat --stream /streamfs/s",
         "pfs cat --stream /streamfs/s | grep one",
@@ -67,7 +68,7 @@ fn a_reader_shows_progress_by_itself_only_where_nothing_else_is_on_the_terminal(
 fn a_writer_shows_progress_by_itself_only_where_its_input_is_a_file() {
     let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     daemon.create(S);
-    // Holds the writers up for as long as they are looked at.
+    // Holds the writers up while the test checks them.
     let reader = daemon.reader(S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
     let file = daemon.dir().join("file");

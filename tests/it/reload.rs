@@ -1,5 +1,4 @@
-//! A daemon that reloads its configuration, at SIGHUP and at the request of `pfsd --reload`: what
-//! changes, and what does not.
+//! Reload of the configuration, by SIGHUP and by `pfsd --reload`: what changes and what stays.
 
 use std::{fs, io::Write as _, path::Path};
 
@@ -67,13 +66,13 @@ fn a_new_limit_on_streams_or_memory_refuses_further_ones_and_removes_none() {
 fn a_new_limit_on_connections_refuses_further_ones_and_cuts_none(transport: Transport) {
     let few = limits("max_connections = 3\nmax_connections_per_address = 3");
     let daemon = transport.daemon_with_config("");
-    // The writer, the reader, and the one that observes.
+    // The writer, the reader and the observer.
     let mut pair = Pair::start(&daemon);
     daemon.reload(&few).exits(0);
     let refused = daemon.pfs(["ls", "/streamfs"]).run();
     refused.exits(1).says("the daemon has 3 connections already");
     pair.goes_on();
-    // Even pfsd --reload finds no place, and says what helps.
+    // Even `pfsd --reload` cannot connect, and says what helps.
     let said = daemon.reload(&limits("max_connections = 100")).exits(1);
     said.says("limits.max_connections").says("kill -HUP");
     daemon.signal(Signal::HUP);
@@ -183,7 +182,7 @@ fn the_daemon_is_asked_on_the_socket_where_a_start_would_serve() {
 
 #[test]
 fn without_a_socket_the_daemon_is_looked_for_where_clients_look() {
-    // Elsewhere, a daemon of the user who runs the test would be found, and reloaded.
+    // On the real machine, this would find and reload a daemon of the user who runs the test.
     let Some(machine) = Machine::new() else { return };
     machine.directory("/run/user/0", 0, 0o700);
     let reload =
@@ -207,9 +206,9 @@ fn a_daemon_without_a_configuration_file_lives_on_and_says_that_there_is_nothing
     daemon.finish().exits(0);
 }
 
-/// Gives the daemon that opens this pipe for it a configuration.
+/// Writes a configuration into this named pipe, which the daemon reads.
 fn give(pipe: &Path, toml: &str) {
-    // Waits until the daemon has opened it, too.
+    // Blocks until the daemon has opened the pipe too.
     fs::OpenOptions::new().write(true).open(pipe).unwrap().write_all(toml.as_bytes()).unwrap();
 }
 
@@ -240,7 +239,7 @@ fn while_a_reload_waits_for_its_file_clients_are_served_and_the_daemon_can_end()
     Pfs::new("mkfifo").arg(daemon.config()).run().exits(0);
     let asking =
         Pfs::new(binary("pfsd")).arg("--reload").arg("--socket").arg(daemon.socket()).spawn();
-    // Until the daemon reads it.
+    // Blocks until the daemon reads the pipe.
     let writer = fs::OpenOptions::new().write(true).open(daemon.config()).unwrap();
     let mut wire = daemon.wire();
     assert!(matches!(wire.send(&Request::Hello(Hello::OURS)).reply(), Some(Reply::Hello(_))));

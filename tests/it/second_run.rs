@@ -1,5 +1,5 @@
-//! The same commands once more: what is there from the first time is kept or replaced where that is
-//! asked for, and an error with a code of its own where it is not.
+//! Commands that are run a second time: streams of the first run are kept or replaced where the
+//! command asks for that. Otherwise the command fails with its own exit code.
 
 use harness::{Daemon, Transport, digest, eventually, noise};
 
@@ -30,7 +30,7 @@ fn what_is_closed_or_there_already_ends_with_9_and_what_is_not_there_with_3(tran
 fn a_writer_that_replaces_begins_anew_whatever_there_was(transport: Transport) {
     let daemon = transport.daemon();
     let data = noise(1, 1024 * 1024);
-    // Nothing, then a closed stream, a failed one, and an open one.
+    // No stream, a closed one, a failed one, and an open one.
     for before in [None, Some("close"), Some("close --failed"), Some("ls")] {
         if let Some(command) = before {
             daemon.pfs([]).args(command.split(' ')).arg(S).run().exits(0);
@@ -43,7 +43,7 @@ fn a_writer_that_replaces_begins_anew_whatever_there_was(transport: Transport) {
         daemon.pfs(["write", "--replace", S]).stdin("one chunk").run().exits(0);
         assert_eq!(daemon.head(S), 9);
     }
-    // Also when nothing comes of it: what was there is gone before the first byte.
+    // Also when the input is empty: the old contents are gone before the first byte.
     daemon.pfs(["write", "--replace", S]).stdin("").run().exits(0);
     assert_eq!(daemon.head(S), 0);
     daemon
@@ -110,7 +110,7 @@ fn an_upload_that_replaces_begins_anew() {
         );
         assert_eq!(daemon.get(S).has(200).text(), "new", "after {old:?}");
     }
-    // Without it, the second time is refused as it ever was.
+    // Without `replace`, the second request is still refused.
     daemon.ask("PUT", "/streamfs/s?close", [], b"more").has(409).refuses("closed");
     let sized = daemon.ask("POST", "/streamfs/s?replace&ring-buffer-size=1MB", [], b"").has(201);
     assert_eq!(sized.json()["bytes"], 0);

@@ -1,13 +1,13 @@
-//! The document that pfs grew from: its commands and its configuration, as typed.
+//! The document from which pfs grew: its commands and its configuration, as typed.
 
 use std::os::unix::fs::PermissionsExt as _;
 
 use harness::{Autostarted, Daemon, Pfs, Running, digest, eventually, folder, noise};
 use tempfile::TempDir;
 
-/// A user with a shell, a folder of their own and no daemon yet.
+/// User with a shell and a folder, and without a daemon.
 struct User {
-    // First, so that the daemon is killed before its folder goes.
+    // Declared first, so that the daemon is killed before its folder is removed.
     _daemon: Autostarted,
     dir: TempDir,
 }
@@ -15,7 +15,7 @@ struct User {
 impl User {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // A player that writes down what it is given.
+        // A fake player that saves its input.
         let player = dir.path().join("ffplay");
         std::fs::write(&player, "#!/bin/sh\ntest \"$1\" = - && exec cat > played\n").unwrap();
         std::fs::set_permissions(&player, std::fs::Permissions::from_mode(0o755)).unwrap();

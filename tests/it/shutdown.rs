@@ -1,4 +1,4 @@
-//! A daemon that is told to end.
+//! Shutdown of the daemon by a signal.
 
 use harness::{Running, Signal, Transport, eventually, noise};
 
@@ -26,7 +26,7 @@ fn terminate_tells_every_client_removes_the_socket_and_exits_0(transport: Transp
         let (ended, _dir) = daemon.ends_by(signal);
         assert_eq!(ended.code, 0, "the daemon; its log: {}", ended.stderr);
         assert!(!socket.exists(), "its socket is left behind");
-        // A connection that is cut ends with 5 too; only who was told knows why.
+        // A cut connection also ends with 5, but only a client that was told prints the reason.
         let told = |client: Running| client.finish().exits(5).says("the daemon is shutting down");
         assert_eq!(told(reader).text(), "so far");
         assert_eq!(told(gone).text(), "so far");
@@ -75,8 +75,8 @@ fn a_daemon_that_two_signals_end_at_once_is_never_told_as_the_death_of_a_writer(
     transport: Transport,
 ) {
     const WRITERS: u64 = 4;
-    // Which of its connections the daemon cuts first is up to its threads. Over HTTP a reader looks
-    // for it for 5 seconds.
+    // The daemon's threads decide which connection is cut first. Over HTTP a reader tries to
+    // reconnect for 5 seconds, so there is only one round.
     let rounds = if transport == Transport::Http { 1 } else { 5 };
     for _ in 0..rounds {
         let daemon = transport.daemon();
@@ -92,13 +92,13 @@ fn a_daemon_that_two_signals_end_at_once_is_never_told_as_the_death_of_a_writer(
         for reader in &readers {
             eventually("it has read all", || reader.stdout_len() == WRITERS);
         }
-        // Both signals are there when it goes on, so that the second one finds the first one's work
-        // undone.
+        // Both signals are pending when the daemon continues, so the second one arrives while the
+        // shutdown of the first is unfinished.
         daemon.signal(Signal::STOP);
         daemon.signal(Signal::TERM);
         daemon.signal(Signal::INT);
         let (ended, _dir) = daemon.ends_by(Signal::CONT);
-        // It may have been done with the first one.
+        // The daemon may have completed the shutdown of the first signal.
         assert!([0, 130, 143].contains(&ended.code), "{}; its log: {}", ended.code, ended.stderr);
         for reader in readers {
             assert_eq!(reader.finish().exits(5).says("daemon").text(), "xxxx");

@@ -1,4 +1,4 @@
-//! Ended by a signal, as a shell sees it.
+//! Exit codes after a signal, as in a shell.
 
 use harness::{Daemon, Signal, Transport, eventually};
 

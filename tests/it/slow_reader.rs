@@ -1,4 +1,4 @@
-//! Readers that cannot keep up, and everybody else.
+//! Slow readers, and their effect on others.
 
 use std::io::Read as _;
 
@@ -7,7 +7,7 @@ use harness::{Daemon, Running, Signal, Transport, digest, eventually, gaps, kept
 const S: &str = "/streamfs/s";
 const KIB: usize = 1024;
 const MIB: usize = 1024 * 1024;
-/// How much more memory a process may hold after a test than before, whatever went through it.
+/// Memory that a process may gain during a test, whatever went through it.
 const FLAT: u64 = 8 * 1024 * 1024;
 
 harness::per_transport! {
@@ -37,8 +37,8 @@ fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_
     let stopped = daemon.reader(S, ["--slow", "drop"]);
     let mut other = daemon.piped_reader(S, ["--slow", "block"]);
     let got = other.digest_stdout();
-    // Often enough through the ring that it is resident, and what a writer and a reader need too,
-    // before anything is measured.
+    // Enough to fill the ring buffer several times, so that its pages are resident, and so is the
+    // memory that each writer and reader needs, before the test measures.
     let (first, second) = data.split_at(16 * MIB);
     daemon.pfs(["write", "--stream", S]).stdin(first).run().exits(0);
     eventually("it has read so far", || {
@@ -58,7 +58,7 @@ fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_
         "the reader grew from {reader_before} to {reader_after}"
     );
     let mut writer = daemon.appender(S);
-    // Whatever the sockets on the way hold.
+    // Enough, whatever the sockets on the way hold.
     writer.append_until(KIB, || {
         daemon.reader_stat(S, stopped.pid()).unwrap()["lag"].as_u64() > Some(MIB as u64)
     });
@@ -107,7 +107,7 @@ fn readers_for_whom_the_daemon_copies_once_each_get_every_byte_from_their_own_st
 }
 
 fn lost(stderr: &str) -> u64 {
-    // The last line may still be on its way.
+    // The last line may be incomplete.
     let whole = stderr.rfind('\n').map_or(0, |end| end + 1);
     gaps(&stderr[..whole]).iter().map(|gap| gap.to - gap.from).sum()
 }
@@ -152,8 +152,8 @@ fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_th
     writer.append(b"0123456789", 10);
     eventually("it is live", || reader.stdout_len() == 10);
     reader.signal(Signal::STOP);
-    // So far behind with nothing more to come: whatever it lost before, it has to skip to within
-    // the bound of the end.
+    // Too far behind, with nothing more to come: whatever the reader lost before, it must skip to
+    // within the channel size of the end.
     let is_behind =
         || daemon.reader_stat(S, reader.pid()).unwrap()["lag"].as_u64() > Some(256 * 1024);
     writer.append_until(KIB, is_behind);
@@ -162,10 +162,10 @@ fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_th
     let run = reader.finish().exits(4);
     let gaps = gaps(&run.stderr);
     assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps)));
-    // The ring still held all of it: only the bound on the lag can have taken it away.
+    // The ring buffer still held all bytes, so only the limit on the lag can have caused the gap.
     assert_eq!(daemon.stat_number(S, "tail"), 0);
     assert!(gaps.last().unwrap().to >= (data.len() - (256 * 1024)) as u64, "{gaps:?}");
-    // And it binds nobody who reads history.
+    // The limit does not apply to a reader of history.
     assert_eq!(digest(&daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout), digest(&data));
 }
 
@@ -182,7 +182,7 @@ fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom(transport: Trans
             stat["writers"].as_array().unwrap().iter().any(|writer| writer["waiting"] == true);
         let blocking =
             |reader: &Running| daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true;
-        // The other one may be as far behind for a moment, and is not for long.
+        // The other reader may be as far behind, but only for a moment.
         waits && blocking(&slow) && !blocking(&other)
     });
     assert_eq!(daemon.reader_stat(S, slow.pid()).unwrap()["policy"], "block");
@@ -199,7 +199,8 @@ fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom(transport: Trans
 
 fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more(transport: Transport) {
     let daemon = small_rings(transport);
-    // There when it comes: of what wakes a reader that waits, it has a copy.
+    // The history is there before the reader comes. A reader that waits copies the chunk that wakes
+    // it, so a live chunk would not do here.
     let history = noise(5, MIB / 2);
     daemon.pfs(["write", "--stream", S]).stdin(&history[..]).run().exits(0);
     let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
@@ -208,7 +209,7 @@ fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more(transport
     eventually("the writer waits for it", || {
         daemon.reader_stat(S, slow.pid()).unwrap()["blocking"] == true
     });
-    // It keeps no copy, so that it is where the pipe was full.
+    // An shm reader keeps no copy, so its position is where the pipe was full.
     if transport == Transport::Shm {
         let position = daemon.reader_stat(S, slow.pid()).unwrap()["position"].as_u64().unwrap();
         assert!(position <= 256 * 1024, "{position} bytes count as read");
@@ -230,7 +231,7 @@ fn a_block_reader_whose_output_nobody_takes_becomes_a_drop_reader_after_max_bloc
     daemon.create(S);
     let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
     let data = noise(9, 24 * MIB);
-    // Chunks are large enough for a reader that shares memory to write them straight from the ring,
+    // The chunks are large enough that an shm reader would write them straight from the ring buffer
     // if the daemon allowed that.
     daemon
         .pfs(["write", "--stream", "--close", "--chunk-size", "64KB", S])
@@ -310,8 +311,8 @@ fn a_disconnect_reader_that_lags_is_ended_with_6_and_slows_nobody(transport: Tra
     let daemon = small_rings(transport);
     let mut slow = daemon.piped_reader(S, ["--slow", "disconnect"]);
     let mut writer = daemon.appender(S);
-    // It goes as soon as it is too far behind; one that maps the ring looks at that when it reads
-    // on.
+    // The daemon ends the reader as soon as it is too far behind; an shm reader checks that itself
+    // when it reads on.
     writer.append_until(64 * KIB, || daemon.all_have_lost(S));
     let data = writer.close();
     let mut output = Vec::new();

@@ -1,5 +1,4 @@
-//! The promises at the size that they were made for. Minutes long, so they run only when asked for:
-//! `scripts/soak`
+//! Full-size runs of the promises. They take minutes, so only `scripts/soak` runs them.
 
 use std::time::Duration;
 

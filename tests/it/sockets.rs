@@ -1,4 +1,4 @@
-//! The daemon's socket: who may use it, who may take it, what it can be called.
+//! The daemon's socket: its permissions, its owner and its path.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -39,7 +39,7 @@ fn the_socket_s_mode_is_the_configured_one_whatever_the_umask() {
         let line = format!("umask {umask}; exec \"$0\" --config \"$1\" --socket \"$2\"");
         let daemon = Pfs::shell(&line).arg(binary("pfsd")).arg(&config).arg(&socket).spawn();
         eventually("the socket is there", || socket.exists());
-        // From its first moment, and not only once it can be connected to.
+        // The mode is right from the first moment, even before the daemon accepts connections.
         assert_eq!(
             std::fs::metadata(&socket).unwrap().permissions().mode() & 0o7777,
             0o666,

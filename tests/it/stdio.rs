@@ -1,5 +1,5 @@
-//! Standard descriptors that are closed, full or of the wrong kind, and what is known already when
-//! they fail.
+//! Standard descriptors that are closed, full or of the wrong kind: an outcome that was known
+//! before the failure is still reported.
 
 use std::{
     io::{PipeWriter, Read as _},
@@ -10,7 +10,7 @@ use harness::{Daemon, Finished, Pfs, Running, Signal, Transport, binary, eventua
 
 const S: &str = "/streamfs/s";
 
-/// Redirections of stdout to where nothing can be written, and why.
+/// Redirections of stdout to targets that cannot be written, with the error.
 const BAD_STDOUT: [(&str, &str); 3] = [
     (">&-", "bad file descriptor"),
     (">/dev/full", "no space left on device"),
@@ -26,7 +26,7 @@ harness::per_transport! {
     a_closed_stderr_changes_no_outcome,
 }
 
-/// The writing end of a pipe that nobody reads.
+/// Returns the write end of a pipe without a reader.
 fn unread() -> PipeWriter {
     std::io::pipe().unwrap().1
 }
@@ -100,7 +100,7 @@ fn a_path_that_fails_outlives_a_stdout_that_takes_nothing() {
     }
 }
 
-/// A reader that was told of a gap, and has printed what came next.
+/// Starts a reader that has reported a gap and printed what follows.
 fn reader_with_a_gap(daemon: &Daemon) -> (Running, ChildStdout) {
     daemon.pfs(["write", "--stream", S]).stdin(noise(1, 4 * 1024 * 1024)).run().exits(0);
     let mut reader = daemon.piped_reader(S, ["--offset", "0"]);
@@ -112,7 +112,7 @@ fn reader_with_a_gap(daemon: &Daemon) -> (Running, ChildStdout) {
 
 fn a_reported_gap_outlives_a_stdout_that_is_closed_afterwards(transport: Transport) {
     let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
-    // While it still prints, and while nothing comes.
+    // Both while the reader prints and while it waits.
     let (reader, stdout) = reader_with_a_gap(&daemon);
     drop(stdout);
     ends_with_the_loss_alone(reader.finish());
@@ -148,8 +148,8 @@ fn a_reader_that_lost_nothing_ends_quietly_with_0_when_nobody_reads_it_any_more(
     idle.finish().exits(0).quietly();
 }
 
-/// Only in a ring are the last bytes and the end there at once: over a connection, the end may come
-/// when it is too late.
+/// Only with shm are the last bytes and the end visible at once: over a connection, the end may
+/// arrive too late.
 #[test]
 fn an_end_that_is_known_outlives_a_stdout_that_does_not_take_the_last_bytes() {
     let daemon = Daemon::start();
@@ -211,7 +211,7 @@ fn a_copy_that_cannot_be_written_fails_before_anything_is_appended(transport: Tr
         }
     }
     assert!(daemon.streams().is_empty());
-    // A full one is found out only by writing: what was read is in the stream, and the writer has
+    // A full device fails only when it is written: the input is in the stream, and the writer has
     // not finished.
     let write = daemon.pfs(["write", "--tee", "--stream", "--close", S]).stdin("some input");
     write.redirected(">/dev/full").run().exits(1).says("no space left").says("10 bytes");

@@ -1,4 +1,4 @@
-//! What systemd offers a service: to be told of its state, and to hand it its socket.
+//! systemd integration: state notifications and socket activation.
 
 use std::{
     io::ErrorKind,
@@ -30,7 +30,7 @@ fn is_told(socket: &UnixDatagram, state: &str) -> String {
     }
 }
 
-/// The manager's end of its notifications, and where that is.
+/// Creates the service manager's notification socket. Returns it with its path.
 fn manager(dir: &Path) -> (UnixDatagram, PathBuf) {
     let notify = dir.join("notify");
     let told = UnixDatagram::bind(&notify).unwrap();
@@ -46,7 +46,7 @@ fn the_service_manager_is_told_when_the_daemon_is_ready_and_when_it_ends() {
     let daemon =
         Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).env("NOTIFY_SOCKET", &notify).spawn();
     is_told(&told, "READY=1");
-    // Ready means that it answers, with no waiting.
+    // Ready means that the daemon answers immediately.
     Pfs::usual().arg("--socket").arg(&socket).args(["ls", "/streamfs"]).run().exits(0);
     daemon.signal(Signal::TERM);
     is_told(&told, "STOPPING=1");
@@ -85,7 +85,7 @@ fn a_socket_that_the_service_manager_made_is_served_and_left_to_it() {
     let (told, notify) = manager(dir.path());
     let socket = dir.path().join("handed.sock");
     let listener = UnixListener::bind(&socket).unwrap();
-    // As systemd does it: the socket is descriptor 3 of the process that the variables name.
+    // Like systemd: the socket is descriptor 3 of the process that the variables name.
     let line = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\"";
     let daemon = Pfs::new("sh")
         .args(["-c", line])
@@ -93,7 +93,7 @@ fn a_socket_that_the_service_manager_made_is_served_and_left_to_it() {
         .stdin_from(OwnedFd::from(listener))
         .env("NOTIFY_SOCKET", &notify)
         .spawn();
-    // It need not even run yet: the kernel keeps the connection for it.
+    // The daemon need not even run yet: the kernel queues the connection.
     let pfs = || Pfs::usual().arg("--socket").arg(&socket);
     pfs().args(["write", "--close", "/streamfs/s"]).stdin("all").run().exits(0);
     assert_eq!(pfs().args(["cat", "--stream", "/streamfs/s"]).run().exits(0).text(), "all");
@@ -119,7 +119,7 @@ fn a_tcp_socket_that_the_service_manager_made_is_served_as_http_beside_the_unix_
         .stdin_from(OwnedFd::from(tcp))
         .stdout_into(OwnedFd::from(unix))
         .spawn();
-    // Both were listening before the daemon was there.
+    // Both sockets were listening before the daemon started.
     let over_http = Pfs::usual().args(["--url", &address, "write", "--close", "/streamfs/s"]);
     over_http.stdin("all").run().exits(0);
     let cat =

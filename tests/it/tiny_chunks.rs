@@ -1,9 +1,9 @@
-//! One-byte chunks: the worst that a writer can do to an index.
+//! One-byte chunks: the worst case for the index.
 
 use harness::{Transport, digest, noise, wake_ups};
 
 const S: &str = "/streamfs/s";
-/// What a daemon may need besides its rings, whatever goes through them.
+/// Memory that a daemon may need besides its ring buffers, whatever goes through them.
 const CONSTANT: u64 = 8 * 1024 * 1024;
 
 harness::per_transport! {
@@ -32,15 +32,16 @@ pub(crate) fn one_byte_chunks_stay_within_the_ring(transport: Transport, count: 
     let ring = daemon.stat_number(S, "memory");
     let grown = daemon.memory().saturating_sub(before);
     assert!(grown <= ring + CONSTANT, "the daemon grew by {grown} bytes for a stream of {ring}");
-    // The ring itself: the data, and an index that is bounded by it, not by the number of chunks.
+    // The ring buffer itself: the data, and an index whose size is bounded by the data size, not by
+    // the number of chunks.
     let buffers = daemon.stat_number(S, "capacity");
     assert!(ring <= 8 * buffers, "a stream of {buffers} bytes of data takes {ring} of memory");
 
     daemon.close(S);
     reader.finish().exits(0);
     assert_eq!(got.join().unwrap(), digest(&data));
-    // A frame of one byte has six; what is left to each is work a frame, and never a round trip or
-    // a wake-up.
+    // A chunk of one byte takes a frame of six. Each chunk costs only the work for its frame, never
+    // a round trip or a wake-up.
     assert!(woken < count as u64 / 4, "the daemon was woken {woken} times for {count} chunks");
 }
 

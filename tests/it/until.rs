@@ -70,8 +70,8 @@ fn idle_ends_when_nothing_came_for_so_long(transport: Transport) {
     let daemon = transport.daemon();
     daemon.append(S, "all");
     let mut idle = Duration::from_millis(500);
-    // A machine that is so busy that nothing came for so long has decided nothing: it is asked
-    // again, with more time.
+    // A machine that is too busy to deliver anything within the idle time decides nothing: the test
+    // tries again with more time.
     eventually("what is there comes in time", || {
         let start = Instant::now();
         let until = format!("idle={}ms", idle.as_millis());
@@ -93,7 +93,7 @@ fn removing_the_stream_ends_its_readers_with_7(transport: Transport) {
     daemon.pfs(["rm", S]).run().exits(0);
     assert_eq!(reader.finish().exits(7).says("removed").text(), "all");
     gone.finish().exits(7);
-    // A stream of the same name is another one.
+    // A new stream of the same name is another stream.
     daemon.pfs(["write", "--close", S]).stdin("new").run().exits(0);
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), "new");
 }

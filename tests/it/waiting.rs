@@ -43,7 +43,7 @@ fn waiting_readers_are_attached_before_the_first_byte(transport: Transport) {
     for reader in &readers {
         eventually("it says that it waits", || reader.stderr().contains(S));
     }
-    // Sixteen times what the ring holds: whoever came after the first chunks would miss them.
+    // Sixteen times the ring buffer: a reader that attached after the first chunks would miss them.
     let data = noise(1, 4 * 1024 * 1024);
     daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0);
     for reader in readers {
@@ -85,7 +85,7 @@ fn whoever_waits_says_at_which_daemon(transport: Transport) {
     let writer = daemon.pfs(["write", "--wait-readers", "2", S]).stdin("all").spawn();
     let waiting = format!("waiting for readers of {S} {place}, 2 in all; pfs stat {S}");
     eventually("the writer says where it waits", || writer.stderr().contains(&waiting));
-    // What is not there may be at another daemon.
+    // A missing stream may be at another daemon.
     daemon.pfs(["stat", "/streamfs/mistyped"]).run().exits(3).says(&format!("({place})"));
 }
 

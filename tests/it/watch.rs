@@ -4,11 +4,11 @@ use harness::{Daemon, Pfs, Running, Signal, Terminal, eventually, folder, kill};
 
 const S: &str = "/streamfs/s";
 
-/// The second page of a terminal, and the first one again.
+/// Escape sequences for the terminal's alternate screen, and back.
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?1049l";
 
-/// What a screen is drawn over with.
+/// Escape sequence at the start of each frame.
 const FRAME: &str = "\x1b[H";
 
 fn watching(daemon: &Daemon, terminal: &Terminal) -> Running {
@@ -17,7 +17,7 @@ fn watching(daemon: &Daemon, terminal: &Terminal) -> Running {
     watch
 }
 
-/// The lines of the last whole frame, without escape sequences.
+/// Returns the lines of the last complete frame, without escape sequences.
 fn last_frame(terminal: &Terminal) -> Vec<String> {
     let shown = terminal.shown();
     let frame =
@@ -35,7 +35,7 @@ fn last_frame(terminal: &Terminal) -> Vec<String> {
     text.split("\r\n").map(|line| line.trim_matches('\r').to_owned()).collect()
 }
 
-/// Columns that a line takes: an ideograph takes two.
+/// Returns the number of columns of a line; an ideograph takes two.
 fn columns(line: &str) -> usize {
     line.chars().map(|letter| if ('\u{4e00}'..'\u{a000}').contains(&letter) { 2 } else { 1 }).sum()
 }
@@ -149,7 +149,7 @@ fn a_watch_that_is_stopped_gives_the_terminal_back_until_it_goes_on() {
     let before = terminal.settings();
     let path = format!("{}:{}", folder().display(), std::env::var("PATH").unwrap());
     let pid = daemon.dir().join("pid");
-    // The shell in between is what can continue it.
+    // The shell in between is the process that can continue the watch.
     let line =
         "trap : TSTP; sh -c 'echo $$ > \"$0\"; exec pfs stat --watch /streamfs/s' \"$0\"; exit $?";
     let shell = Pfs::shell(line).arg(&pid).env("PATH", path).env("PFS_SOCKET", daemon.socket());

@@ -1,5 +1,5 @@
-//! Clients that speak badly cost the daemon no memory, and it goes on as before. What they are told
-//! is in `pfsd/tests/daemon/protocol.rs`.
+//! Invalid protocol input costs the daemon no memory, and the daemon goes on as before.
+//! `pfsd/tests/daemon/protocol.rs` tests the errors.
 
 use bytes::Bytes;
 use harness::{Daemon, noise};
@@ -7,7 +7,7 @@ use pfs_proto::{ErrorCode, ReadOptions, Reply, Request, WriteOptions};
 
 const S: &str = "/streamfs/s";
 
-/// How much a daemon's memory may move while nothing of it should be kept.
+/// How much a daemon's memory may change if nothing is kept.
 const FLAT: u64 = 8 * 1024 * 1024;
 
 #[track_caller]
@@ -31,8 +31,7 @@ fn a_writer_s_chunk_of_endless_parts_is_refused_before_it_fills_the_memory() {
     for _ in 0..64 {
         wire.send(&part);
     }
-    // Writing into a connection that was hung up on may lose the error; the daemon must not keep
-    // the data.
+    // Writing to a closed connection may lose the error, but the daemon must not keep the data.
     let refusal = wire.refusal();
     assert!([None, Some(ErrorCode::TooLarge)].contains(&refusal), "{refusal:?}");
     assert_eq!(daemon.head("/streamfs/parts"), 0);
@@ -72,8 +71,8 @@ fn garbage_does_nothing() {
         let mut wire = daemon.wire();
         if seed % 2 == 0 {
             wire = wire.greeted();
-            // A length that could be one, and a kind that exists, so that more than the first check
-            // is tried.
+            // A plausible length and an existing kind, so that the garbage gets past the first
+            // check.
             let len = (garbage.len() as u32).saturating_sub(5);
             let kinds =
                 [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x10, 0x11, 0x12];

@@ -1,4 +1,4 @@
-//! The main job: what goes into `pfs write` comes out of `pfs cat`.
+//! The main job: the input of `pfs write` comes out of `pfs cat`.
 
 use std::{io::Read as _, os::fd::AsFd as _};
 
@@ -206,7 +206,7 @@ fn chunks_of_many_mebibytes_arrive_whole(transport: Transport) {
     assert_eq!(got.join().unwrap(), digest(&data));
 }
 
-/// Both sides of a small pipe do little but take turns.
+/// With small pipes, both sides would mostly switch between each other.
 #[cfg(target_os = "linux")]
 #[test]
 fn pipes_on_standard_input_and_output_are_enlarged() {

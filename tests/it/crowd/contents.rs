@@ -1,4 +1,5 @@
-//! Contents that depend on the offset alone, and the account of what a reader got of them.
+//! Stream contents that depend only on the offset, and an account of the bytes that each reader got
+//! and lost.
 
 use std::sync::{
     Arc, LazyLock,
@@ -7,22 +8,22 @@ use std::sync::{
 
 use harness::noise;
 
-/// A prime, so that the same place of the ring holds other bytes in each lap.
+/// Prime, so that each lap puts other bytes at the same place of the ring buffer.
 const PERIOD: usize = 1_000_003;
 
-/// Twice the period, so that a piece of up to one period is a slice. No byte begins a character: in
-/// events, all of it is base64.
+/// Two periods, so that any piece of up to one period is one slice. No byte is the start of a UTF-8
+/// character: server-sent events encode all of them as base64.
 static CONTENTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let contents: Vec<_> = noise(16, PERIOD).into_iter().map(|byte| 0x80 | byte & 0x3f).collect();
     contents.repeat(2)
 });
 
-/// The bytes of every stream at these offsets: one period at most.
+/// Returns the bytes of every stream at these offsets; at most one period.
 pub(super) fn contents(offset: u64, len: usize) -> &'static [u8] {
     &CONTENTS[(offset % PERIOD as u64) as usize..][..len]
 }
 
-/// What all readers got and lost.
+/// Sums over all readers.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) delivered: AtomicU64,
@@ -31,8 +32,8 @@ pub(super) struct Totals {
     pub(super) sessions: AtomicU64,
 }
 
-/// The account of one reader of one stream. Panics at a byte that is not of its offset: then
-/// something was lost or doubled and not reported.
+/// Account of one reader of one stream. Panics on a byte that does not match its offset: bytes were
+/// then lost or duplicated without a report.
 #[derive(Debug)]
 pub(super) struct Account {
     position: u64,
@@ -40,7 +41,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Of a reader that begins at this offset.
+    /// Creates the account of a reader that starts at offset `start`.
     pub(super) fn new(start: u64, totals: Arc<Totals>) -> Self {
         totals.sessions.fetch_add(1, Relaxed);
         Self { position: start, totals }

@@ -1,4 +1,4 @@
-//! Hostile clients: each does one harmful thing over and over, on a thread or task of its own.
+//! Hostile clients: each repeats one harmful action on its own thread or task.
 
 use std::{
     any::Any,
@@ -24,15 +24,15 @@ use super::{
 };
 use crate::shm::{Handed, handed};
 
-/// How many connections each of them holds at a time.
+/// Connections that each hostile client holds at a time.
 const AT_ONCE: usize = 10;
 
-/// How long they are held.
+/// How long each connection is held.
 const HELD: Duration = Duration::from_millis(300);
 
 type Way = fn(&Site, &mut Random) -> Held;
 
-/// A connection that is kept for a while.
+/// Connection that is held open for a while.
 type Held = Box<dyn Any>;
 
 const WAYS: [Way; 8] = [
@@ -46,7 +46,7 @@ const WAYS: [Way; 8] = [
     scribble_on_a_page,
 ];
 
-/// All of them; they end when this is dropped, also when the test fails.
+/// All hostile clients. They end when this value is dropped, also when the test fails.
 pub(super) struct Hostile {
     over: Arc<AtomicBool>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -144,12 +144,12 @@ fn scribble_on_a_page(site: &Site, random: &mut Random) -> Held {
     Box::new(wire)
 }
 
-/// Resets requests over HTTP/2 as soon as it has made them.
+/// Resets requests over HTTP/2 as soon as they are sent.
 pub(super) async fn flood_with_resets(crowd: Arc<Crowd>, over: Receiver<bool>) {
     while !*over.borrow() {
         let client = crowd.site.http2().await;
         for _ in 0..1000 {
-            // The daemon ends such a connection.
+            // The daemon closes a connection that does this.
             let Ok(mut ready) = client.clone().ready().await else { break };
             let request = http::Request::get(crowd.site.daemon.url(KEPT)).body(()).unwrap();
             let Ok((_, mut stream)) = ready.send_request(request, false) else { break };

@@ -1,26 +1,26 @@
-//! The kinds of readers, and how fast they read.
+//! Kinds of readers, and their reading speeds.
 
 use std::time::Duration;
 
 use harness::Random;
 use tokio::{sync::watch::Receiver, task::yield_now, time::timeout};
 
-/// By what a reader gets its stream.
+/// How a reader gets its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The library, which maps the ring.
+    /// The client library, over shm.
     Shm,
-    /// The library, over the Unix socket.
+    /// The client library, over the Unix socket.
     Unix,
-    /// The library, over HTTP.
+    /// The client library, over HTTP.
     Frames,
     /// GET over HTTP/1.1.
     Body,
-    /// GET over HTTP/2, with others on one connection.
+    /// GET over HTTP/2, on a connection shared with other readers.
     Multiplexed,
     /// Server-sent events.
     Events,
-    /// Durable Streams, with long polls.
+    /// Durable Streams with long polls.
     Pages,
 }
 
@@ -36,24 +36,25 @@ impl Kind {
     ];
 }
 
-/// How fast a reader reads.
+/// Reading speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// It reads that it is attached, and nothing more before the end of the run.
+    /// Reads nothing after its attachment until the end of the run.
     Stalled,
-    /// It pauses after each piece.
+    /// Pauses after each piece.
     Slow,
-    /// As fast as it can.
+    /// Never pauses.
     Busy,
 }
 
 impl Pace {
     pub(super) const ALL: [Self; 3] = [Self::Stalled, Self::Slow, Self::Busy];
 
-    /// The pause after a piece. At the end of the run all readers are busy ones.
+    /// Pauses after a piece. At the end of the run no reader pauses.
     ///
-    /// Thousands of readers take turns on few threads, and one that has much to read would not
-    /// pause by itself: connections of others would be given up as silent.
+    /// Thousands of readers share few threads, so even a busy reader yields here. Without that, a
+    /// reader with much to read would not yield by itself, and the daemon would close the
+    /// connections of others as silent.
     pub(super) async fn pause(self, over: &mut Receiver<bool>) {
         yield_now().await;
         let is_over = over.wait_for(|over| *over);
@@ -61,7 +62,7 @@ impl Pace {
             Self::Stalled => drop(is_over.await),
             Self::Slow => {
                 let pause = Duration::from_millis(100 + Random::from_the_system().below(1500));
-                // It is over, or the pause is.
+                // Either the run or the pause has ended.
                 let _ = timeout(pause, is_over).await;
             }
             Self::Busy => {}

@@ -1,7 +1,7 @@
-//! Crowds of readers of every kind, over all transports: what they cost the daemon, and that
-//! nothing they lose is unreported.
+//! Crowds of readers of every kind over all transports: each costs the daemon bounded memory, and
+//! no reader loses bytes without a report.
 //!
-//! The readers are connections of this process. Contents depend on the offset alone, so that each
+//! The readers are connections of this process. The contents depend only on the offset, so each
 //! reader checks every byte and every gap. `PFS_TEST_READERS` and `PFS_TEST_SECONDS` make the crowd
 //! larger and the run longer: `scripts/soak limits` and `scripts/soak crowd`.
 
@@ -36,18 +36,18 @@ use self::{
     site::{MAX_MEMORY, RING, Site},
 };
 
-/// A stream that is there for the whole run.
+/// Stream that exists for the whole run.
 const KEPT: &str = "/streamfs/kept";
-/// A stream that is removed and made again.
+/// Stream that is removed and created again.
 const REMOVED: &str = "/streamfs/removed";
-/// A stream that is closed and replaced.
+/// Stream that is closed and replaced.
 const REPLACED: &str = "/streamfs/replaced";
-/// Streams that another one takes the place of, again and again.
+/// Streams that are replaced by a new stream again and again.
 const MOVING: [&str; 2] = [REMOVED, REPLACED];
-/// The stream of hostile writers.
+/// Stream of hostile writers.
 const SPOILED: &str = "/streamfs/spoiled";
 
-/// The streams that are read, and the policy of their readers. Writers wait for `block` readers up
+/// Streams with readers, and the slow policy of these readers. Writers wait for `block` readers up
 /// to `limits.max_block_time`.
 const STREAMS: [(&str, SlowPolicy); 5] = [
     (KEPT, SlowPolicy::Drop),
@@ -60,27 +60,27 @@ const STREAMS: [(&str, SlowPolicy); 5] = [
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * 1024;
 
-/// The most that a reader costs the daemon.
+/// Maximum memory that one reader costs the daemon.
 const EACH: u64 = 128 * KIB;
 
-/// The large buffers that all readers share.
+/// Large buffers that all readers share.
 const LARGE_BUFFERS: u64 = 33 * MIB;
 
-/// What a daemon may keep for its next use.
+/// Memory that a daemon may keep for later use.
 const LEFT: u64 = 16 * MIB;
 
-/// What the heap may keep of connections that have ended: the daemon gives memory back when 256 of
-/// them have, so that what the last 255 had may stay.
+/// Heap memory that ended connections may leave behind: the daemon returns memory to the system
+/// after every 256 ended connections, so the memory of the last 255 may remain.
 const UNTRIMMED: u64 = 256 * EACH;
 
-/// A chunk of the history, in bytes: so small that few readers begin at the same one, and share
-/// what the daemon copies.
+/// Chunk size of the history, in bytes. It is so small that few readers start at the same chunk and
+/// share the daemon's copy.
 const CHUNK: usize = 997;
 
-/// How many readers share a connection over HTTP/2.
+/// Number of readers that share one HTTP/2 connection.
 const GROUP: usize = 50;
 
-/// How many readers connect at a time.
+/// Number of readers that connect at the same time.
 const CONNECTING: usize = 64;
 
 mod limits {
@@ -171,7 +171,7 @@ fn limits(tls: bool) {
     });
 }
 
-/// A daemon, its readers, and what it had before them.
+/// Daemon, its readers, and its memory and descriptors before they came.
 struct Run {
     crowd: Arc<Crowd>,
     control: Client,
@@ -184,7 +184,7 @@ struct Run {
 }
 
 impl Run {
-    /// With full rings, so that readers stall at once.
+    /// Starts a daemon with full ring buffers, so that readers stall at once.
     async fn start(tls: bool, readers: usize, ring: u64) -> Self {
         let site = Site::start(tls, readers, ring);
         let control = site.client(Kind::Unix).await;
@@ -222,14 +222,14 @@ impl Run {
         self.crowd.site.daemon.pid()
     }
 
-    /// Panics if a reader has.
+    /// Panics if a reader has panicked.
     fn go_on(&mut self) {
         if let Some(ended) = self.readers.try_join_next() {
             panic!("a reader has ended: {ended:?}");
         }
     }
 
-    /// Attaches readers, and tells what those cost.
+    /// Attaches readers and prints their cost.
     async fn attach(&mut self, kind: Kind, pace: Pace, count: usize) {
         let pid = self.pid();
         let stats = || [own(pid), shared(pid), tcp_memory()];
@@ -269,7 +269,7 @@ impl Run {
             assert!(begin.elapsed() < deadline(), "{kind:?} readers are not attached");
             sleep(Duration::from_millis(10)).await;
         }
-        // Until the daemon has filled its buffers for them.
+        // Wait until the daemon has filled its buffers for them.
         let mut last = stats();
         loop {
             sleep(Duration::from_millis(300)).await;
@@ -289,7 +289,7 @@ impl Run {
         );
     }
 
-    /// All have left: everything that they took is back.
+    /// Checks that all readers have left and that everything they used was released.
     fn ends(self) {
         let Self { crowd, control, base, files, .. } = self;
         let pid = crowd.site.daemon.pid();
@@ -305,7 +305,7 @@ impl Run {
     }
 }
 
-/// The memory that the kernel has for buffers of TCP, of all processes.
+/// Returns the kernel memory for TCP buffers of all processes.
 fn tcp_memory() -> u64 {
     let stats = std::fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
     let pages = stats

@@ -1,5 +1,5 @@
-//! A reader: it attaches again and again until all streams are closed for good, and checks every
-//! byte.
+//! Reader of a crowd: attaches again and again until all streams are closed for good, and checks
+//! every byte.
 
 use std::{
     collections::HashMap,
@@ -26,28 +26,28 @@ use super::{
     site::Site,
 };
 
-/// How a session with a stream ended.
+/// How one session with a stream ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// All of it was read, up to this offset.
+    /// The stream was read to its end, at this offset.
     Closed(u64),
-    /// It broke, and goes on from where it was.
+    /// The connection broke; the next session continues at the same place.
     Broken,
-    /// It goes on with another stream, or later, because the daemon said so.
+    /// The daemon refused the session; the next one reads another stream, or comes later.
     Refused,
 }
 
-/// What readers have in common.
+/// State that all readers share.
 pub(super) struct Crowd {
     pub(super) site: Site,
     pub(super) totals: Arc<Totals>,
-    /// How many readers have been attached at least once.
+    /// Number of readers that have been attached at least once.
     pub(super) attached: AtomicUsize,
-    /// Where each stream ended, known when the run is over.
+    /// End offset of each stream, known when the run is over.
     pub(super) ends: Mutex<HashMap<&'static str, u64>>,
 }
 
-/// What readers of one kind and pace share, so many of them: a connection over HTTP/2.
+/// Connection that several readers of one kind and pace share.
 pub(super) enum Shared {
     Library(Box<Client>),
     Http2(SendRequest<Bytes>),
@@ -62,11 +62,11 @@ pub(super) struct Reader {
     pub(super) pace: Pace,
     pub(super) policy: SlowPolicy,
     pub(super) stream: &'static str,
-    /// How much of the history it begins with, in bytes. Readers that are at different places
-    /// share no copy in the daemon.
+    /// Bytes of history that the reader starts with. Readers at different places share no copy in
+    /// the daemon.
     pub(super) tail: u64,
     pub(super) over: Receiver<bool>,
-    /// Held until it is attached for the first time.
+    /// Held until the first attachment.
     pub(super) connecting: Option<OwnedSemaphorePermit>,
 }
 
@@ -100,7 +100,7 @@ impl Reader {
         }
     }
 
-    /// Notes that it is attached at this offset, and stalls if that is its pace.
+    /// Records the attachment at offset `start`, and stalls there if that is the reader's pace.
     pub(super) async fn attached(&mut self, start: u64) -> Account {
         if self.connecting.take().is_some() {
             self.crowd.attached.fetch_add(1, Relaxed);
@@ -120,7 +120,7 @@ impl Reader {
         super::MOVING.contains(&self.stream) || self.kind == Kind::Frames
     }
 
-    /// One session by the library, which resumes by itself.
+    /// One session of the client library, which resumes by itself.
     async fn library(&mut self) -> Ended {
         let shared = Arc::clone(&self.shared);
         let Shared::Library(client) = &*shared else { panic!("{self} has no client") };
@@ -128,7 +128,7 @@ impl Reader {
         let options = ReadOptions { start, policy, wait: true, ..ReadOptions::default() };
         let mut reader = match client.reader(self.stream, options).await {
             Ok(reader) => reader,
-            // On a busy machine, a connection may take longer than the library waits for it.
+            // On a busy machine, connecting may exceed the time limit of the library.
             Err(RequestError::Daemon { code: ErrorCode::Limit, .. } | RequestError::Connect(_)) => {
                 return Ended::Refused;
             }
@@ -140,7 +140,7 @@ impl Reader {
             let event = match reader.next_batch(&mut chunks).await {
                 Ok(event) => event,
                 Err(ReadError::Removed | ReadError::TooSlow { .. }) => return Ended::Refused,
-                // The daemon hangs up on a reader that keeps a removed stream, and the library
+                // The daemon hangs up on a reader that keeps a removed stream, and the library then
                 // tries to resume for 5 seconds.
                 Err(ReadError::DaemonGone(_)) if self.may_be_hung_up_on() => return Ended::Refused,
                 Err(error) => panic!("{self}: {error:?}"),

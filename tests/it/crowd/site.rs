@@ -1,4 +1,4 @@
-//! A daemon with tokens, with or without TLS, and the ways to connect to it.
+//! Daemon with tokens, with or without TLS, and connections to it.
 
 use std::{
     fs::{Permissions, set_permissions},
@@ -31,29 +31,29 @@ use crate::http::tls::Authority;
 
 const TOKEN: &str = "41d0a1ccd2b44d7aab1c";
 
-/// The header that lets a client in.
+/// Header with the token that the daemon accepts.
 pub(super) const AUTHORIZED: (&str, &str) = ("authorization", "Bearer 41d0a1ccd2b44d7aab1c");
 
-/// The ring of a stream, in bytes, where streams are written to.
+/// Ring buffer size of the streams with writers, in bytes.
 pub(super) const RING: u64 = 1024 * 1024;
 
-/// `limits.max_memory`. Budgets of an eighth each lie beside the rings.
+/// `limits.max_memory`. The budgets beside the ring buffers are an eighth of it each.
 pub(super) const MAX_MEMORY: u64 = 128 * 1024 * 1024;
 
-/// Connections that are no reader's: of writers, observers and hostile clients.
+/// Connections that are not readers: writers, observers and hostile clients.
 const OTHERS: usize = 800;
 
-/// What a client asks its system to buffer of what it does not read, in bytes.
+/// Receive buffer that clients request for their sockets, in bytes.
 const RECEIVE_BUFFER: u32 = 64 * 1024;
 
-/// Anything that carries bytes both ways.
+/// Byte transport in both directions.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// A connection over TCP, with TLS where the daemon has it.
+/// TCP connection, with TLS if the daemon uses it.
 pub(super) type Connection = Box<dyn Io>;
 
-/// The daemon.
+/// Daemon under test, and its HTTP address.
 pub(super) struct Site {
     pub(super) daemon: Daemon,
     pub(super) address: SocketAddr,
@@ -62,7 +62,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// For so many readers of streams whose rings hold so many bytes.
+    /// Starts a daemon for this many readers, with ring buffers of this size in bytes.
     pub(super) fn start(tls: bool, readers: usize, ring: u64) -> Self {
         raise_file_limit();
         let folder = tempfile::tempdir().unwrap();
@@ -88,7 +88,7 @@ impl Site {
         Self { address: daemon.http_address(), daemon, authority, _token: folder }
     }
 
-    /// A client of the library.
+    /// Connects a client of the library.
     pub(super) async fn client(&self, kind: Kind) -> Client {
         let endpoint = if kind == Kind::Frames {
             let mut endpoint =
@@ -103,15 +103,16 @@ impl Site {
         Client::connect(endpoint).await.unwrap().with_shm(kind == Kind::Shm)
     }
 
-    /// A connection for HTTP/1.1, on which nothing was said yet.
+    /// Opens an HTTP/1.1 connection and sends nothing.
     pub(super) async fn http(&self) -> http::Client<Connection> {
         http::Client::new(self.connection(b"http/1.1").await, self.address)
     }
 
-    /// A connection for HTTP/2, and the task that drives it.
+    /// Opens an HTTP/2 connection and starts the task that drives it.
     pub(super) async fn http2(&self) -> SendRequest<Bytes> {
         let mut builder = Builder::new();
-        // What one stream does not take is no reason for another one to wait.
+        // The connection window is much larger than the stream windows, so one stalled stream
+        // cannot block the others.
         builder
             .initial_window_size(RECEIVE_BUFFER)
             .initial_connection_window_size(1024 * 1024 * 1024);

@@ -1,4 +1,4 @@
-//! Readers that are no client of ours: bodies as they are, server-sent events, and pages of Durable
+//! Readers without the client library: plain bodies, server-sent events and pages of Durable
 //! Streams.
 
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use super::{
     site::{AUTHORIZED, Connection},
 };
 
-/// Where a reader goes on: the identity of the stream, and an offset.
+/// Where a reader continues: the stream identity and an offset.
 pub(super) struct Place {
     identity: String,
     offset: u64,
 }
 
-/// Where a reader goes on whose offset the ring holds no more.
+/// Query for a reader whose offset is no longer in the ring buffer.
 const OLDEST: &str = "from=oldest";
 
-/// The body of an answer.
+/// Response body.
 enum Body {
     Chunked(Client<Connection>),
     Whole(Option<Vec<u8>>),
     Shared(RecvStream),
 }
 
-/// What comes of a body.
+/// Result of reading from a body.
 enum Piece {
     Bytes(Bytes),
     End,
@@ -71,7 +71,7 @@ impl Body {
     }
 }
 
-/// An answer: what readers look at, and its body.
+/// Response: the fields that readers check, and the body.
 struct Answer {
     status: u16,
     start: Option<u64>,
@@ -80,8 +80,8 @@ struct Answer {
 }
 
 impl Reader {
-    /// GET of the stream, for a body as it is or for events. `None` if the daemon hung up in place
-    /// of an answer.
+    /// Sends a GET for a plain body or for events. Returns `None` if the daemon hung up instead of
+    /// answering.
     async fn get(&mut self, start: &str, headers: &[(&str, &str)]) -> Option<Answer> {
         let path = format!("{}?slow={}&{start}", self.stream, self.policy);
         let headers = [&[AUTHORIZED], headers].concat();
@@ -100,9 +100,9 @@ impl Reader {
         }
         let mut client = match client.clone().ready().await {
             Ok(client) => client,
-            // The daemon has closed it because nothing was asked on it for a while, or nothing at
-            // all in its first 10 seconds: this process may be that busy. It says so in
-            // the first case only.
+            // The daemon closes a connection that has carried no request for a while, or none in
+            // its first 10 seconds, which may happen if this process is busy. Only in the first
+            // case does it send a reason.
             Err(error) => {
                 assert!(
                     error.reason() == Some(h2::Reason::NO_ERROR) || error.is_io(),
@@ -121,8 +121,8 @@ impl Reader {
         Some(Answer { status, start, tag, body: Body::Shared(response.into_body()) })
     }
 
-    /// One session with the bytes of the stream as they are. A gap breaks the body, and the ring
-    /// tells what was lost.
+    /// One session with a plain body. A gap breaks the body. If the reader's offset is then gone,
+    /// the next session starts at the oldest offset and counts the bytes before it as lost.
     pub(super) async fn body(&mut self, place: &mut Option<Place>) -> Ended {
         let tag = place.as_ref().map_or("*", |place| &place.identity).to_owned();
         let mut from = place
@@ -131,7 +131,7 @@ impl Reader {
         let answer = loop {
             match self.get(&from, &[("if-match", &tag)]).await {
                 None => return Ended::Broken,
-                // The ring holds this offset no more.
+                // The offset is no longer in the ring buffer.
                 Some(Answer { status: 416, .. }) if place.is_some() && from != OLDEST => {
                     OLDEST.clone_into(&mut from)
                 }
@@ -139,7 +139,7 @@ impl Reader {
             }
         };
         let Answer { status: 200, start: Some(start), tag: Some(tag), mut body } = answer else {
-            // Another stream, none, or no room.
+            // The stream was replaced or removed, or there is no room.
             assert!(
                 matches!(answer.status, 404 | 410 | 412 | 429 | 503),
                 "{self}: status {}",
@@ -165,7 +165,7 @@ impl Reader {
         ended
     }
 
-    /// One session with events, which tell of gaps.
+    /// One session with events, which report gaps.
     pub(super) async fn events(&mut self, place: &mut Option<Place>) -> Ended {
         let seen = place.as_ref().map(|Place { identity, offset }| format!("{identity}:{offset}"));
         let seen = seen.as_deref().map(|seen| ("last-event-id", seen));
@@ -185,7 +185,8 @@ impl Reader {
                 Piece::Bytes(bytes) => {
                     text.push_str(std::str::from_utf8(&bytes).expect("events are text"))
                 }
-                // The end is told by an event.
+                // An event reports the end of the stream, so the end of the body is a broken
+                // connection.
                 Piece::End | Piece::Broken => return Ended::Broken,
             }
             while let Some(end) = text.find("\n\n") {
@@ -207,7 +208,7 @@ impl Reader {
     ) -> Option<Ended> {
         let number = |name: &str| event.json()[name].as_u64().expect("an offset");
         match (event.name.as_str(), &mut *account) {
-            // The stream ends here. An event with an id has the next one.
+            // This stream ends here. A `removed` event with an id is followed by the next stream.
             ("removed", _) if event.id.is_none() => return Some(Ended::Refused),
             ("removed", account) => *account = Some(self.attached(0).await),
             ("message", None) => {
@@ -253,7 +254,7 @@ impl Reader {
             let path = format!("/v1/stream/{name}?offset={offset}&live=long-poll");
             client.request("GET", &path, &[AUTHORIZED], None).await;
             if self.connecting.is_some() {
-                // The answer to the first request is what it does not read.
+                // A stalled reader stops before the response to its first request.
                 drop(self.attached(0).await);
             }
             let Some(mut page) = client.head().await else { return Ended::Broken };

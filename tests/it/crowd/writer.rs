@@ -1,4 +1,5 @@
-//! Writers: one at a time for each stream, over each transport in turn. Half of them die.
+//! Writers of a crowd: one at a time for each stream, over each transport in turn. Half of them
+//! die.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,14 +9,14 @@ use tokio::{sync::watch::Receiver, time::sleep};
 
 use super::{MOVING, REMOVED, contents::contents, kind::Kind, reader::Crowd, site::RING};
 
-/// What a writer appends at least, in bytes; at most twice as much. It may be more than the ring
-/// holds.
+/// Minimum number of bytes that a writer appends; the maximum is twice as many. Both may exceed the
+/// ring buffer.
 const SHARE: u64 = RING / 2;
 
-/// The largest chunk, in bytes: large enough that daemons send parts of it.
+/// Largest chunk, in bytes: large enough that daemons send it in parts.
 const LARGE: u64 = 300_000;
 
-/// Appends until the run is over, and closes the stream then.
+/// Appends until the run is over, and then closes the stream.
 pub(super) async fn run(crowd: Arc<Crowd>, stream: &'static str, over: Receiver<bool>) {
     let path: &StreamPath = &stream.parse().unwrap();
     let mut random = Random::from_the_system();
@@ -42,12 +43,12 @@ pub(super) async fn run(crowd: Arc<Crowd>, stream: &'static str, over: Receiver<
     }
 }
 
-/// One writer. Whether it finished, or died.
+/// Runs one writer. Returns true if it finished and false if it died.
 async fn write(client: &Client, path: &StreamPath, mut head: u64, random: &mut Random) -> bool {
-    // On a busy machine, a connection may take longer than the library waits for it.
+    // On a busy machine, connecting may exceed the time limit of the library.
     let Ok(mut writer) = client.writer(path, WriteOptions::default()).await else { return false };
     let end = head + SHARE + random.below(SHARE);
-    // Some write as fast as they can, so that readers are lapped.
+    // Some writers write at full speed, so that they lap readers.
     let is_fast = random.one_in(4);
     while head < end {
         let most = random.of([100, 10_000, 60_000, LARGE]);
@@ -63,7 +64,7 @@ async fn write(client: &Client, path: &StreamPath, mut head: u64, random: &mut R
     }
     match writer.finish(Finish::KeepOpen).await {
         Ok(end) => assert_eq!(end, head, "what a writer has appended"),
-        // Then its client knows that it may have died.
+        // The client then knows that its writer may have died.
         Err(error) => {
             eprintln!("a writer of {path} by {} cannot finish: {error:?}", client.endpoint());
             return false;
@@ -72,7 +73,7 @@ async fn write(client: &Client, path: &StreamPath, mut head: u64, random: &mut R
     true
 }
 
-/// Head of a stream to which nobody appends any more.
+/// Waits until a stream has no writer, and returns its head.
 async fn no_writer(client: &Client, path: &StreamPath) -> u64 {
     loop {
         if let Ok(stat) = client.stat(path).await

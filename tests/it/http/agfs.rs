@@ -1,5 +1,5 @@
-//! The subset of the AGFS API at `/api/v1`, where its SDK does not look: `scripts/python-clients`
-//! has that.
+//! Subset of the AGFS API at `/api/v1` that its SDK does not exercise. `scripts/python-clients`
+//! tests the rest with the SDK.
 
 use harness::{Daemon, eventually};
 use serde_json::json;
@@ -81,7 +81,7 @@ fn a_request_that_is_refused_does_not_spoil_the_one_after_it() {
     let daemon = Daemon::with_http();
     for _ in 0..20 {
         let mut connection = daemon.http();
-        // As the SDK does it: the body comes after the head.
+        // Like the SDK, which sends the body after the head.
         connection
             .send(b"POST /api/v1/rename HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\n");
         let refused = connection.response().has(404);

@@ -1,14 +1,14 @@
-//! Clients that end their side of a connection: what arrived counts, and half a connection still
-//! carries an answer.
+//! Clients that close their sending direction: bytes that arrived count, and the response can still
+//! be read.
 
 use harness::{Daemon, HttpConnection, Running, Signal, eventually, noise, noise_file};
 
 const S: &str = "/streamfs/s";
 
-/// More than a socket and the server in front of the body hold, less than the ring.
+/// More than a socket and the HTTP server's buffers hold, less than the ring buffer.
 const BODY: usize = 3_000_000;
 
-/// A request that appends to `S`: what it says, and whether it closes the stream.
+/// A request that appends to `S`: its head, and whether it closes the stream.
 struct Upload {
     head: &'static str,
     chunked: bool,
@@ -23,7 +23,7 @@ const UPLOADS: [Upload; 4] = [
 ];
 
 impl Upload {
-    /// Sends the whole request with this body.
+    /// Sends the complete request with this body.
     fn send(&self, connection: &mut HttpConnection, body: &[u8]) {
         let (method, path) = self.head.split_once(' ').unwrap();
         let headers = [("content-type", "text/plain")];
@@ -69,7 +69,7 @@ fn a_body_that_was_sent_whole_is_appended_although_the_client_hangs_up_at_once()
 fn requests_that_were_sent_one_behind_the_other_are_carried_out_although_nobody_takes_their_answers()
  {
     let daemon = Daemon::with_http();
-    // Together less than what the system takes of a connection before it is read.
+    // Together less than the kernel accepts on a connection before the daemon reads.
     let body = noise(1, 5000);
     for round in 1..=20 {
         let mut client = daemon.http();
@@ -85,7 +85,7 @@ fn requests_that_were_sent_one_behind_the_other_are_carried_out_although_nobody_
     }
 }
 
-/// A daemon, and a `block` reader of `S` that reads nothing.
+/// Starts a daemon with a `block` reader of `S` that reads nothing.
 fn stalled() -> (Daemon, Running) {
     let daemon = Daemon::with_http_config(
         "[plugins.streamfs.config]\nring_buffer_size = \"64KB\"\nchannel_buffer_size = \"64KB\"\n",
@@ -102,7 +102,7 @@ fn writer_waits(daemon: &Daemon) {
     eventually("the writer waits", || daemon.stat(S).unwrap()["writers"][0]["waiting"] == true);
 }
 
-/// Waits until the only writer is noticed to have died.
+/// Waits until the daemon notices that the only writer has died.
 #[track_caller]
 fn writer_dies(daemon: &Daemon, what: &str) {
     eventually("the writer has gone", || daemon.stat(S).unwrap()["writers"].get(0).is_none());
@@ -111,7 +111,7 @@ fn writer_dies(daemon: &Daemon, what: &str) {
 
 #[test]
 fn a_writer_that_disconnects_while_a_block_reader_stands_still_is_noticed() {
-    // All of them at a time, because the daemon waits for each for a while.
+    // All at the same time, because the daemon waits a while for each of them.
     let mut gone = Vec::new();
     for upload in &UPLOADS {
         for resets in [false, true] {
@@ -131,8 +131,8 @@ fn a_writer_that_disconnects_while_a_block_reader_stands_still_is_noticed() {
     }
 }
 
-/// The system of such a client cannot send the end of the connection, because the daemon takes
-/// nothing of what is before it.
+/// The client's kernel cannot send the end of the connection, because the daemon reads none of the
+/// bytes before it.
 #[test]
 fn a_writer_that_is_killed_in_a_large_body_while_a_block_reader_stands_still_is_noticed() {
     let gone = ["--http1.1", "--http2-prior-knowledge"].map(|version| {
@@ -189,7 +189,7 @@ fn a_reader_that_ends_its_side_is_served_on() {
     }
 }
 
-/// Reads the body of an answer up to this text.
+/// Reads the body of a response up to this text.
 #[track_caller]
 fn gets(connection: &mut HttpConnection, text: &str) {
     let mut got = String::new();
@@ -205,7 +205,7 @@ fn gets(connection: &mut HttpConnection, text: &str) {
 fn a_reader_that_ended_its_side_and_then_goes_is_noticed_while_nothing_is_sent() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"history").has(201);
-    // A body, which a GET has no use for, changes nothing, read or unread.
+    // A body is meaningless in a GET, and changes nothing whether it is read or not.
     for body in [None, Some(&b"body"[..])] {
         let mut reader = daemon.http();
         reader.request("GET", S, &[], body);

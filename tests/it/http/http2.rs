@@ -1,4 +1,5 @@
-//! Readers over HTTP/2 that give no window, or read nothing at all, and everybody else.
+//! Readers over HTTP/2 that open no window or do not read their socket, and their effect on other
+//! readers.
 
 use std::pin::Pin;
 
@@ -13,23 +14,25 @@ use tokio::{net::TcpStream, time::timeout};
 
 const S: &str = "/streamfs/s";
 
-/// How many of them stall.
+/// Number of stalled readers.
 const STALLED: usize = 20;
 
-/// A client whose streams share one connection, and what that does when it is polled.
+/// Connects a client whose streams share one connection. Returns the client and the future that
+/// drives the connection.
 async fn connect(
     daemon: &Daemon,
     window: u32,
 ) -> (SendRequest<Bytes>, Pin<Box<Connection<TcpStream>>>) {
     let stream = TcpStream::connect(daemon.http_address()).await.unwrap();
     let mut builder = Builder::new();
-    // What one stream does not take is no reason for another one to wait.
+    // The connection window is much larger than the stream windows, so one stalled stream cannot
+    // block the others.
     builder.initial_window_size(window).initial_connection_window_size(1024 * 1024 * 1024);
     let (client, connection) = builder.handshake(stream).await.unwrap();
     (client, Box::pin(connection))
 }
 
-/// A reader of the stream, whose head has come.
+/// Starts a reader of the stream and waits for the response head.
 async fn reader(daemon: &Daemon, client: &SendRequest<Bytes>, query: &str) -> RecvStream {
     let mut client = client.clone().ready().await.unwrap();
     let request = http::Request::get(daemon.url(&format!("{S}{query}"))).body(()).unwrap();
@@ -38,7 +41,7 @@ async fn reader(daemon: &Daemon, client: &SendRequest<Bytes>, query: &str) -> Re
     response.into_body()
 }
 
-/// All that comes, and whether it ended as it should.
+/// Reads the whole body. Returns false beside it if the body broke.
 async fn all(mut body: RecvStream) -> (Vec<u8>, bool) {
     let mut got = Vec::new();
     while let Some(piece) = body.data().await {
@@ -49,7 +52,7 @@ async fn all(mut body: RecvStream) -> (Vec<u8>, bool) {
     (got, true)
 }
 
-/// A daemon with a ring that holds more than stalled readers may cost.
+/// Starts a daemon with a ring buffer larger than the permitted cost of stalled readers.
 fn daemon() -> Daemon {
     let daemon = Daemon::with_http_config(
         "[plugins.streamfs.config]\nring_buffer_size = \"32MB\"\nchannel_buffer_size = \"32MB\"\n",
@@ -58,13 +61,13 @@ fn daemon() -> Daemon {
     daemon
 }
 
-/// Writes twice what the ring holds, and asserts that those who do not read cost no more than a
-/// bounded buffer each.
+/// Writes twice the size of the ring buffer and asserts that each stalled reader costs no more than
+/// a bounded buffer.
 async fn stalled_readers_are_cheap(daemon: Daemon, data: Vec<u8>) -> Daemon {
     let writing = move || {
         let (first, second) = data.split_at(data.len() / 2);
         daemon.pfs(["write", "--stream", S]).stdin(first).run().exits(0);
-        // Without the rings, which come and go with leases.
+        // Without the ring buffers, which come and go with leases.
         let before = own(daemon.pid());
         daemon.pfs(["write", "--stream", "--close", S]).stdin(second).run().exits(0);
         let each = own(daemon.pid()).saturating_sub(before) / STALLED as u64;
@@ -87,7 +90,7 @@ async fn readers_that_give_no_window_cost_a_bounded_buffer_and_hold_up_nobody_on
     let daemon = stalled_readers_are_cheap(daemon, data.clone()).await;
     let (got, ended) = reading.await.unwrap();
     assert!(ended && digest(&got) == digest(&data), "{} bytes, ended: {ended}", got.len());
-    // They lost something, and are told so when they read on.
+    // The stalled readers lost bytes, and their bodies break when they read on.
     for (got, ended) in join_all(stalled.into_iter().map(all)).await {
         assert!(
             !ended && data.starts_with(&got) && !got.is_empty(),
@@ -103,7 +106,8 @@ async fn a_connection_from_which_nothing_is_read_costs_a_bounded_buffer_for_each
  {
     let daemon = daemon();
     let (client, mut connection) = connect(&daemon, 1024 * 1024 * 1024).await;
-    // Its windows are as good as endless, and once the heads have come nobody reads its socket.
+    // The windows are practically unlimited, and nobody reads the socket once the heads have
+    // arrived.
     let stalled = tokio::select! {
         stalled = join_all((0..STALLED).map(|_| reader(&daemon, &client, ""))) => stalled,
         ended = &mut connection => panic!("{ended:?}"),
@@ -120,7 +124,7 @@ async fn a_connection_from_which_nothing_is_read_costs_a_bounded_buffer_for_each
     daemon.has_readers(S, 0);
 }
 
-/// Waits for an answer, before which the daemon has read what was sent before.
+/// Waits for a response, which proves that the daemon has read everything sent before.
 async fn is_heard(daemon: &Daemon, client: &SendRequest<Bytes>) {
     let mut client = client.clone().ready().await.unwrap();
     let request = http::Request::get(daemon.url("/healthz")).body(()).unwrap();

@@ -1,5 +1,5 @@
-//! What a client can take from the daemon over HTTP, and no more. How long it may take is tested in
-//! memory, in `pfs-http`.
+//! Limits on the resources that HTTP clients can take. Time limits are tested in memory, in
+//! `pfs-http`.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -34,7 +34,7 @@ fn who_is_refused_while_still_sending_can_read_why_and_is_not_cut_off() {
         .send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-large: ")
         .send(&[b'x'; 256 * 1024]);
     connection.response().has(431);
-    // A connection that was just closed would be reset by the first of these.
+    // If the daemon had just closed the connection, the first of these writes would reset it.
     for _ in 0..100 {
         assert!(connection.offer(&[b'x'; 1024]), "the connection was cut off");
     }
@@ -69,7 +69,7 @@ fn one_connection_too_many_is_503_and_the_others_go_on() {
         "[limits]\nmax_connections = 4\nmax_connections_per_address = 4\n",
     );
     let mut held = Vec::new();
-    // Connections of the start may not be forgotten yet, so some of these may be refused.
+    // The daemon may still count connections of the start-up check, so it may refuse some of these.
     eventually("four are held", || {
         let mut connection = daemon.http();
         connection.request("GET", "/streamfs/", &[], None);
@@ -83,7 +83,7 @@ fn one_connection_too_many_is_503_and_the_others_go_on() {
         assert!(refused.text().ends_with("503"), "{}", refused.text());
         assert!(refused.text().contains("limits.max_connections"), "{}", refused.text());
     }
-    // A probe must not take a full daemon for a dead one.
+    // A health check must not mistake a full daemon for a dead one.
     daemon.get("/healthz").has(200);
     let mut refused = daemon.http();
     refused.request("GET", "/streamfs/", &[], None);
@@ -92,7 +92,7 @@ fn one_connection_too_many_is_503_and_the_others_go_on() {
     assert!(answer.header("retry-after").is_some());
     answer.refuses("too_many_connections");
     assert!(refused.until_hung_up().is_empty());
-    // The socket shares the limit.
+    // The Unix socket shares the limit.
     daemon.pfs(["ls", "/"]).run().exits(1).says("connections");
     for connection in &mut held {
         connection.request("GET", "/healthz", &[], None);
@@ -176,7 +176,7 @@ fn a_token_that_has_exhausted_its_quota_creates_no_more_by_any_protocol_and_anot
             .contains("cannot create /streamfs/more ")
     );
     create(ONE).exits(1).says(refused);
-    // Existing streams take appends and can be replaced.
+    // Existing streams still accept appends and replacement.
     ask(ONE, "POST", S).has(200);
     ask(ONE, "PUT", &format!("{S}?replace")).has(201);
 
@@ -221,7 +221,7 @@ fn readers_that_do_not_read_cost_a_bounded_buffer_each() {
         stalled.push(reader);
     }
     daemon.pfs(["write", "--stream", S]).stdin(noise(1, 40 * 1024 * 1024)).run().exits(0);
-    // Without the rings, which come and go with leases.
+    // Without the ring buffers, which come and go with leases.
     let before = own(daemon.pid());
     daemon.pfs(["write", "--stream", S]).stdin(noise(2, 40 * 1024 * 1024)).run().exits(0);
     daemon.get("/healthz").has(200);
@@ -251,7 +251,7 @@ fn the_memory_of_a_removed_stream_is_free_at_once_although_clients_still_read_it
     assert!(held < RING / 2, "{held} bytes for streams that are removed");
 }
 
-/// A daemon that may have this many descriptors, and the address of its HTTP.
+/// Starts a daemon with this limit on open files. Returns it with its HTTP address.
 fn with_descriptors(limit: usize, folder: &Path) -> (Running, SocketAddr) {
     let command = format!(
         "ulimit -n {limit}; exec {} --http 127.0.0.1:0 --socket {}",
@@ -289,7 +289,7 @@ fn a_daemon_without_descriptors_says_so_and_goes_on() {
     });
     let counted = refusals(metrics.unwrap().text(), "descriptors");
     assert!(counted >= 2, "{counted} refusals");
-    // Others of that reason may have been left out.
+    // The log may omit further refusals for the same reason.
     assert!(
         (1..=counted).contains(&logged(&daemon.stderr(), "descriptors")),
         "{}",
@@ -307,7 +307,7 @@ fn fewer_descriptors_than_configured_are_divided_between_connections_and_streams
     assert!(daemon.stderr().contains("ulimit -n"), "{}", daemon.stderr());
     let pfs =
         |args: &[&str]| Pfs::new(harness::binary("pfs")).arg("--socket").arg(&socket).args(args);
-    // More than their share of the descriptors.
+    // More streams than their share of the descriptors.
     for number in 0..20 {
         pfs(&["create", "--ring-buffer-size", "4KB", "--channel-buffer-size", "4KB"])
             .arg(format!("/streamfs/{number}"))

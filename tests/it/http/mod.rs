@@ -1,5 +1,5 @@
-//! Streams as URLs: the HTTP side of `pfsd`, asked by `curl`, by `pfs --url` and by clients of the
-//! tests' own.
+//! HTTP interface of `pfsd`: streams as URLs, requested by `curl`, by `pfs --url` and by the tests'
+//! own clients.
 
 mod agfs;
 mod durable;

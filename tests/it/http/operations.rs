@@ -1,4 +1,4 @@
-//! For operators: liveness, metrics, the description of the API and the dashboard.
+//! For operators: health check, metrics, API description and dashboard.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 const S: &str = "/streamfs/s";
 
-/// A daemon that wants this token.
+/// Token that the daemon requires.
 const TOKEN: &str = "secret-secret-secret-secret";
 
 fn with_token() -> (Daemon, tempfile::TempDir) {
@@ -19,7 +19,7 @@ fn with_token() -> (Daemon, tempfile::TempDir) {
     (Daemon::with_http_config(&format!("[auth]\ntoken_file = {file:?}\n")), folder)
 }
 
-/// Every sample of the metrics, under its name and labels.
+/// Parses all samples of the metrics, keyed by name and labels.
 fn metrics(daemon: &Daemon) -> BTreeMap<String, f64> {
     let answer = daemon.get("/metrics").has(200);
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -164,7 +164,7 @@ fn the_dashboard_has_nothing_from_elsewhere_and_may_load_nothing_from_there() {
     for path in ["/", "/assets/dashboard.js", "/assets/follow.js", "/assets/dashboard.css"] {
         let file = daemon.get(path).has(200);
         let text = file.text();
-        // What comes from streams must not become part of the page.
+        // Text from streams must not become part of the page.
         for bad in [
             "http://",
             "https://",
@@ -180,7 +180,7 @@ fn the_dashboard_has_nothing_from_elsewhere_and_may_load_nothing_from_there() {
     }
 }
 
-/// Asks for an operation of the description, of a stream that exists.
+/// Sends a request for an operation of the API description, on a stream that exists.
 fn answer(daemon: &Daemon, method: &str, path: &str) -> HttpResponse {
     daemon.ask("PUT", S, [], b"x");
     let path = path.replace("{name}", "s").replace("{file}", "dashboard.js");

@@ -1,4 +1,4 @@
-//! Operators see what was refused: exactly in the metrics, and in the log without a flood of lines.
+//! Refusals for operators: exact counts in the metrics, and log lines with a rate limit.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ const S: &str = "/streamfs/s";
 const ALL: &str = "all-all-all-all-all-all";
 const READER: &str = "reader-reader-reader";
 
-/// All reasons that there are.
+/// All refusal reasons.
 const REASONS: [&str; 14] = [
     "unauthenticated",
     "denied",
@@ -27,7 +27,7 @@ const REASONS: [&str; 14] = [
     "too_slow",
 ];
 
-/// Refusals for this reason, as these metrics tell.
+/// Returns the number of refusals for this reason, from the metrics.
 #[track_caller]
 pub(super) fn refusals(metrics: &str, reason: &str) -> usize {
     let name = format!("pfs_refusals_total{{reason=\"{reason}\"}} ");
@@ -35,7 +35,7 @@ pub(super) fn refusals(metrics: &str, reason: &str) -> usize {
     count.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
 }
 
-/// Refusals for this reason that have a line in this log.
+/// Returns the number of log lines about refusals for this reason.
 pub(super) fn logged(log: &str, reason: &str) -> usize {
     lines(log, reason).len()
 }
@@ -45,7 +45,7 @@ fn lines<'a>(log: &'a str, reason: &str) -> Vec<&'a str> {
     log.lines().filter(|line| line.contains("refused: ") && line.contains(&reason)).collect()
 }
 
-/// A daemon with tokens and small limits, and the folder of its token file.
+/// Starts a daemon with tokens and small limits. Returns it with the folder of its token file.
 fn guarded() -> (Daemon, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
@@ -59,8 +59,8 @@ fn metrics(daemon: &Daemon) -> String {
     daemon.ask("GET", "/metrics", [("authorization", &token)], b"").has(200).text().to_owned()
 }
 
-/// Checks that one more was refused for this reason, and that the log has one line more, with these
-/// parts.
+/// Checks that one more request was refused for this reason, and that the log has one more line,
+/// with these parts.
 #[track_caller]
 fn one_more(daemon: &Daemon, reason: &str, before: usize, parts: &[&str]) {
     // A connection may be answered before it is counted.
@@ -99,10 +99,10 @@ fn a_refused_request_is_counted_and_logged_once_with_its_reason_and_who_asked_fo
         0,
         &["remote=127.0.0.1:", "method=\"PUT\"", "path=\"/streamfs/s\"", "write"],
     );
-    // AGFS has refusals of its own form.
+    // AGFS has its own form of errors.
     daemon.ask("PUT", "/api/v1/files?path=/streamfs/s", [reader], b"x").has(403);
     one_more(&daemon, "denied", 1, &["write /streamfs/s"]);
-    // The connection of frames is not refused, but what is asked on it.
+    // The connection that carries frames is accepted, but the request on it is refused.
     let token = folder.path().join("reader");
     std::fs::write(&token, READER).unwrap();
     let write = daemon.pfs_http(["write", S]).env("PFS_TOKEN_FILE", &token).stdin("x").spawn();
@@ -115,7 +115,7 @@ fn a_refused_request_is_counted_and_logged_once_with_its_reason_and_who_asked_fo
     one_more(&daemon, "foreign_host", 0, &["evil.example", of_s[0], of_s[1]]);
     daemon.ask("GET", S, [all, ("x-large", &"x".repeat(40_000))], b"").has(431);
     one_more(&daemon, "too_large", 0, &of_s);
-    // This much HTTP does not read at all.
+    // The HTTP server does not even read a head of this size.
     let mut larger = daemon.http();
     larger.request("GET", S, &[("x-larger", &"x".repeat(400_000))], None);
     larger.response().has(431);
@@ -167,7 +167,7 @@ fn a_flood_of_requests_without_a_token_is_counted_exactly_and_does_not_flood_the
     }
     assert_eq!(refusals(&metrics(&daemon), "unauthenticated"), FLOOD);
     let written = daemon.log().lines().count() - before;
-    // Ten at once, one a second, and the line of the request for metrics.
+    // A burst of ten, one per second, and the line of the request for metrics.
     let most = 10 + usize::try_from(begun.elapsed().as_secs()).unwrap() + 2;
     assert!((10..=most).contains(&written), "{written} lines, of at most {most}: {}", daemon.log());
 
@@ -208,7 +208,7 @@ fn a_connection_beyond_a_limit_is_counted_and_logged_once_whatever_is_asked_on_i
         first.request("GET", path, &[], None);
         first.response().has(200).text().to_owned()
     };
-    // Its own connections of the start may not be forgotten yet.
+    // The daemon may still count its connections of the start-up check.
     eventually("there is one connection", || ask("/metrics").contains("pfs_connections 1\n"));
     let before = (refusals(&ask("/metrics"), "connections_per_address"), daemon.log());
     let mut second = daemon.http();
@@ -221,7 +221,7 @@ fn a_connection_beyond_a_limit_is_counted_and_logged_once_whatever_is_asked_on_i
     assert!(log.contains("remote=127.0.0.1:") && !log.contains("status=429"), "{log}");
 
     eventually("the refused one is forgotten", || ask("/metrics").contains("pfs_connections 1\n"));
-    // No more than that: a refused one would be logged, sooner or later.
+    // Exactly as many as allowed: a further one would be refused and logged, sooner or later.
     let _held = [daemon.wire(), daemon.wire()];
     eventually("all connections are held", || ask("/metrics").contains("pfs_connections 3\n"));
     let before = (refusals(&ask("/metrics"), "connections"), daemon.log());

@@ -1,4 +1,4 @@
-//! Tokens, certificates and limits that a daemon reloads while it serves HTTP.
+//! Reload of tokens, certificates and limits while the daemon serves HTTP.
 
 use std::{
     fs::{self, Permissions},
@@ -16,7 +16,7 @@ const KEPT: &str = "kept-kept-kept-kept-kept";
 const GONE: &str = "gone-gone-gone-gone-gone";
 const NEW: &str = "new-new-new-new-new-new";
 
-/// A file of tokens.
+/// Token file of the daemon.
 struct Tokens {
     _folder: TempDir,
     file: PathBuf,
@@ -39,7 +39,7 @@ impl Tokens {
         format!("[auth]\ntoken_file = {:?}\n", self.file)
     }
 
-    /// A file with one token, for `pfs`.
+    /// Writes a file with one token, for `pfs`.
     fn file_of(&self, token: &str) -> PathBuf {
         let file = self.file.with_file_name(token);
         fs::write(&file, token).unwrap();
@@ -163,10 +163,10 @@ fn new_connections_get_the_new_certificate_and_a_reader_over_the_old_one_goes_on
     };
     asked(&old, &[]).exits(0);
 
-    // As when it is renewed: the same files have other contents.
+    // As in a renewal: the same files get new contents.
     let (from, to) = (new.server(&["localhost", "127.0.0.1"]), old.server_files());
     fs::copy(from.certificate, &to.certificate).unwrap();
-    // A key that does not belong to it yet.
+    // The key does not match the certificate yet.
     let said = daemon.reload(&toml).exits(1);
     said.says("do not go together").says("the old one stays in force");
     asked(&old, &[]).exits(0);
@@ -176,7 +176,7 @@ fn new_connections_get_the_new_certificate_and_a_reader_over_the_old_one_goes_on
     asked(&old, &[]).exits(60);
     asked(&new, &[]).exits(0);
 
-    // And clients have to show certificates from now on.
+    // From now on clients must present certificates too.
     daemon.reload(&format!("{toml}client_ca = {:?}\n", new.root())).exits(0);
     asked(&new, &[]).exits(56);
     let Identity { certificate, key } = new.client("client", 4095);

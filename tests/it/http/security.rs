@@ -1,4 +1,4 @@
-//! Who may do what over HTTP, and how the others are told.
+//! Access control over HTTP, and the responses to refused requests.
 
 use harness::{Daemon, HttpResponse, eventually};
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ writer-writer-writer   write        # a camera
 one-stream-one-stream  read,write   /streamfs/mine
 ";
 
-/// The daemon, and the folder of its token file.
+/// Starts a daemon with tokens. Returns it with the folder of its token file.
 fn guarded() -> (Daemon, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
@@ -32,7 +32,7 @@ fn ask(daemon: &Daemon, token: &str, method: &str, path: &str) -> HttpResponse {
 /// A method and a path.
 type Asked = (&'static str, String);
 
-/// A request of each kind, what it reads or writes being `stream`.
+/// Returns one request of each kind: those that read `stream`, and those that write it.
 fn requests(stream: &str) -> (Vec<Asked>, Vec<Asked>) {
     let reading = vec![
         ("GET", format!("/streamfs/{stream}?until=caught-up")),
@@ -128,7 +128,7 @@ fn a_token_does_what_its_scopes_and_prefixes_say_and_else_is_403() {
         assert!((200..300).contains(&answer.status), "{token}: {method} {path}: {answer:?}");
     }
     assert_eq!(daemon.head(mine), 2);
-    // A name that only begins alike is another one, however it is written.
+    // A path that only shares a prefix of its name is another path, however it is encoded.
     for path in [
         "/streamfs/mine2",
         "/streamfs/mine%2f..%2fother",
@@ -350,7 +350,7 @@ fn a_page_in_a_browser_without_fetch_metadata_attaches_a_block_reader_where_no_t
     );
     page.head().expect("an answer").has(200);
     assert_eq!(daemon.readers("/streamfs/s"), 1);
-    // More than the system and the daemon keep for a client that does not read.
+    // More than the kernel and the daemon buffer for a client that does not read.
     let written = daemon
         .pfs(["write", "--stream", "/streamfs/s"])
         .stdin(harness::noise(1, 24 * 1024 * 1024))
@@ -391,7 +391,7 @@ fn a_link_and_a_page_of_another_site_attach_no_reader_that_writers_wait_for() {
             }
         }
     }
-    // A browser that does not tell the site is not of this one.
+    // A browser that does not send its site is treated as another site.
     let mode = [("sec-fetch-mode", "no-cors")];
     daemon.ask("GET", "/streamfs/s?slow=block", mode, b"").has(403).refuses("denied");
     assert_eq!(daemon.readers("/streamfs/s"), 0);
@@ -509,7 +509,7 @@ fn what_a_writer_stored_is_no_page_of_this_origin_on_any_path() {
             assert_eq!(answer.header("content-security-policy"), Some(policy), "{method} {path}");
             assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{method} {path}");
         }
-        // Whatever the stream's type, these have one of their own.
+        // These responses have their own media type, whatever the type of the stream.
         for path in [
             "/v1/stream/s?offset=-1&live=sse",
             "/api/v1/files?path=/streamfs/s&stream=true&until=caught-up",

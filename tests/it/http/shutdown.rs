@@ -1,4 +1,4 @@
-//! A daemon that ends while it serves HTTP.
+//! Shutdown while the daemon serves HTTP.
 
 use harness::{Daemon, Running, Signal, eventually};
 
@@ -13,7 +13,7 @@ fn sigterm_breaks_live_readers_tells_the_others_and_exits_0() {
     for reader in &readers {
         eventually("it has read", || reader.stdout() == b"so far");
     }
-    // Takes answers while its input is silent, which `-T -` does not.
+    // Reads responses while its input is silent, which `-T -` does not.
     let mut writer = daemon.curl(["-T", "."], S).stdin_pipe().spawn();
     writer.send(b"more");
     eventually("it is written", || daemon.head(S) == 10);
@@ -26,7 +26,7 @@ fn sigterm_breaks_live_readers_tells_the_others_and_exits_0() {
     assert_eq!(ended.code, 0, "its log: {}", ended.stderr);
     for reader in readers {
         let reader = reader.finish();
-        // A partial file, a connection that broke, a stream of HTTP/2 that was reset.
+        // A partial file, a broken connection, or a reset HTTP/2 stream.
         assert!([18, 56, 92].contains(&reader.code), "curl: {} {}", reader.code, reader.stderr);
         assert!(reader.stdout.starts_with(b"so far"), "what it had before");
     }
@@ -60,7 +60,7 @@ fn a_body_that_is_still_coming_is_not_waited_for() {
     });
     let (ended, _folder) = daemon.ends_by(Signal::TERM);
     assert_eq!(ended.code, 0);
-    // Nobody is told anything when what is left is cut.
+    // The daemon cuts the remaining connections without a response.
     for upload in &mut uploads {
         let answer = String::from_utf8(upload.until_hung_up()).unwrap();
         assert!(
@@ -81,7 +81,7 @@ fn a_killed_daemon_is_not_taken_for_the_end_of_a_stream() {
     }
     daemon.kill9();
     let [first, second] = readers.map(Running::finish);
-    // A partial file, or a connection that broke.
+    // A partial file or a broken connection.
     assert!([18, 56].contains(&first.code), "curl: {} {}", first.code, first.stderr);
     assert_ne!(second.code, 0, "curl took it for the end");
     assert_eq!((first.text(), second.text()), ("so far", "so far"));

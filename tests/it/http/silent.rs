@@ -1,5 +1,5 @@
-//! Peers from which nothing comes and that take nothing, while their connection stays. What depends
-//! on time alone is tested in memory, in `pfs-http`.
+//! Silent peers: they send and read nothing while their connection stays open. Behavior that
+//! depends only on time is tested in memory, in `pfs-http`.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use rustix::{
 
 const S: &str = "/streamfs/s";
 
-/// Nothing that has a limit may take long here, and no peer is so slow on a busy machine.
+/// Short time limits. They are still longer than any peer takes on a busy machine.
 const IMPATIENT: &str = "[limits]\nbody_stall_time = \"1s\"\nheader_time = \"1s\"\nidle_time = \"1s\"\n\
     [plugins.streamfs.config]\nring_buffer_size = \"64KB\"\nchannel_buffer_size = \"64KB\"\n";
 
@@ -24,8 +24,8 @@ fn a_block_reader_that_pauses_is_waited_for_and_named_and_loses_nothing() {
     paused_block_readers_are_waited_for(1);
 }
 
-/// Readers of every kind, each stopped in the middle of a file until so often everything else was
-/// given up.
+/// Stops readers of every kind in the middle of a file, until the daemon has `times` times closed
+/// every other kind of stalled connection.
 pub(crate) fn paused_block_readers_are_waited_for(times: usize) {
     let daemon = Daemon::with_http_config(IMPATIENT);
     let file = daemon.dir().join("data");
@@ -82,9 +82,9 @@ fn the_system_lets_writers_over_http_wait_for_block_readers_without_a_limit() {
     assert!(writer.runs());
 }
 
-/// For how long the system waits until the daemon has taken what a process has sent, in
-/// milliseconds, on each of its connections to this address. 0 if only the system's own limits on
-/// retransmissions count.
+/// Returns `TCP_USER_TIMEOUT` of each connection of a process to this address, in milliseconds: how
+/// long the kernel waits until the daemon has acknowledged sent bytes. 0 means that only the
+/// kernel's own limits on retransmissions apply.
 fn user_timeouts(process: &Running, daemon: SocketAddr) -> Option<Vec<u32>> {
     let pid = i32::try_from(process.pid()).ok().and_then(Pid::from_raw).unwrap();
     let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
@@ -93,7 +93,7 @@ fn user_timeouts(process: &Running, daemon: SocketAddr) -> Option<Vec<u32>> {
         let number = file.unwrap().file_name().to_str().unwrap().parse().unwrap();
         let socket = match pidfd_getfd(&handle, number, PidfdGetfdFlags::empty()) {
             Ok(socket) => socket,
-            // It has been closed meanwhile.
+            // The descriptor was closed meanwhile.
             Err(Errno::BADF) => continue,
             Err(Errno::PERM | Errno::NOSYS) => return None,
             Err(error) => panic!("a descriptor of {pid:?}: {error}"),
@@ -107,8 +107,8 @@ fn user_timeouts(process: &Running, daemon: SocketAddr) -> Option<Vec<u32>> {
     Some(timeouts)
 }
 
-/// Waits until the daemon has given up, so often, a connection of each kind for which it has a
-/// limit: one without a request, one that stops in its headers, one that stops in a body of known
+/// Waits until the daemon has closed, `times` times, one connection of each kind with a time limit:
+/// one without a request, one that stops in its headers, and one that stops in a body of known
 /// length.
 #[track_caller]
 fn everything_else_is_given_up(daemon: &Daemon, times: usize) {
@@ -126,7 +126,7 @@ fn everything_else_is_given_up(daemon: &Daemon, times: usize) {
     }
 }
 
-/// Waits until a writer waits there, and the one reader is what it waits for.
+/// Waits until a writer waits on this stream, for its only reader.
 #[track_caller]
 fn is_waited_for(daemon: &Daemon, path: &str) {
     eventually("the writer waits, and it can be seen for whom", || {
@@ -143,7 +143,8 @@ fn a_block_reader_that_is_gone_without_having_read_holds_nobody_up() {
         connection.request("GET", "/streamfs/s?slow=block", &[], None);
         connection
     });
-    // A process that is killed while it is stopped says nothing more; its system hangs up for it.
+    // A process that is killed while it is stopped sends nothing more; its kernel closes the
+    // connection.
     let stopped = |command: Pfs| {
         let reader = command.spawn();
         is_attached(&daemon);
@@ -169,8 +170,8 @@ fn holds_nobody_up_once_it_is_gone<T>(daemon: &Daemon, connect: impl FnOnce() ->
     drop(reader);
     writer.finish().exits(0).quietly();
     assert_eq!(daemon.head(S), 32 * 1024 * 1024);
-    // The room that the writer needed last may come just before the daemon takes the reader off its
-    // list.
+    // The last room that the writer needs may come just before the daemon removes the reader from
+    // its list.
     daemon.has_readers(S, 0);
     daemon.remove(S);
 }
@@ -199,13 +200,13 @@ fn the_system_is_told_to_look_after_a_minute_whether_a_silent_client_is_still_th
     }
 }
 
-/// That of a connection on which there is nothing to send or to acknowledge.
+/// Timer kind of an idle connection, with nothing to send or to acknowledge.
 const KEEPALIVE: u64 = 2;
 
-/// What the kernel counts time in when it tells it to programs.
+/// Ticks per second of the times that the kernel reports to programs.
 const HZ: u64 = 100;
 
-/// The kind of the timer that the daemon's end of a connection has, and when it is due.
+/// Returns the kind of the timer of the daemon's end of a connection, and when it fires.
 fn timer(daemon: &Daemon, client: &HttpConnection) -> [u64; 2] {
     let ends = [daemon.http_address(), client.stream().local_addr().unwrap()];
     let ends = ends.map(|end| format!("0100007F:{:04X}", end.port()));

@@ -1,4 +1,4 @@
-//! A stream as server-sent events.
+//! Streams as server-sent events.
 
 use harness::{
     Daemon, HttpConnection, ServerSentEvent as Event, Signal, Transport, eventually,
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 const S: &str = "/streamfs/s";
 
-/// Follows the rules by which browsers read events.
+/// Client that follows the rules of browsers for events.
 struct EventSource {
     connection: HttpConnection,
     text: String,
-    /// What it says when it comes back.
+    /// Id that the client sends when it reconnects.
     last_id: Option<String>,
 }
 
@@ -26,20 +26,20 @@ impl EventSource {
         Self { connection, text: String::new(), last_id: last_event_id.map(str::to_owned) }
     }
 
-    /// Comes back after its connection broke.
+    /// Reconnects after the connection broke.
     #[track_caller]
     fn again(self, daemon: &Daemon) -> Self {
         Self::open(daemon, S, self.last_id.as_deref())
     }
 
-    /// The next event; `Err(true)` if the body ended properly before there was one, `Err(false)` if
-    /// it broke.
+    /// Returns the next event; `Err(true)` if the body ended properly before it, `Err(false)` if
+    /// the body broke.
     fn next(&mut self) -> Result<Event, bool> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let ((event, has_data), rest) = (Event::parse(event), rest.to_owned());
                 self.text = rest;
-                // A block without data is no event, and its id counts.
+                // A block without data is not an event, but its id counts.
                 self.last_id = event.id.clone().or(self.last_id.take());
                 if has_data {
                     return Ok(event);
@@ -63,7 +63,8 @@ impl EventSource {
         );
     }
 
-    /// Is told that the stream is gone that it followed, and what to say when it comes back now.
+    /// Expects the event that the followed stream is gone. Returns the id to send on the next
+    /// reconnect.
     #[track_caller]
     fn gives_removed(&mut self, identity: &str) -> Option<String> {
         let event = self.next().unwrap();
@@ -75,7 +76,7 @@ impl EventSource {
     }
 }
 
-/// A connection on which events were asked for.
+/// Opens a connection and requests events.
 fn asking(daemon: &Daemon, path: &str, last_event_id: Option<&str>) -> HttpConnection {
     let mut connection = daemon.http();
     let mut headers = vec![("accept", "text/event-stream")];
@@ -84,7 +85,7 @@ fn asking(daemon: &Daemon, path: &str, last_event_id: Option<&str>) -> HttpConne
     connection
 }
 
-/// The identity of the stream, as its tag has it.
+/// Returns the identity of the stream, from its entity tag.
 #[track_caller]
 fn identity(daemon: &Daemon) -> String {
     let mut connection = daemon.http();
@@ -97,7 +98,7 @@ fn identity(daemon: &Daemon) -> String {
 fn a_large_event_breaks_when_its_chunk_is_overwritten_and_the_client_comes_back_to_an_exact_gap() {
     // More than all buffers on the way to a reader hold.
     const LARGE: usize = 16 * 1024 * 1024;
-    // Without an event before it, the client knows where it is from the id at the start.
+    // Without a previous event, the client knows its place from the id at the start.
     for before in ["before", ""] {
         let daemon = Transport::Http.daemon_with_buffers(LARGE as u64, LARGE as u64);
         daemon.create(S);
@@ -172,7 +173,7 @@ fn a_client_that_comes_back_goes_on_after_the_last_event_that_it_saw() {
     let id = |offset| format!("{}:{offset}", identity(&daemon));
     let mut first = EventSource::open(&daemon, S, None);
     assert_eq!(first.next().unwrap().id, Some(id(3)), "an id is an identity and an offset");
-    // What the address says was for the first time.
+    // The query in the URL applies only to the first connection.
     let mut source = EventSource::open(&daemon, "/streamfs/s?from=oldest", Some(&id(3)));
     source.gives("message", 6, "two");
     source.gives("message", 11, "three");
@@ -210,7 +211,7 @@ fn a_client_that_comes_back_to_another_stream_is_told_and_gets_all_of_it() {
         assert_ne!(old, new);
         let mut source = source.again(&daemon);
         assert_eq!(source.gives_removed(&old), Some(format!("{new}:0")));
-        // It may break again before there is anything else, and is not told twice.
+        // The connection may break again before the next event, and the client is not told twice.
         let mut source = source.again(&daemon);
         source.gives("message", 5, "fresh");
         source.gives("message", 27, "and longer than before");
@@ -230,7 +231,7 @@ fn a_client_that_comes_back_to_no_stream_waits_for_the_next_one() {
     asking(&daemon, S, None).response().has(404).refuses("no_such_stream");
     let mut source = source.again(&daemon);
     assert_eq!(source.gives_removed(&old), None, "there is no place yet to come back to");
-    // As many times as it comes back until then.
+    // This holds for each reconnect until then.
     let mut source = source.again(&daemon);
     source.gives_removed(&old);
     assert!(daemon.streams().is_empty(), "waiting creates nothing");
@@ -270,7 +271,8 @@ fn a_client_that_has_seen_the_end_is_told_not_to_come_back() {
     source.gives("message", 3, "abc");
     source.gives("end", 3, r#"{"offset":3,"reason":"closed"}"#);
     asking(&daemon, S, source.last_id.as_deref()).response().has(204);
-    // Of another stream of that name, which ends at the same offset, it has seen nothing.
+    // The client has seen nothing of another stream with the same name that ends at the same
+    // offset.
     let old = identity(&daemon);
     daemon.ask("DELETE", S, [], b"").has(204);
     daemon.ask("PUT", "/streamfs/s?close", [], b"new").has(201);
@@ -295,7 +297,8 @@ fn a_gap_is_an_event_and_bytes_and_gaps_add_up() {
     loop {
         let event = match source.next() {
             Ok(event) => event,
-            // What was overwritten when a part of it was sent is a gap when the client comes back.
+            // A chunk that was overwritten after a part of it was sent becomes a gap when the
+            // client reconnects.
             Err(whole) => {
                 assert!(!whole, "the body ended without saying so");
                 source = source.again(&daemon);
@@ -371,7 +374,7 @@ pub(crate) fn idle_readers_cost_little_and_all_get_the_next_chunk(count: usize) 
     let daemon = Daemon::with_http();
     daemon.create(S);
     let open = || EventSource::open(&daemon, S, None);
-    // What the first ones take, the others need not take again.
+    // The first readers allocate shared memory once, which later readers reuse.
     let first: Vec<_> = (0..20).map(|_| open()).collect();
     let before = daemon.memory();
     let mut sources: Vec<_> = (0..count).map(|_| open()).collect();

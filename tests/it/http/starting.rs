@@ -1,18 +1,18 @@
-//! When a daemon serves HTTP, and when it refuses to.
+//! Start of the HTTP server, and refusals to start.
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::Path};
 
 use harness::{Daemon, Finished, Pfs, Signal, binary, eventually};
 use tempfile::TempDir;
 
-/// `pfsd` in this folder with this configuration.
+/// Builds a `pfsd` command line in this folder with this configuration.
 fn pfsd(folder: &Path, toml: &str) -> Pfs {
     let config = folder.join("pfsd.toml");
     std::fs::write(&config, toml).unwrap();
     Pfs::new(binary("pfsd")).arg("--config").arg(config).arg("--socket").arg(folder.join("s"))
 }
 
-/// What it says with this configuration, checked only and then started, when it must refuse both.
+/// Checks that `--check-config` and a start both refuse this configuration. Returns the message.
 fn refused(folder: &Path, toml: &str, args: &[&str]) -> String {
     let check = pfsd(folder, toml).args(args).arg("--check-config").run().exits(1);
     let start = pfsd(folder, toml).args(args).run().exits(1);
@@ -112,7 +112,7 @@ fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
         for part in parts {
             assert!(said.contains(part), "nothing of {part} in what is said of\n{toml}: {said}");
         }
-        // What is not served needs none of them.
+        // Without HTTP none of these files is needed.
         pfsd(folder.path(), &toml).arg("--check-config").run().exits(0);
     }
 }

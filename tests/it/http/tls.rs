@@ -1,4 +1,4 @@
-//! HTTPS, and clients that show certificates.
+//! HTTPS and client certificates.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +11,16 @@ use tempfile::TempDir;
 
 use super::refusals::{logged, refusals};
 
-/// The names of the daemons of tests.
+/// Names in the certificates of test daemons.
 const HERE: &[&str] = &["localhost", "127.0.0.1"];
 
-/// Files of certificates, all signed by one authority of the test's own.
+/// Certificate files, all signed by one certificate authority of the test.
 pub(crate) struct Authority {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A certificate and its key, as files.
+/// Files of a certificate and its key.
 pub(crate) struct Identity {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
@@ -57,7 +57,7 @@ impl Authority {
         identity
     }
 
-    /// A server's certificate for these names and addresses.
+    /// Creates a server certificate for these names and addresses.
     pub(crate) fn server(&self, names: &[&str]) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -65,13 +65,13 @@ impl Authority {
         self.sign("server", &params)
     }
 
-    /// The files of the server's certificate, which [`daemon`](Self::daemon) has made.
+    /// Returns the files of the server certificate that [`daemon`](Self::daemon) created.
     pub(super) fn server_files(&self) -> Identity {
         let place = |ending: &str| self.folder.path().join(format!("server.{ending}"));
         Identity { certificate: place("pem"), key: place("key") }
     }
 
-    /// A client's certificate that was valid until the end of this year.
+    /// Creates a client certificate that is valid until the end of the year `until`.
     pub(super) fn client(&self, name: &str, until: i32) -> Identity {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         named(name, &mut params);
@@ -81,7 +81,7 @@ impl Authority {
         self.sign(name, &params)
     }
 
-    /// A daemon with the server's certificate.
+    /// Starts a daemon with the server certificate.
     pub(super) fn daemon(&self, more: &str) -> Daemon {
         let Identity { certificate, key } = self.server(HERE);
         Daemon::with_http_config(&format!(
@@ -119,7 +119,7 @@ fn streams_go_over_tls_with_http_1_and_http_2() {
         assert_eq!(read.stdout, sent);
         assert_eq!(read.stderr, version);
     }
-    // Its certificate is checked by its clients, and it answers nothing in the clear.
+    // Clients verify the certificate, and the daemon sends no plaintext response.
     daemon.curl([], "/healthz").run().exits(60);
     let mut clear = daemon.http();
     clear.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");

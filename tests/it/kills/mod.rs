@@ -1,6 +1,6 @@
-//! Kills at random: a writer, readers of every kind, a daemon and a proxy between them. One or two
-//! of these die, break, stall or are told to end at a random moment. Every output is then still a
-//! prefix with exact gaps, and no exit code says more than was delivered.
+//! Random kills: a writer, readers of every kind, a daemon and a proxy between them. One or two of
+//! these die, break, stall or get a signal to end at a random moment. Every output is then still a
+//! prefix with exact gaps, and no exit code claims more than was delivered.
 //!
 //! A round is a [`Plan`](plan::Plan) made from a seed. `PFS_TEST_SEED` repeats the round that a
 //! failure names; processes and threads race, so the failure may need several runs.
@@ -22,7 +22,7 @@ use self::plan::Plan;
 
 const S: &str = "/streamfs/s";
 
-/// How many rounds there are at least.
+/// Minimum number of rounds.
 const ROUNDS: u32 = 12;
 
 harness::per_transport! {
@@ -47,7 +47,7 @@ fn whatever_is_killed_every_output_is_a_prefix_with_exact_gaps_and_the_exit_code
     eprintln!("{rounds} rounds over {transport:?}");
 }
 
-/// Names the round when it fails.
+/// Prints the seed of the round when the round fails.
 struct Named<'a> {
     seed: u64,
     rounds: u32,

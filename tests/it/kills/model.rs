@@ -1,4 +1,4 @@
-//! The model: which exit codes and which output each reader and writer of a round may end with.
+//! Model of a round: the exit codes and outputs that are allowed for each reader and writer.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -7,21 +7,21 @@ use pfs_client::{SlowPolicy, Until};
 
 use super::plan::{Break, Plan, ReaderKind, WriterKind};
 
-/// The code of a client that cannot tell why it ended: any other code than 0.
+/// Code of a client that cannot tell why it ended: stands for any exit code except 0.
 pub(super) const BROKEN: i32 = -1;
-/// The exit code that a shell gives a process that was killed.
+/// Exit code that a shell reports for a killed process.
 pub(super) const KILLED: i32 = 137;
 
-/// An event that ended the stream for a reader or the writer, in the order in which the events
+/// Event that ended the stream for a reader or the writer. Facts are in the order in which they
 /// happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fact {
-    /// It was closed, by the writer at the end of its input or by another client.
+    /// The stream was closed, by the writer at the end of its input or by another client.
     Closed,
-    /// It was closed as failed.
+    /// The stream was closed as failed.
     Failed,
     Removed,
-    /// The writer finished and left it open.
+    /// The writer finished and left the stream open.
     Finished,
     /// The writer died, or its command failed.
     WriterDied,
@@ -30,26 +30,26 @@ pub(super) enum Fact {
     Broken(Break),
 }
 
-/// What a reader got, and what it said.
+/// Output and messages of a reader.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// The exit code, or that of a `cat` that was told the same; [`BROKEN`] where it cannot be
-    /// known.
+    /// Exit code, or the code of a `cat` that would get the same message; [`BROKEN`] where that is
+    /// unknown.
     pub(super) code: i32,
-    /// Where it began; `None` if it was never attached.
+    /// Start offset; `None` if the reader was never attached.
     pub(super) start: Option<u64>,
     pub(super) bytes: Vec<u8>,
     pub(super) gaps: Vec<Gap>,
-    /// The offset up to which it said that it got everything.
+    /// Offset up to which the reader reported that it got everything.
     pub(super) said: Option<u64>,
-    /// Its connection broke and was replaced.
+    /// Whether the connection broke and was replaced.
     pub(super) resumed: bool,
-    /// Shown when a check fails.
+    /// Printed when a check fails.
     pub(super) stderr: String,
 }
 
 impl fmt::Debug for Outcome {
-    /// Shows the number of bytes, not the bytes.
+    /// Prints the number of bytes, not the bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, start, bytes, gaps, said, resumed, stderr } = self;
         write!(
@@ -61,8 +61,8 @@ impl fmt::Debug for Outcome {
     }
 }
 
-/// The codes with which a reader may end: that of the first event that it was told, or of a later
-/// event that overtook the first.
+/// Returns the codes with which a reader may end: the code of the first event that it was told, or
+/// of a later event that overtook the first.
 pub(super) fn reader_codes(
     plan: &Plan,
     number: usize,
@@ -72,7 +72,8 @@ pub(super) fn reader_codes(
     let reader = &plan.readers[number];
     let proper = if lossy { 4 } else { 0 };
     let writers_gone = |code| (reader.until == Until::WritersGone).then_some(code);
-    // Our own clients resume. A plain GET is served on when the client's direction ends.
+    // Our own clients resume. The daemon continues to serve a plain GET after the client's
+    // direction has ended.
     let broken = |how| match (reader.kind, how) {
         (ReaderKind::Curl | ReaderKind::Events, Break::Half(Direction::ToDaemon)) => None,
         (ReaderKind::Curl | ReaderKind::Events, _) => Some(BROKEN),
@@ -97,7 +98,7 @@ pub(super) fn reader_codes(
         codes.insert(6);
     }
     match reader.kind {
-        // curl knows only whether it got everything. A loss breaks its response.
+        // curl knows only whether the response was complete. A loss breaks its response.
         ReaderKind::Curl => {
             codes = codes
                 .into_iter()
@@ -107,8 +108,8 @@ pub(super) fn reader_codes(
                 codes.insert(BROKEN);
             }
         }
-        // Nothing can be reported inside the event of a large chunk: the response breaks, and a
-        // client that comes back gets the report.
+        // A gap cannot be reported inside the event of a large chunk: the response breaks, and a
+        // client that reconnects gets the report.
         ReaderKind::Events => {
             let breaks = [Fact::DaemonGone, Fact::Removed].iter().any(|fact| facts.contains(fact));
             if breaks || reader.policy != SlowPolicy::Block {
@@ -120,7 +121,7 @@ pub(super) fn reader_codes(
     codes
 }
 
-/// The codes with which the writer may end.
+/// Returns the codes with which the writer may end.
 pub(super) fn writer_codes(plan: &Plan, facts: &[Fact], killed: bool) -> BTreeSet<i32> {
     let writer = &plan.writer;
     let mut codes: BTreeSet<i32> =
@@ -131,7 +132,7 @@ pub(super) fn writer_codes(plan: &Plan, facts: &[Fact], killed: bool) -> BTreeSe
     if killed {
         codes.insert(KILLED);
     }
-    // A writer has more to write at every blow. It ends by itself only if no blow concerns it, or
+    // The writer has more to write at every blow. It ends by itself only if no blow affects it, or
     // if a blow races with its end.
     if codes.is_empty() || plan.races {
         codes.insert(if let WriterKind::Command(code) = writer.kind { code } else { 0 });
@@ -139,7 +140,7 @@ pub(super) fn writer_codes(plan: &Plan, facts: &[Fact], killed: bool) -> BTreeSe
     codes
 }
 
-/// Whether something ends the writer before its input does.
+/// Returns true if an event ends the writer before the end of its input.
 pub(super) fn concerns_the_writer(plan: &Plan, facts: &[Fact]) -> bool {
     facts.iter().any(|fact| writer_code(plan, *fact).is_some())
 }
@@ -154,8 +155,8 @@ fn writer_code(plan: &Plan, fact: Fact) -> Option<i32> {
     }
 }
 
-/// The offset up to which a reader got everything that it did not report as lost. An error if it
-/// got anything else.
+/// Returns the offset up to which the reader got every byte that it did not report as lost. Returns
+/// an error if it got anything else.
 pub(super) fn delivered(data: &[u8], outcome: &Outcome) -> Result<u64, String> {
     let Some(start) = outcome.start else {
         let nothing = outcome.bytes.is_empty() && outcome.gaps.is_empty();
@@ -188,7 +189,7 @@ pub(super) fn delivered(data: &[u8], outcome: &Outcome) -> Result<u64, String> {
     }
 }
 
-/// What is wrong with a reader's outcome. `head` is where the stream ended, where that is known.
+/// Checks the outcome of a reader. `head` is the end of the stream, if that is known.
 pub(super) fn check_reader(
     plan: &Plan,
     number: usize,
@@ -214,7 +215,7 @@ pub(super) fn check_reader(
     }
     match head {
         Some(head) if position > head => Err(format!("it got all up to {position}, beyond {head}")),
-        // With these codes it says that it got everything.
+        // With these codes the reader claims that it got everything.
         Some(head) if [0, 4, 8].contains(&outcome.code) && position != head => {
             Err(format!("it ended with {} at {position}, before {head}", outcome.code))
         }

@@ -1,38 +1,38 @@
-//! The plan of a round: its writer, its readers, and what is done to them when. All of it follows
+//! Plan of a round: its writer, its readers, and the blows with their moments. Everything follows
 //! from the seed.
 
 use harness::{Direction, Random, Transport};
 use pfs_client::{SlowPolicy, Until};
 
-/// A round.
+/// One round.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Both sizes of the stream's buffers, in bytes.
+    /// Sizes of the stream's ring buffer and channel, in bytes.
     pub(super) ring: u64,
     pub(super) channel: u64,
-    /// How many bytes the writer is given.
+    /// Number of bytes that the writer is given.
     pub(super) len: usize,
-    /// How many of these bytes the writer gets only after the last blow, so that nothing ends by
+    /// Number of these bytes that the writer gets only after the last blow, so that nothing ends by
     /// itself before.
     pub(super) held_back: usize,
-    /// The bytes held back are given before the last blow, so that the end of the writer and that
-    /// blow race.
+    /// Whether the writer gets the held bytes before the last blow, so that its end and that blow
+    /// race.
     pub(super) races: bool,
     pub(super) writer: WriterPlan,
     pub(super) readers: Vec<ReaderPlan>,
     pub(super) blows: Vec<Blow>,
 }
 
-/// Who writes.
+/// Writer of a round.
 #[derive(Debug)]
 pub(super) struct WriterPlan {
     pub(super) kind: WriterKind,
     pub(super) transport: Transport,
-    /// Behind the proxy.
+    /// Whether the writer is behind the proxy.
     pub(super) linked: bool,
-    /// Closes the stream at its end.
+    /// Whether the writer closes the stream at its end.
     pub(super) close: bool,
-    /// Its largest chunk, for writers that have an option for that.
+    /// Largest chunk, for writers with an option for the chunk size.
     pub(super) chunk: usize,
 }
 
@@ -40,25 +40,25 @@ pub(super) struct WriterPlan {
 pub(super) enum WriterKind {
     Stream,
     Lines,
-    /// `pfs write -- COMMAND`, which ends with this code as a shell has it.
+    /// `pfs write -- COMMAND`, where the command ends with this exit code, as in a shell.
     Command(i32),
     /// `curl -T .`
     Curl,
     Library,
 }
 
-/// Who reads.
+/// Reader of a round.
 #[derive(Debug)]
 pub(super) struct ReaderPlan {
     pub(super) kind: ReaderKind,
     pub(super) transport: Transport,
-    /// Behind the proxy.
+    /// Whether the reader is behind the proxy.
     pub(super) linked: bool,
     pub(super) policy: SlowPolicy,
     pub(super) until: Until,
-    /// Attached at the first blow, not before the writer.
+    /// Whether the reader is attached at the first blow instead of before the writer.
     pub(super) late: bool,
-    /// After this many bytes of output, nothing more is taken from it before the last blow.
+    /// After this many bytes, the test takes no more output from the reader before the last blow.
     pub(super) held_at: Option<u64>,
 }
 
@@ -72,12 +72,13 @@ pub(super) enum ReaderKind {
     Library,
 }
 
-/// Something that is done at a moment.
+/// Action at a moment of the round.
 #[derive(Debug)]
 pub(super) struct Blow {
-    /// The offset of head at which the blow is struck, unless the writer halts before.
+    /// Head of the stream at which the blow is struck. If the writer halts before, the blow is
+    /// struck then.
     pub(super) at: u64,
-    /// The reader that is stopped during the blow. A writer that waits for it stops, too.
+    /// Reader that is stopped during the blow. A writer that waits for this reader stops too.
     pub(super) stopped: Option<usize>,
     pub(super) what: What,
 }
@@ -88,7 +89,7 @@ pub(super) enum What {
     KillWriter,
     KillReader(usize),
     KillDaemon,
-    /// A new daemon takes its place at once, with a new stream of the same path.
+    /// A new daemon replaces the old one immediately, with a new stream of the same path.
     RestartDaemon,
     TerminateDaemon,
     TerminateDaemonTwice,
@@ -99,7 +100,7 @@ pub(super) enum What {
     Close,
     CloseFailed,
     Remove,
-    /// The stream is removed, and a new one is made under its path.
+    /// The stream is removed, and a new one is created under its path.
     Replace,
 }
 
@@ -109,7 +110,7 @@ pub(super) enum Break {
     Cut,
     Reset,
     Half(Direction),
-    /// They are cut, and the proxy accepts no more.
+    /// Connections are cut, and the proxy accepts no new ones.
     Gone,
 }
 
@@ -183,7 +184,7 @@ impl ReaderPlan {
 }
 
 impl ReaderPlan {
-    /// Reads what the ring of a closed stream holds.
+    /// A reader of the bytes in the ring buffer of a closed stream.
     pub(super) fn of_what_is_left() -> Self {
         Self {
             kind: ReaderKind::Cat,

@@ -1,4 +1,4 @@
-//! The readers of a round, and what each of them got.
+//! Readers of a round, and their outcomes.
 
 use std::{
     path::PathBuf,
@@ -23,7 +23,7 @@ use super::{
     plan::{ReaderKind, ReaderPlan},
 };
 
-/// A reader that was started.
+/// Reader that was started.
 pub(super) enum Reader {
     Process { kind: ReaderKind, running: Running, taker: Option<Taker>, head: PathBuf },
     Library { thread: JoinHandle<Outcome>, attached: Arc<AtomicBool> },
@@ -81,7 +81,7 @@ impl Reader {
         }
     }
 
-    /// Sends it a signal. Returns false if it has ended, or is not a process.
+    /// Sends the reader a signal. Returns false if the reader has ended or is not a process.
     pub(super) fn signal(&mut self, signal: Signal) -> bool {
         let Self::Process { running, .. } = self else { return false };
         let runs = running.runs();
@@ -91,7 +91,7 @@ impl Reader {
         runs
     }
 
-    /// Takes the rest of its output, and waits for its end.
+    /// Reads the rest of the output and waits until the reader ends.
     pub(super) fn finish(self) -> Outcome {
         match self {
             Self::Library { thread, .. } => thread.join().expect("the thread does not panic"),
@@ -111,20 +111,20 @@ impl Reader {
     }
 }
 
-/// `pfs`, by way of the proxy or not.
+/// Builds a `pfs` command line, through the proxy if `linked`.
 pub(super) fn pfs(daemon: &Daemon, link: &Link, transport: Transport, linked: bool) -> Pfs {
     let pfs = daemon.pfs_on(transport, []);
     if linked { pfs.env("PFS_URL", link.url()) } else { pfs }
 }
 
-/// `curl`, by way of the proxy or not.
+/// Builds a `curl` command line, through the proxy if `linked`.
 pub(super) fn curl(daemon: &Daemon, link: &Link, linked: bool, path: &str) -> Pfs {
     let address = if linked { link.address() } else { daemon.http_address() };
     let curl = Pfs::new("curl").args(["-q", "-sS", "-f", "--noproxy", "*", "--no-buffer"]);
     curl.arg(format!("http://{address}{path}"))
 }
 
-/// The library, by way of the proxy or not.
+/// Connects a client of the library, through the proxy if `linked`.
 pub(super) fn client(daemon: &Daemon, link: &Link, transport: Transport, linked: bool) -> Client {
     let url = if linked { link.url() } else { daemon.url("") };
     let endpoint = match transport {
@@ -173,7 +173,7 @@ fn follow(client: &Client, options: ReadOptions, attached: &AtomicBool) -> Outco
     }
 }
 
-/// The exit code of `cat` for this reason.
+/// Returns the exit code of `cat` for this end reason.
 fn of_end(reason: &str, lossy: bool) -> i32 {
     let died = [End::WriterDied, End::Failed].iter().any(|end| end.to_string() == reason);
     match died {
@@ -200,7 +200,7 @@ fn of_curl(run: Finished, start: Option<u64>) -> Outcome {
     Outcome { code, start, bytes: run.stdout, stderr: run.stderr, ..Outcome::default() }
 }
 
-/// Reads whole events, as an EventSource does.
+/// Parses complete events, like an EventSource.
 fn of_events(run: Finished, start: Option<u64>) -> Outcome {
     let mut outcome = Outcome { code: BROKEN, start, ..Outcome::default() };
     let text = String::from_utf8_lossy(&run.stdout);
@@ -244,7 +244,8 @@ fn of_events(run: Finished, start: Option<u64>) -> Outcome {
             outcome.said = Some(offset);
         }
     }
-    // The events say how the stream ended, too. Only a proper end also ends the body properly.
+    // An event reports how the stream ended, and only a proper end of the stream ends the body
+    // properly.
     let proper = [0, 4].contains(&outcome.code);
     outcome.code = match run.code {
         KILLED => KILLED,
@@ -257,20 +258,20 @@ fn of_events(run: Finished, start: Option<u64>) -> Outcome {
     outcome
 }
 
-/// The offset at which `cat -v` says that it begins.
+/// Returns the start offset that `cat -v` reports.
 fn start_of(stderr: &str) -> Option<u64> {
     after(stderr, "from offset ")
 }
 
-/// The number that follows the last `text`.
+/// Returns the number after the last occurrence of `text`.
 fn after(stderr: &str, text: &str) -> Option<u64> {
     let (_, rest) = stderr.rsplit_once(text)?;
     let end = rest.find(|c: char| !c.is_ascii_digit())?;
     rest[..end].parse().ok()
 }
 
-/// The offset at which a response says that it begins; the inner `None` if it is a refusal. `None`
-/// before the response has come.
+/// Returns the start offset of a response. The inner `None` means a refusal, the outer `None` that
+/// the response has not arrived yet.
 fn start_of_response(head: &PathBuf) -> Option<Option<u64>> {
     let head = std::fs::read_to_string(head).ok().filter(|head| head.ends_with("\r\n\r\n"))?;
     let start = head.lines().find_map(|line| line.strip_prefix("pfs-start: "));

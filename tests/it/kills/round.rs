@@ -1,5 +1,5 @@
-//! One round: everything is started, struck, let go on, waited for and compared with what
-//! [`model`](super::model) allows.
+//! One round: starts everything, strikes the blows, lets everything continue, waits for the ends
+//! and compares them with [`model`](super::model).
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{
     writer::{Writer, Written},
 };
 
-/// The contents of a stream that takes the place of another one.
+/// Contents of a stream that replaces another one.
 const OTHER: &[u8] = b"of another stream";
 
 struct Round<'a> {
@@ -25,7 +25,7 @@ struct Round<'a> {
     writer: Writer,
     readers: Vec<Option<Reader>>,
     facts: Vec<Fact>,
-    /// Where the stream ended, if that is known.
+    /// End of the stream, if that is known.
     head: Option<u64>,
     writer_killed: bool,
     stalled: bool,
@@ -57,7 +57,7 @@ pub(super) fn run(plan: &Plan, seed: u64) {
     round.go(&data);
 }
 
-/// How the writer ends if nothing happens to it.
+/// Returns how the writer ends if nothing happens to it.
 fn natural_end(plan: &Plan) -> Fact {
     match (plan.writer.kind, plan.writer.close) {
         (WriterKind::Command(1..), true) => Fact::Failed,
@@ -67,7 +67,7 @@ fn natural_end(plan: &Plan) -> Fact {
     }
 }
 
-/// Starts the readers that come now, and waits until they are attached.
+/// Starts the readers that are due now and waits until they are attached.
 fn attach(plan: &Plan, daemon: &Daemon, link: &Link, readers: &mut [Option<Reader>], late: bool) {
     for (number, (reader, plan)) in readers.iter_mut().zip(&plan.readers).enumerate() {
         if plan.late == late {
@@ -94,7 +94,7 @@ impl Round<'_> {
         self.end(data);
     }
 
-    /// Lets everything come to its end and compares it with what is allowed.
+    /// Waits until everything has ended, and compares the outcomes with the model.
     fn end(self, data: &[u8]) {
         let Self {
             plan,
@@ -120,7 +120,7 @@ impl Round<'_> {
             facts.push(natural_end(plan));
         } else if plan.races && !is_there {
             // The writer and its readers may have ended before the blow, whatever the writer was
-            // told of it.
+            // told about the blow.
             facts.push(natural_end(plan));
         }
         if is_there {
@@ -131,7 +131,7 @@ impl Round<'_> {
             let finished = stat["writers_finished"] == 1;
             assert!(*code != 0 || finished, "the writer ended with 0 and did not finish: {stat}");
             if plan.races {
-                // The daemon knows which came first, the end of the writer or the blow.
+                // The daemon knows whether the writer's end or the blow came first.
                 facts.retain(|fact| *fact != Fact::WriterDied || !finished);
                 facts.extend((stat["state"] == "closed").then_some(Fact::Closed));
                 facts.extend((stat["state"] == "failed").then_some(Fact::Failed));
@@ -161,7 +161,7 @@ impl Round<'_> {
                 panic!("reader {number}: {wrong}; {facts:?}; {outcome:?}; the daemon's log: {log}");
             });
         };
-        // Readers until `writers-gone` end by themselves, before the stream is closed.
+        // Readers with `--until writers-gone` end by themselves, before the stream is closed.
         let over = facts.iter().any(|fact| matches!(fact, Fact::Finished | Fact::WriterDied));
         let is_over = |number: usize| over && plan.readers[number].until == Until::WritersGone;
         let (first, rest): (Vec<_>, Vec<_>) =
@@ -190,14 +190,13 @@ impl Round<'_> {
         }
     }
 
-    /// Whether the stream takes appends.
+    /// Returns true if the stream accepts appends.
     fn is_open(&self) -> bool {
         let ended = [Fact::Closed, Fact::Failed, Fact::Removed, Fact::DaemonGone];
         !self.facts.iter().any(|fact| ended.contains(fact))
     }
 
-    /// Waits until head has come to `at`, or cannot come there. Waits first until the writer has
-    /// begun.
+    /// Waits until the writer has started, and then until head is at `at` or cannot get there.
     fn wait_for(&mut self, at: u64) {
         if !self.is_open() || self.stalled {
             return;
@@ -290,7 +289,7 @@ impl Round<'_> {
             }
             What::CloseFailed => {
                 let run = self.daemon.pfs(["close", "--failed", S]).run();
-                // Its writer may have closed it before.
+                // The writer may have closed the stream before.
                 let fact =
                     if run.code == 9 && self.plan.races { Fact::Closed } else { Fact::Failed };
                 run.exits(if fact == Fact::Closed { 9 } else { 0 });

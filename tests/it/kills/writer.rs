@@ -1,4 +1,4 @@
-//! The writer of a round, and the thread that feeds it.
+//! Writer of a round, and the thread that feeds it.
 
 use std::{
     io::Write as _,
@@ -20,7 +20,7 @@ use super::{
     reader::{client, curl, pfs},
 };
 
-/// A writer, and the thread that gives it its input.
+/// Writer, and the thread that gives it its input.
 pub(super) struct Writer {
     process: Process,
     curl: bool,
@@ -38,11 +38,11 @@ enum Process {
 
 /// How a writer ended.
 pub(super) struct Written {
-    /// The exit code of a command; [`BROKEN`] if it does not tell why it ended.
+    /// Exit code of a command; [`BROKEN`] if the code does not tell why the command ended.
     pub(super) code: i32,
-    /// How many bytes it said are in the stream.
+    /// Number of bytes that the writer reported as appended.
     pub(super) said: Option<u64>,
-    /// Shown when a check fails.
+    /// Printed when a check fails.
     pub(super) stderr: String,
 }
 
@@ -81,17 +81,17 @@ impl Writer {
         }
     }
 
-    /// Whether it gets nothing more before [`go_on`](Self::go_on).
+    /// Returns true if the writer gets no more input before [`go_on`](Self::go_on).
     pub(super) fn is_held(&self) -> bool {
         self.feed.held.load(Relaxed)
     }
 
     pub(super) fn go_on(&self) {
-        // Sending fails if the writer takes nothing more.
+        // Sending fails if the writer accepts no more input.
         let _ = self.feed.go_on.send(());
     }
 
-    /// Kills it; returns false if it had ended before.
+    /// Kills the writer. Returns false if it had ended before.
     pub(super) fn kill(&mut self) -> bool {
         let runs = self.runs();
         match &mut self.process {
@@ -99,7 +99,7 @@ impl Writer {
             Process::Command(_) => {}
             Process::Library { dead, .. } => {
                 dead.store(true, Relaxed);
-                // The thread waits for input, and sees the order to die when it gets some.
+                // The thread waits for input, and sees the order to die with the next input.
                 self.go_on();
             }
         }
@@ -155,7 +155,7 @@ fn command(plan: &WriterPlan, daemon: &Daemon, link: &Link) -> Pfs {
     }
 }
 
-/// Appends the pieces that it gets, and finishes when no more come.
+/// Appends the pieces that it receives, and finishes when the channel ends.
 fn library(
     plan: &Plan,
     client: Client,
@@ -175,7 +175,7 @@ fn library(
             }
             writer.send()?;
         }
-        // A writer that is dropped without an end is a writer that died.
+        // A writer that is dropped without `finish` is a writer that died.
         if dead.load(Relaxed) {
             return Ok(true);
         }
@@ -186,7 +186,7 @@ fn library(
 
 type Sink = Box<dyn FnMut(&[u8]) -> bool + Send>;
 
-/// Gives a writer its input, all but the last of it at once.
+/// Thread that gives a writer its input: all of it at once, except the part that is held back.
 struct Feed {
     held: Arc<AtomicBool>,
     go_on: Sender<()>,
@@ -203,7 +203,7 @@ impl Feed {
             let (first, last) = data.split_at(data.len() - held_back);
             give(first, &mut random, &mut sink);
             holds.store(true, Relaxed);
-            // A message ends the wait, and so does the end of a test that has failed.
+            // Returns after a message, and also when the test has failed and dropped the sender.
             let _: Result<(), _> = may_go_on.recv();
             give(last, &mut random, &mut sink);
         });
@@ -211,7 +211,7 @@ impl Feed {
     }
 }
 
-/// Gives the data in pieces of all sizes, until the writer takes no more.
+/// Writes the data in pieces of random sizes, until the writer accepts no more.
 fn give(mut data: &[u8], random: &mut Random, sink: &mut Sink) {
     while !data.is_empty() {
         let len = 1 + random.below(64 * 1024) as usize;

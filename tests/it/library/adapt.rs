@@ -1,5 +1,5 @@
-//! What adapts readers and writers to the traits of others, on a real daemon, given up at every
-//! await.
+//! Adapters of readers and writers to foreign traits, on a real daemon, with futures cancelled at
+//! every await.
 
 use std::{
     future::{Future, poll_fn},
@@ -25,21 +25,21 @@ use super::{
     path,
 };
 
-/// What the stream holds at most.
+/// Capacity of the stream, in bytes.
 const BUFFER: u64 = 256 * 1024;
 
 fn block() -> ReadOptions {
     ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() }
 }
 
-/// A rate that nobody notices.
+/// Rate so high that it limits nothing.
 fn fast() -> Rate {
     Rate::Chunks(NonZeroU64::new(100_000).unwrap())
 }
 
-/// Has all chunks written through an `AsyncWrite` and read by `read`, over all transports; what was
-/// read must be what was written. Both sides give up at every await, and the daemon stands still
-/// now and then, so that they must.
+/// Writes all chunks through an `AsyncWrite`, reads them with `read`, over all transports, and
+/// compares both. Both sides cancel at every await. The daemon is stopped now and then, so that the
+/// sides have to wait.
 async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader, Rc<Side>) -> T) {
     let sent = chunks().concat();
     for transport in Transport::ALL {
@@ -193,7 +193,7 @@ fn a_line_that_a_thread_writes_with_values_in_it_is_one_chunk() {
         let daemon = daemon(BUFFER);
         let client = blocking::Client::new(endpoint(&daemon, transport));
         let mut writer = client.writer(path(), WriteOptions::default()).unwrap();
-        // Not literals, which the compiler puts into the text.
+        // Variables instead of literals, which the compiler would merge into the text.
         let (number, count) = (1, 2);
         writeln!(writer, "line {number} of {count}").unwrap();
         writer.finish(Finish::Close).unwrap();
@@ -230,7 +230,7 @@ fn threads_write_and_read_as_they_do_with_files() {
             }
             got
         });
-        // More than a chunk can be.
+        // More than one chunk can hold.
         writer.write_all(&sent).unwrap();
         std::io::Write::flush(&mut writer).unwrap();
         assert_eq!(writer.finish(Finish::Close).unwrap(), sent.len() as u64);

@@ -1,6 +1,7 @@
-//! Whatever is given up at any of its awaits has done its work whole or not at all.
+//! Cancel safety: an operation that is cancelled at any of its awaits has taken effect completely
+//! or not at all.
 //!
-//! Now and then the daemon stands still, so that both sides give up several times, whatever the
+//! The daemon is stopped now and then, so that both sides must cancel several times, whatever the
 //! machine does.
 
 use std::time::Duration;
@@ -19,10 +20,11 @@ use super::{
     path,
 };
 
-/// What the stream holds at most: writers have to wait for their readers again and again.
+/// Capacity of the stream, in bytes. It is so small that writers have to wait for their readers
+/// again and again.
 const BUFFER: u64 = 256 * 1024;
 
-/// A daemon with buffers of that size, a writer over this transport, and a reader that loses
+/// Starts a daemon with buffers of this size, a writer over this transport, and a reader that loses
 /// nothing.
 async fn pair(transport: Transport, buffer: u64) -> (Daemon, Writer, Reader) {
     let daemon = daemon(buffer);
@@ -41,7 +43,8 @@ async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_n
         let writing = async {
             let mut standstill = Standstill::new(&daemon, &writes, &reads);
             for (n, chunk) in (1..).zip(&sent) {
-                // With the large ones, behind which the small ones must wait for their turn.
+                // During a large chunk, so that the small chunks behind it must wait for their
+                // turn.
                 if n % 10 == 8 {
                     standstill.begin();
                 }
@@ -89,7 +92,7 @@ async fn values_that_are_given_up_all_the_time_arrive_once_each() {
         let mut writer = TypedWriter::<(u64, String), _>::json(writer);
         let mut reader = TypedReader::<(u64, String), _>::json(reader);
         let (writes, reads) = (Side::default(), Side::default());
-        // More than the memory is that is shared with the daemon.
+        // More than the shared memory holds.
         let values: Vec<_> = (1..=400).map(|n| (n, "x".repeat(3000))).collect();
         let writing = async {
             let mut standstill = Standstill::new(&daemon, &writes, &reads);

@@ -1,4 +1,4 @@
-//! What a program learns of a stream besides its bytes.
+//! Stream events, besides the bytes, that a program receives.
 
 use harness::{Daemon, Transport};
 use pfs_client::{
@@ -88,7 +88,7 @@ async fn whoever_watches_a_stream_sees_readers_come_and_go_and_the_stream_end() 
 
 #[tokio::test]
 async fn a_reader_that_loses_something_is_an_event() {
-    // One that shares memory does not tell what it lost until it reads.
+    // An shm reader reports its losses only when it reads.
     for transport in [Transport::Unix, Transport::Http] {
         let daemon = daemon(4096);
         let client = client(&daemon, transport).await;
@@ -100,8 +100,7 @@ async fn a_reader_that_loses_something_is_an_event() {
             .await
             .unwrap();
         let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
-        // Until it has lost something, whatever the buffers on the way to a reader hold that does
-        // not read.
+        // Until the reader has lost bytes, whatever the buffers on the way to it hold.
         while !daemon.all_have_lost(path().as_str()) {
             for _ in 0..100 {
                 writer.append(&[7; 4000]).await.unwrap();

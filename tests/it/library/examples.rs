@@ -1,8 +1,8 @@
-//! Each example does what it says.
+//! Examples of the client: each does what its documentation says.
 
 use harness::{Autostarted, Daemon, Finished, Pfs, binary};
 
-/// Runs an example of the client on this daemon.
+/// Runs an example of the client against this daemon.
 fn example(daemon: &Daemon, name: &str, arguments: &[&str]) -> Finished {
     let program = binary(&format!("examples/{name}"));
     Pfs::new(program).args(arguments).env("PFS_SOCKET", daemon.socket()).run()

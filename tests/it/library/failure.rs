@@ -1,4 +1,4 @@
-//! Writers that have nothing to append and wait for bad news.
+//! Idle writers that wait for the failure of their stream.
 
 use harness::{Transport, deadline, eventually};
 use pfs_client::{Client, WriteError, WriteOptions, blocking};
@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::{block_on, client, daemon, endpoint, path};
 
-/// Closes the stream, or removes it.
+/// Closes or removes the stream.
 async fn end(client: &Client, removes: bool) {
     if removes {
         client.remove(&path()).await.unwrap()

@@ -1,4 +1,5 @@
-//! Giving up at every await, and a daemon that stands still meanwhile, so that one must.
+//! Cancellation at every await, with a daemon that is stopped meanwhile so that futures must be
+//! pending.
 
 use std::{
     cell::Cell,
@@ -12,18 +13,18 @@ use bytes::Bytes;
 use harness::{Daemon, Signal};
 use tokio::time::sleep;
 
-/// How often each side must give up while the daemon stands still.
+/// How often each side must cancel while the daemon is stopped.
 pub(super) const TIMES: usize = 3;
 
-/// So that the daemon and the other side come to their turn.
+/// Lets the daemon and the other side run.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// Whoever reads, or whoever writes.
+/// The reading or writing side, with a count of its cancelled futures.
 #[derive(Default)]
 pub(super) struct Side(Cell<usize>);
 
 impl Side {
-    /// Polls something once, and gives it up if it is not done.
+    /// Polls a future once, and drops it if it is pending.
     pub(super) async fn once<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let polled = {
             let mut work = pin!(work);
@@ -44,8 +45,8 @@ impl Side {
         self.0.get()
     }
 
-    /// Waits until this side has given up several times more. While the daemon stands still, it has
-    /// to.
+    /// Waits until this side has cancelled [`TIMES`] more futures. While the daemon is stopped, it
+    /// has to.
     pub(super) async fn gives_up(&self) {
         let enough = self.0.get() + TIMES;
         while self.0.get() < enough {
@@ -54,7 +55,7 @@ impl Side {
     }
 }
 
-/// A daemon that stands still until this is dropped.
+/// Stopped daemon, which continues when this value is dropped.
 pub(super) struct Still<'a>(&'a Daemon);
 
 impl<'a> Still<'a> {
@@ -71,13 +72,13 @@ impl Drop for Still<'_> {
     }
 }
 
-/// A time in which the daemon stands still and a writer writes on, until it has given up often
+/// Period in which the daemon is stopped and a writer goes on, until the writer has cancelled often
 /// enough.
 pub(super) struct Standstill<'a> {
     daemon: &'a Daemon,
     writes: &'a Side,
     reads: &'a Side,
-    /// And how often the writer has given up when that is enough.
+    /// The stopped daemon, and the writer's count of cancellations that ends the period.
     still: Option<(Still<'a>, usize)>,
 }
 
@@ -91,13 +92,14 @@ impl<'a> Standstill<'a> {
         self.still = Some((Still::new(self.daemon), enough));
     }
 
-    /// Whether that was enough, or must be, because the writer may find room for everything.
+    /// Returns true if the writer has cancelled often enough. `must_be` ends the period in any
+    /// case, because the writer may find room for everything.
     pub(super) fn is_over(&self, must_be: bool) -> bool {
         self.still.as_ref().is_some_and(|(_, enough)| must_be || self.writes.given_up() >= *enough)
     }
 
-    /// Ends it when both sides have given up once more: the writer's `flush` tells whether it had
-    /// to.
+    /// Ends the period after both sides have cancelled [`TIMES`] more. `flush` flushes the writer
+    /// and returns true if that was cancelled.
     pub(super) async fn end(&mut self, mut flush: impl AsyncFnMut() -> bool) {
         for _ in 0..TIMES {
             assert!(flush().await, "nobody can have acknowledged that");
@@ -107,7 +109,7 @@ impl<'a> Standstill<'a> {
     }
 }
 
-/// Chunks of all sizes, those that are queued and those that are not.
+/// Chunks of all sizes, queued ones and others.
 pub(super) fn chunks() -> Vec<Bytes> {
     let sizes = [1, 7, 100, 4_000, 9_000, 70_000, 130_000, 200_000, 3, 256 * 1024];
     let chunk = |(n, size): (usize, &usize)| (0..*size).map(|at| (at * 31 + n * 7) as u8).collect();

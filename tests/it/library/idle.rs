@@ -1,4 +1,4 @@
-//! What a thousand readers cost that have nothing to read, in a process that does nothing else.
+//! Cost of a thousand idle readers, in a process that does nothing else.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -16,16 +16,16 @@ use pfs_stream::{Finish, Stream, StreamConfig};
 
 use super::{block_on, path};
 
-/// No process may run for this long, except that shm readers look at their ring.
+/// During this time no process may run, except that shm readers check their ring buffer.
 const REST: Duration = Duration::from_secs(2);
 
 const SO_FAR: &[u8] = b"so far";
 const REST_OF_IT: &[u8] = b", and on";
 
-/// What tells a test that it is the process with the readers, and where they get their stream.
+/// Environment variable that marks the process with the readers and tells it where the stream is.
 const WHERE: &str = "IDLE_READERS_OF";
 
-/// Counts readers that have read what there is, and says so when all have.
+/// Counts the readers that have read everything so far, and reports when all have.
 struct Crew {
     count: usize,
     waiting: AtomicUsize,
@@ -38,7 +38,7 @@ impl Crew {
 
     fn one_waits(&self) {
         if self.waiting.fetch_add(1, SeqCst) + 1 == self.count {
-            // Not `println`, which a test's output is not.
+            // `println` would be captured as output of the test.
             io::stdout().write_all(b"all wait").unwrap();
             io::stdout().flush().unwrap();
         }
@@ -64,7 +64,7 @@ impl Crew {
     }
 }
 
-/// Has tasks of one thread read, each with a reader of its own.
+/// Runs the readers as tasks of one thread.
 async fn tasks<R: StreamReader + 'static>(readers: Vec<R>) {
     let crew = Crew::new(readers.len());
     let tasks: Vec<_> =
@@ -90,9 +90,9 @@ fn endpoint(place: &str) -> Endpoint {
     }
 }
 
-/// Starts this test again as another process, which has the readers and gets the address of the
-/// daemon as `place`. Checks that neither process runs while there is nothing to read, except one
-/// look a second by each of the `sleepers`, which share memory. Then checks that all readers still
+/// Starts this test again in another process, which has the readers and gets the address of the
+/// daemon as `place`. Checks that neither process runs while there is nothing to read, except that
+/// each of the `sleepers`, which use shm, wakes once a second. Then checks that all readers still
 /// get data.
 fn rest_together(
     test: &str,
@@ -187,7 +187,7 @@ fn a_thousand_idle_readers_over_http_use_no_processor_and_neither_does_the_daemo
     });
 }
 
-/// Fewer: each has a runtime and a thread that watches its connection.
+/// Fewer readers: each has a runtime and a thread that watches its connection.
 #[test]
 fn a_hundred_idle_threads_that_read_wake_once_a_second_at_most_and_the_daemon_does_not() {
     let Ok(place) = std::env::var(WHERE) else {

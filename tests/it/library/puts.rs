@@ -1,4 +1,4 @@
-//! Chunks that are put: a stream for each, over one connection.
+//! `put`: one chunk into each of many streams, over one connection.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn job(number: usize) -> StreamPath {
     format!("/streamfs/job-{number}").parse().unwrap()
 }
 
-/// What is in a closed stream.
+/// Reads all of a closed stream.
 async fn contents(client: &Client, path: &StreamPath) -> Vec<u8> {
     let mut reader = client.reader(path, ReadOptions::default()).await.unwrap();
     let mut all = Vec::new();
@@ -51,14 +51,15 @@ fn a_thousand_streams_are_made_with_one_call_and_one_connection(transport: Trans
             let put = put.unwrap();
             assert_eq!((put.created, put.offset), (true, format!("job {number}").len() as u64));
         }
-        // The same connection takes any other request.
+        // The same connection accepts any other request.
         assert_eq!(client.list("/streamfs").await.unwrap().len(), STREAMS);
         let stat = client.stat(job(999)).await.unwrap();
         assert_eq!(
             (stat.head, stat.chunks, stat.writers_finished, stat.writers_died),
             (7, 1, 1, 0)
         );
-        // Over HTTP the client's pool may open another one before it knows that the first is free.
+        // Over HTTP the client's connection pool may open another connection before it knows that
+        // the first is free.
         let spare = u64::from(transport == Transport::Http);
         assert!(client.info().await.unwrap().connections <= connections + spare);
         assert_eq!(contents(&client, &job(500)).await, b"job 500");
@@ -93,7 +94,7 @@ fn a_refused_put_leaves_no_stream_that_it_made(transport: Transport) {
         let large = vec![0; BUFFER as usize + 1];
         let error = client.put(job(1), &large, &PutOptions::default()).await.unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::TooLarge));
-        // More than one request takes, on any transport.
+        // More than one request holds, on any transport.
         let larger = vec![0; 2 * 1024 * 1024];
         let error = client.put(job(2), &larger, &PutOptions::default()).await.unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::TooLarge));
@@ -112,8 +113,8 @@ fn a_put_waits_for_a_block_reader(transport: Transport) {
         client.put(path(), vec![1; 4096], &options).await.unwrap();
         let block = ReadOptions::default().policy(SlowPolicy::Block);
         let mut reader = client.reader(path(), block).await.unwrap();
-        // The first may find room in a socket on the way to the reader; the last has none until
-        // somebody reads.
+        // The first puts may find room in a socket on the way to the reader; the last one finds
+        // none until the reader reads.
         let puts = (0..1000).map(|_| (path(), vec![2; 4096]));
         let put_all = client.put_all(puts, &options);
         tokio::pin!(put_all);
@@ -156,7 +157,7 @@ fn a_chunk_of_any_size_that_the_stream_takes_can_be_put(transport: Transport) {
         }
         let stat = client.stat(path()).await.unwrap();
         assert_eq!((stat.chunks, stat.writers_finished, stat.writers_died), (5, 6, 0));
-        // It is a writer's stream as any other.
+        // The stream accepts other writers.
         client.writer(path(), WriteOptions::default()).await.unwrap();
     });
 }

@@ -1,4 +1,4 @@
-//! The same lines on a stream of this process and on one of a daemon.
+//! The same code on an in-process stream and on a stream of a daemon.
 
 use harness::{Daemon, Transport};
 use pfs_client::{Finish, ReadOptions, WriteOptions};
@@ -6,7 +6,7 @@ use pfs_stream::{Event, ReadError, Stream, StreamConfig, StreamReader, StreamWri
 
 use super::{client, path};
 
-/// All that happens to a reader from its attachment on.
+/// Collects all events of a reader from its attachment on.
 async fn all(mut reader: impl StreamReader) -> Result<Vec<Event>, ReadError> {
     let mut events = Vec::new();
     loop {
@@ -26,7 +26,7 @@ async fn all(mut reader: impl StreamReader) -> Result<Vec<Event>, ReadError> {
     }
 }
 
-/// Writes something and closes the stream; tells what a writer that comes later is told.
+/// Appends, closes the stream, and returns the error that a later writer gets.
 async fn write(mut writer: impl StreamWriter, mut other: impl StreamWriter) -> (u64, WriteError) {
     writer.append(b"one").await.unwrap();
     writer.append(b"").await.unwrap();

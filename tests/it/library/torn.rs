@@ -1,5 +1,5 @@
-//! Readers of every kind that a daemon's writers lap all the time: no byte is ever not the one of
-//! its offset.
+//! Readers of every kind that are lapped all the time: they never see a byte that does not belong
+//! to its offset.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -15,18 +15,18 @@ use pfs_client::{
 
 use super::{daemon, endpoint, path};
 
-/// So small that it is written hundreds of times a second, so large that readers are sent the same
-/// blocks.
+/// So small that it is overwritten hundreds of times a second, and so large that several readers
+/// are sent the same blocks.
 const RING: u64 = 64 * 1024;
 
-/// A byte that tells its offset: neighbours of one lap and the same place of another lap both
-/// differ.
+/// Returns the byte at this offset. Neighbors differ, and so do bytes of different laps at the same
+/// place.
 fn byte_at(offset: u64) -> u8 {
     (offset ^ (offset >> 8) ^ (offset >> 16) ^ (offset >> 24)) as u8
 }
 
-/// Reads to the end, and returns where that is. Counts itself among those that were lapped when it
-/// was.
+/// Reads to the end and returns the end offset. Adds one to `lapped` when the reader was lapped for
+/// the first time.
 fn follow(mut reader: Reader, lapped: &AtomicUsize) -> u64 {
     let mut chunks = Chunks::new();
     let mut came = 0;
@@ -57,7 +57,7 @@ fn follow(mut reader: Reader, lapped: &AtomicUsize) -> u64 {
     }
 }
 
-/// Appends chunks of all sizes up to an eighth of the ring, and returns where head is.
+/// Appends chunks of all sizes up to an eighth of the ring buffer, and returns the new head.
 fn append(client: &Client, mut head: u64) -> u64 {
     let mut writer = client.writer(path(), WriteOptions::default()).unwrap();
     for number in 0..2000 {
@@ -76,7 +76,7 @@ fn readers_of_every_kind_that_are_lapped_see_no_torn_byte_and_count_what_they_lo
     lapped_readers_see_no_torn_byte(Duration::ZERO);
 }
 
-/// For so long at least, and until all readers were lapped.
+/// Runs for at least `time`, and until all readers were lapped.
 pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
     let until = Instant::now() + time;
     let daemon = daemon(RING);
@@ -85,7 +85,7 @@ pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
     daemon.create(path().as_str());
     let lapped = AtomicUsize::new(0);
     thread::scope(|scope| {
-        // Three of each, so that some share what the daemon copies.
+        // Three readers of each kind, so that some share the daemon's copies.
         let reader = |transport| {
             let reader = client(transport).reader(path(), ReadOptions::default()).unwrap();
             assert_eq!(reader.is_shm(), transport == Transport::Shm);
@@ -98,7 +98,8 @@ pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
         for transport in Transport::ALL.into_iter().cycle() {
             head = append(&client(transport), head);
             let over = Instant::now() >= until && lapped.load(Relaxed) == readers.len();
-            // One that has ended has failed, which is told below; the others must end before.
+            // A reader that has ended has failed, which is reported below; the others must end
+            // first.
             let failed = readers.iter().any(|reader| reader.is_finished());
             if over || failed || Instant::now() >= until + deadline() {
                 break;

@@ -1,5 +1,5 @@
-//! Chromium as a reader: a page of another origin with a `<video>` or an `EventSource`, which tells
-//! the test what happens to it.
+//! Chromium as a reader: a page of another origin with a `<video>` or an `EventSource`, which
+//! reports its events to the test.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -12,13 +12,13 @@ use harness::{Daemon, Pfs, Running, deadline};
 
 use super::{S, film::webm};
 
-/// A browser that shows one page, and what the page has reported.
+/// Browser with one page, and the reports of the page.
 struct Browser {
     running: Running,
     reports: Receiver<String>,
 }
 
-/// The site of a page: it serves the page to every client, and takes the reports.
+/// Web server of the page: serves the page to every client and receives the reports.
 struct Site {
     listener: TcpListener,
     address: SocketAddr,
@@ -31,7 +31,7 @@ impl Site {
         Self { listener, address }
     }
 
-    /// A daemon that lets pages of this site use it.
+    /// Starts a daemon that allows this site's origin.
     #[track_caller]
     fn daemon(&self) -> Daemon {
         Daemon::with_http_config(&format!(
@@ -40,11 +40,11 @@ impl Site {
         ))
     }
 
-    /// Opens a page that runs this script, in which `report(text)` reports and `URL` is that of the
-    /// stream.
+    /// Opens a page that runs this script. In the script, `report(text)` sends a report and `URL`
+    /// is the URL of the stream.
     #[track_caller]
     fn open(self, daemon: &Daemon, script: &str) -> Browser {
-        // One request at a time: the reports come in their order.
+        // One request at a time, so that the reports arrive in order.
         let page = format!(
             "<!doctype html><link rel=icon href=data:,><script>
             let sent = Promise.resolve();
@@ -61,7 +61,8 @@ impl Site {
                 std::thread::spawn(move || served(connection.unwrap(), &page, &sender));
             }
         });
-        // Sandboxes are for pages of strangers, and need what a container may not have.
+        // The sandbox protects against foreign pages, and may need privileges that a container does
+        // not have.
         let flags = [
             "--headless=new",
             "--no-sandbox",
@@ -80,7 +81,7 @@ impl Site {
     }
 }
 
-/// Answers the requests of one connection: the page, or a report that is passed on.
+/// Answers the requests of one connection: serves the page, or forwards a report.
 fn served(connection: TcpStream, page: &str, reports: &Sender<String>) {
     let mut connection = BufReader::new(connection);
     loop {
@@ -104,7 +105,7 @@ fn served(connection: TcpStream, page: &str, reports: &Sender<String>) {
             return;
         }
         let answer = if first.starts_with("post") {
-            // It fails when the test is over.
+            // Fails when the test is over.
             let _ = reports.send(String::from_utf8(body).unwrap());
             ""
         } else {
@@ -121,7 +122,7 @@ fn served(connection: TcpStream, page: &str, reports: &Sender<String>) {
 }
 
 impl Browser {
-    /// The next report.
+    /// Waits for the next report.
     #[track_caller]
     fn next(&mut self) -> String {
         match self.reports.recv_timeout(deadline()) {
@@ -130,7 +131,7 @@ impl Browser {
         }
     }
 
-    /// Waits for a report that satisfies the predicate, and returns it.
+    /// Waits for a report that `holds` accepts, and returns it.
     #[track_caller]
     fn until(&mut self, holds: impl Fn(&str) -> bool) -> String {
         let begin = Instant::now();
@@ -156,12 +157,12 @@ const VIDEO: &str = "
     video.play();
 ";
 
-/// Where in the film that is, of a report of a video.
+/// Returns the position in the film, in seconds, from a report of a video.
 fn position(report: &str) -> f64 {
     report.split_once(' ').unwrap_or_else(|| panic!("{report}")).1.parse().unwrap()
 }
 
-/// A video that has played all that was there when it began: half a film.
+/// Starts a video that has played everything so far: half a film.
 #[track_caller]
 fn half_played() -> (Daemon, Browser, &'static [u8]) {
     let site = Site::new();
@@ -233,7 +234,7 @@ fn an_event_source_gets_each_chunk_comes_back_by_itself_and_stops_after_the_end(
     daemon.kill9();
     assert_eq!(browser.next(), "interrupted");
     daemon.restart();
-    // It may have asked while there was no daemon.
+    // The browser may have tried while there was no daemon.
     browser.until(|report| report != "interrupted");
     assert!(browser.next().starts_with("removed "), "the daemon that it read from is gone");
     text(&daemon, "", "three");

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::pages;
 
-/// ffmpeg that appends to the stream what the test sends to its stdin.
+/// Starts ffmpeg as a writer, which appends the test's input to the stream.
 #[track_caller]
 fn pushing(daemon: &Daemon, query: &str) -> Running {
     let input = ["-f", "mpegts", "-i", "-"];
@@ -17,7 +17,7 @@ fn pushing(daemon: &Daemon, query: &str) -> Running {
     ffmpeg().args(LITTLE).args(input).args(output).stdin_pipe().spawn()
 }
 
-/// Sends the first half of a film, and waits until most of it is in the stream.
+/// Sends the first half of a film and waits until most of it is in the stream.
 #[track_caller]
 fn half_sent(daemon: &Daemon, writer: &mut Running) -> &'static [u8] {
     let (first, second) = transport_stream().split_at(transport_stream().len() / 2);
@@ -28,7 +28,7 @@ fn half_sent(daemon: &Daemon, writer: &mut Running) -> &'static [u8] {
     second
 }
 
-/// ffmpeg that decodes the stream and has begun.
+/// Starts ffmpeg as a reader and waits until it decodes.
 #[track_caller]
 fn pulling(daemon: &Daemon, args: &[&str]) -> Running {
     let mut reader = decoder(&daemon.url(S), args).spawn();
@@ -53,7 +53,7 @@ fn a_film_that_ffmpeg_pushes_is_pulled_by_ffmpeg_with_every_frame() {
             let push = ["-c", "copy", "-f", format, "-method", method];
             let url = daemon.url(&format!("{stream}?close"));
             ffmpeg().arg("-i").arg(&source).args(push).arg(url).run().exits(0).quietly();
-            // ffmpeg does not wait for the answer.
+            // ffmpeg does not wait for the response.
             eventually("it is known how the writer ended", || {
                 let stat = daemon.stat(&stream).unwrap_or_default();
                 stat["writers_finished"] == 1 || stat["writers_died"] == 1
@@ -91,7 +91,7 @@ fn ffmpeg_that_is_killed_is_a_writer_that_died_and_its_readers_read_on() {
     assert_eq!((&stat["state"], &stat["writers_died"]), (&"open".into(), &1.into()), "{stat}");
     daemon.append(S, second);
     daemon.close(S);
-    // What ffmpeg says is about the frame in which the first writer died.
+    // The messages of ffmpeg are about the frame in which the first writer died.
     let pulled = reader.finish().exits(0);
     assert!(frames(&pulled).len() > FRAMES * 3 / 4, "{}", pulled.text());
 }

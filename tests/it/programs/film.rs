@@ -1,18 +1,18 @@
-//! Four seconds of film that ffmpeg encodes once, and the frames of picture that it decodes from
-//! any source.
+//! Test film: four seconds that ffmpeg encodes once, and the frames that it decodes from any
+//! source.
 
 use std::{path::Path, sync::LazyLock};
 
 use harness::{Finished, Pfs};
 
-/// Frames of picture in a whole film.
+/// Number of video frames in the film.
 pub(super) const FRAMES: usize = 25 * 4;
 
 const PICTURE: [&str; 4] = ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25"];
 const TONE: [&str; 4] = ["-f", "lavfi", "-i", "sine=frequency=440"];
 
-/// An MPEG transport stream. Each frame can be decoded by itself, as in a camera that lets viewers
-/// in at any time.
+/// The film as an MPEG transport stream. Each frame can be decoded by itself, as with a camera that
+/// viewers can join at any time.
 pub(super) fn transport_stream() -> &'static [u8] {
     static FILM: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let codecs = ["-c:v", "mpeg2video", "-g", "1", "-b:v", "1M", "-c:a", "mp2", "-f", "mpegts"];
@@ -21,8 +21,8 @@ pub(super) fn transport_stream() -> &'static [u8] {
     &FILM
 }
 
-/// A WebM of VP8 and Opus, in clusters of a fifth of a second. A browser waits for sound that is
-/// not there yet; without any its clock would run on.
+/// The film as WebM with VP8 and Opus, in clusters of a fifth of a second. It has sound because a
+/// browser waits for missing sound; without sound its clock would run on.
 pub(super) fn webm() -> &'static [u8] {
     static FILM: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let picture = [
@@ -47,27 +47,27 @@ fn encoded(inputs: &[&str], codecs: &[&str]) -> Vec<u8> {
     ffmpeg().args(inputs).args(["-t", "4"]).args(codecs).arg("-").run().exits(0).quietly().stdout
 }
 
-/// ffmpeg that says nothing but errors.
+/// ffmpeg that prints only errors.
 pub(super) fn ffmpeg() -> Pfs {
     Pfs::new("ffmpeg").args(["-v", "error"])
 }
 
-/// How much of its input ffmpeg looks at before it begins. It is 5 seconds unless it is told.
+/// Options that limit how much of its input ffmpeg analyzes at the start. The default is 5 seconds.
 pub(super) const LITTLE: [&str; 2] = ["-probesize", "50000"];
 
-/// ffmpeg that decodes the picture from a file or a URL, and prints a line for each frame.
+/// ffmpeg that decodes the video from a file or a URL and prints a line for each frame.
 pub(super) fn decoder(source: &str, args: &[&str]) -> Pfs {
     let each = ["-map", "0:v", "-flush_packets", "1", "-f", "framecrc", "-"];
     ffmpeg().args(LITTLE).args(args).args(["-i", source]).args(each)
 }
 
-/// The checksum of each frame, of what a [`decoder`] printed.
+/// Returns the checksum of each frame, from the output of a [`decoder`].
 pub(super) fn frames(decoded: &Finished) -> Vec<&str> {
     let lines = decoded.text().lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.rsplit(' ').next().expect("a line has a part")).collect()
 }
 
-/// The frames of a file. Panics if ffmpeg complains about anything.
+/// Returns the frames of a file. Panics if ffmpeg prints any error.
 pub(super) fn frames_of_file(path: &Path) -> Vec<String> {
     let decoded =
         decoder(path.to_str().expect("the test's own path"), &[]).run().exits(0).quietly();

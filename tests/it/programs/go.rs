@@ -1,4 +1,4 @@
-//! The program in Go on the page for those who move to pfs, as it is written there.
+//! The Go program in the migration guide, exactly as printed there.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ fn the_program_in_go_for_those_who_move_here_sends_its_input_to_its_consumer() {
     let program = pages::block(pages::MOVING, "go");
     fs::write(&file, program.replace(pages::ADDRESS, &daemon.http_address().to_string())).unwrap();
     let bytes = noise(0, 1024 * 1024);
-    // Nothing is fetched, and nothing is left behind.
+    // Without downloads, and without files left behind.
     let go = Pfs::new("go").current_dir(daemon.dir()).env("HOME", daemon.dir());
     let go = go
         .env("GOCACHE", daemon.dir().join("cache"))

@@ -1,4 +1,4 @@
-//! The real daemon with the programs that people use, from Debian: `scripts/programs`.
+//! The real daemon with widely used programs from Debian: `scripts/programs`.
 //!
 //! curl is not among them: `scripts/test` installs it, and its tests are in `http`.
 

@@ -1,4 +1,4 @@
-//! mpv as a player of a stream's URL, without a screen and a loudspeaker.
+//! mpv as a player of a stream's URL, without video and audio output.
 
 use harness::{Daemon, Pfs, Running, eventually};
 
@@ -7,7 +7,7 @@ use super::{
     film::{transport_stream, webm},
 };
 
-/// mpv that prints where it is in the film, again and again.
+/// Starts mpv, which prints its position in the film repeatedly.
 #[track_caller]
 fn playing(daemon: &Daemon) -> Running {
     let silent = [
@@ -24,7 +24,7 @@ fn playing(daemon: &Daemon) -> Running {
         .spawn()
 }
 
-/// The second of the film that mpv showed last; 0 before it shows any.
+/// Returns the last position that mpv printed, in seconds; 0 before the first one.
 fn position(output: &str) -> f64 {
     let positions =
         output.split("at ").skip(1).filter_map(|text| text.split_once(' ')?.0.parse().ok());

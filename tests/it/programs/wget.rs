@@ -4,8 +4,8 @@ use harness::{Daemon, Finished, Pfs, Running, eventually, noise};
 
 use super::S;
 
-/// wget of the stream into a file of that name, without a configuration file, a proxy and a pause
-/// between two attempts.
+/// wget of the stream into a file of the same name, without a configuration file, a proxy, or a
+/// pause between attempts.
 #[track_caller]
 fn wget<const N: usize>(daemon: &Daemon, args: [&str; N]) -> Pfs {
     let always = ["--no-config", "--no-proxy", "--no-verbose", "--waitretry=0", "--tries=3"];
@@ -17,7 +17,7 @@ fn downloaded(daemon: &Daemon) -> Vec<u8> {
     std::fs::read(daemon.dir().join("s")).unwrap_or_default()
 }
 
-/// wget that has all of an open stream of these bytes.
+/// Starts wget on an open stream and waits until it has all these bytes.
 #[track_caller]
 fn following<const N: usize>(daemon: &Daemon, bytes: &[u8], args: [&str; N]) -> Running {
     let mut wget = wget(daemon, args).spawn();
@@ -28,7 +28,7 @@ fn following<const N: usize>(daemon: &Daemon, bytes: &[u8], args: [&str; N]) -> 
     wget
 }
 
-/// What becomes of wget when this happens to an open stream that it reads.
+/// Calls `happens` while wget reads an open stream, and returns the result of wget.
 #[track_caller]
 fn interrupted(happens: impl FnOnce(&mut Daemon)) -> Finished {
     let mut daemon = Daemon::with_http();

@@ -1,4 +1,4 @@
-//! A daemon behind a reverse proxy, which is configured as docs/http.md says.
+//! Daemon behind a reverse proxy that is configured as docs/http.md says.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -17,16 +17,16 @@ pub(super) enum Kind {
     Caddy,
 }
 
-/// A daemon and the proxy before it.
+/// Daemon, and the proxy in front of it.
 pub(super) struct Behind {
     pub(super) daemon: Daemon,
     authority: Authority,
-    /// HTTP/1.1, and HTTP/2 over TLS.
+    /// URLs of the proxy: HTTP/1.1, and HTTP/2 over TLS.
     urls: [String; 2],
     proxy: Running,
 }
 
-/// The addresses of a proxy.
+/// Addresses of the proxy.
 struct Listen {
     plain: SocketAddr,
     secure: SocketAddr,
@@ -39,7 +39,7 @@ impl Behind {
         listen.plain.set_port(8080);
         listen.secure.set_port(8443);
         let Listen { plain, secure } = &listen;
-        // The addresses are names of the daemon, too.
+        // The daemon accepts the addresses as host names too.
         let name = "\"streams.example.org\"";
         let names = format!("{name}, \"{}\", \"{}\"", plain.ip(), secure.ip());
         let documented = documented("/etc/pfs/pfsd.toml");
@@ -63,12 +63,12 @@ impl Behind {
         behind
     }
 
-    /// Those of the proxy: HTTP/1.1, and HTTP/2 over TLS.
+    /// Returns the URLs of the proxy: HTTP/1.1, and HTTP/2 over TLS.
     pub(super) fn urls(&self) -> [&str; 2] {
         self.urls.each_ref().map(String::as_str)
     }
 
-    /// `pfs` at one of these URLs.
+    /// Builds a `pfs` command line with one of these URLs.
     pub(super) fn pfs(&self, url: &str, args: &[&str]) -> Pfs {
         Pfs::new(binary("pfs"))
             .env("PFS_CA_FILE", self.authority.root())
@@ -76,7 +76,8 @@ impl Behind {
             .args(args)
     }
 
-    /// `curl` with the URL of this path, over the version of HTTP that `pfs` speaks there.
+    /// Builds a `curl` command line for this path, with the HTTP version that `pfs` uses at this
+    /// URL.
     pub(super) fn curl(&self, url: &str, args: &[&str], path: &str) -> Pfs {
         let curl =
             Pfs::new("curl").args(["-q", "-f", "-sS", "--noproxy", "*", "--no-buffer", "--cacert"]);
@@ -84,7 +85,7 @@ impl Behind {
     }
 }
 
-/// The block of docs/http.md that begins with the name of this file.
+/// Returns the block of docs/http.md that starts with this file name.
 #[track_caller]
 fn documented(file: &str) -> String {
     let text = include_str!("../../../docs/http.md");
@@ -96,14 +97,14 @@ fn documented(file: &str) -> String {
     block
 }
 
-/// The text with this in place of that, which must be there.
+/// Replaces `from`, which must occur in the text, with `to`.
 #[track_caller]
 fn put(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "the documentation has no {from:?} in {text}");
     text.replace(from, to)
 }
 
-/// Where the documentation has the daemon.
+/// Address of the daemon in the documentation.
 const DAEMON: &str = "127.0.0.1:4437";
 
 #[track_caller]
@@ -142,7 +143,7 @@ fn haproxy(folder: &Path, daemon: &Daemon, authority: &Authority, listen: &Liste
     let sections =
         put(&sections, "bind :443 ssl crt /etc/haproxy/streams.pem alpn h2,http/1.1", &both);
     let config = folder.join("haproxy.cfg");
-    // What matters here of Debian's.
+    // The relevant part of Debian's defaults.
     let defaults = "defaults\n    mode http\n    timeout connect 5000\n    timeout client 50000\n    timeout server 50000\n";
     std::fs::write(&config, format!("global\n{defaults}\n{sections}")).unwrap();
     Pfs::new("haproxy").arg("-db").arg("-f").arg(config).spawn()

@@ -8,7 +8,7 @@ use self::behind::{Behind, Kind};
 
 const S: &str = "/streamfs/s";
 
-/// Makes a test of each of these functions for each proxy: `nginx::NAME`, `haproxy::NAME` and
+/// Generates a test from each of these functions for each proxy: `nginx::NAME`, `haproxy::NAME` and
 /// `caddy::NAME`.
 macro_rules! per_proxy {
     ($($name:ident),+ $(,)?) => {
@@ -38,8 +38,8 @@ per_proxy!(
     a_daemon_that_is_gone_is_told_with_what_the_proxy_answers,
 );
 
-/// Checks the end of a writer, and what it says: nothing, unless its proxy cannot pass
-/// acknowledgements on.
+/// Checks that a writer succeeded without messages, except the one about a proxy that cannot
+/// forward acknowledgements.
 #[track_caller]
 fn written(run: Finished, is_acknowledged: bool) {
     let run = run.exits(0);
@@ -54,7 +54,8 @@ fn every_command_does_what_it_does_without_a_proxy(kind: Kind) {
     let behind = Behind::new(kind);
     let daemon = &behind.daemon;
     for url in behind.urls() {
-        // Caddy is written in Go.
+        // Caddy is written in Go, whose server answers over HTTP/1.1 only after the request has
+        // ended.
         let is_acknowledged = kind != Kind::Caddy || url.starts_with("https");
         let pfs = |args: &[&str]| behind.pfs(url, args);
         pfs(&["create", "--ring-buffer-size", "8MB", "--channel-buffer-size", "8MB", S])
@@ -62,14 +63,14 @@ fn every_command_does_what_it_does_without_a_proxy(kind: Kind) {
             .exits(0)
             .quietly();
 
-        // More than nginx takes unless told otherwise, and while a reader reads.
+        // More than nginx accepts by default, and while a reader reads.
         let data = noise(1, 3 * 1024 * 1024);
         let reader = pfs(&["cat", "--stream", "--slow", "block", S]).spawn();
         written(
             pfs(&["write", "--stream", "--wait-readers", "1", S]).stdin(&data[..]).run(),
             is_acknowledged,
         );
-        // What is sent arrives before there is more.
+        // Each line arrives before the next one is sent.
         let mut live = pfs(&["write", "--lines", "--close", S]).stdin_pipe().spawn();
         for line in 1..=3 {
             live.send(b"line\n");
@@ -86,14 +87,14 @@ fn every_command_does_what_it_does_without_a_proxy(kind: Kind) {
         pfs(&["write", S]).stdin("x").run().exits(9);
         pfs(&["rm", S]).run().exits(0).quietly();
 
-        // Neither a death nor a removal is the end.
+        // Neither the death of a writer nor a removal is the end of the stream.
         let mut writer = pfs(&["write", "--stream", S]).stdin_pipe().spawn();
         writer.send(b"x");
         eventually("it arrives", || daemon.stat(S).is_some_and(|stat| stat["head"] == 1));
         let closed = pfs(&["cat", "--stream", S]).spawn();
         let died = pfs(&["cat", "--stream", "--until", "writers-gone", S]).spawn();
         eventually("both read", || closed.stdout() == b"x" && died.stdout() == b"x");
-        // Behind a proxy no client is believed to be a process of this machine.
+        // Behind a proxy, the daemon does not believe any client's process id.
         assert_eq!(daemon.stat(S).unwrap()["readers"][0]["pid"], serde_json::Value::Null);
         writer.signal(Signal::KILL);
         writer.finish().exits(137);
@@ -142,7 +143,7 @@ fn curl_appends_follows_and_gets_events_as_they_happen(kind: Kind) {
     }
 }
 
-/// What the table in docs/http.md says: curl fails, or trailers were announced and did not come.
+/// As in the table of docs/http.md: curl fails, or announced trailers are missing.
 fn a_removal_and_the_end_are_told_apart(kind: Kind) {
     let behind = Behind::new(kind);
     let head = behind.daemon.dir().join("head");
@@ -172,7 +173,7 @@ fn a_removal_and_the_end_are_told_apart(kind: Kind) {
     }
 }
 
-/// Caddy broke off one request of three that was answered before it was read.
+/// Caddy aborted one of three requests that were answered before they had been read.
 fn a_request_is_never_answered_before_it_was_read(kind: Kind) {
     let behind = Behind::new(kind);
     behind.daemon.append(S, b"x");

@@ -1,5 +1,5 @@
-//! Who shares memory with somebody who dies notices it. That no timer is needed for it is tested in
-//! `pfs-client/src/tests/sleeping.rs`.
+//! Death of a process that shares memory: the others notice it. `pfs-client/src/tests/sleeping.rs`
+//! tests that no timer is needed.
 
 use harness::{Daemon, Running, Signal, Transport, eventually, gaps, noise, shares_memory};
 use pfs_client::WriteError;
@@ -7,7 +7,7 @@ use pfs_proto::{ReadOptions, Request};
 
 use super::S;
 
-/// Readers that have read all there is and sleep on it.
+/// Starts readers that have read everything and sleep on the ring buffer.
 #[track_caller]
 fn sleeping_readers(daemon: &Daemon) -> Vec<Running> {
     daemon.append(S, "so far");
@@ -66,7 +66,7 @@ fn a_daemon_that_is_terminated_while_writers_wait_for_an_shm_block_reader_overwr
     let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     daemon.create(S);
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
-    // It is attached a moment before it has the ring.
+    // The reader is attached a moment before it has mapped the ring buffer.
     eventually("the reader has the ring", || shares_memory(reader.pid()));
     reader.signal(Signal::STOP);
     let chunk = vec![b'x'; 1000];
@@ -93,7 +93,7 @@ fn a_daemon_that_is_terminated_while_writers_wait_for_an_shm_block_reader_overwr
     assert!(!run.stdout.is_empty() && run.stdout.iter().all(|byte| *byte == b'x'));
 }
 
-/// For a reader that has been stopped.
+/// Starts a `block` reader, which is stopped, and a writer that waits for it. Returns both.
 #[track_caller]
 fn a_writer_that_waits(daemon: &Daemon) -> (Running, Running) {
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
@@ -125,7 +125,8 @@ fn a_daemon_that_is_killed_at_work_is_noticed_by_shm_writers_that_only_append() 
 
 #[track_caller]
 fn is_noticed(daemon: &mut Daemon, mut append: impl FnMut(&[u8]) -> Result<(), WriteError>) {
-    // So that it has been notified and has not asked for it again when it dies.
+    // The writer has then notified the daemon, and the daemon dies before it asks to be notified
+    // again.
     daemon.signal(Signal::STOP);
     append(b"x").unwrap();
     append(b"x").unwrap();
@@ -160,7 +161,7 @@ fn shm_readers_see_only_whole_chunks_of_shm_writers_that_are_killed_while_they_w
         daemon.create(&name);
         let args = ["--slow", "block", "--until", "writers-gone"];
         let mut reader = daemon.piped_reader_on(Transport::Shm, &name, args);
-        // No more is taken until then, so that the writer cannot finish first.
+        // The test takes no more output until then, so the writer cannot finish first.
         let output = reader.take_at_most(data.len() as u64 / 2);
         let write =
             daemon.pfs_on(Transport::Shm, ["write", "--stream", "--chunk-size", "50000", &name]);

@@ -1,4 +1,4 @@
-//! What can be done with the descriptors that a client is handed.
+//! Access rights of the descriptors that are passed to clients.
 
 use std::{
     fs::File,
@@ -15,20 +15,21 @@ use rustix::{
 
 use super::{S, handed, lease};
 
-/// The same memory through a descriptor of the client's own, with all the rights that it can get.
+/// Opens the same memory through a new descriptor, with the most permissions that are available.
 fn reopened(descriptor: BorrowedFd<'_>) -> File {
     let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
     File::options().read(true).write(true).open(path).expect("the memory is this user's own")
 }
 
-/// Maps a page of it for writing, or for reading and then makes that writable.
+/// Maps a page for writing, or, if `afterwards` is true, maps it for reading and then tries to make
+/// it writable.
 #[allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
 fn map_writable(file: BorrowedFd<'_>, afterwards: bool) -> Result<(), Errno> {
     const PAGE: usize = 4096;
     let writable = ProtFlags::READ | ProtFlags::WRITE;
     let protection = if afterwards { ProtFlags::READ } else { writable };
-    // SAFETY: a mapping at an address of the kernel's choice, which nothing refers to and which is
-    // gone at the end.
+    // SAFETY: the mapping is at an address of the kernel's choice, nothing refers to it, and it is
+    // unmapped at the end.
     unsafe {
         let address = mmap(std::ptr::null_mut(), PAGE, protection, MapFlags::SHARED, file, 0)?;
         let mapped = mprotect(address, PAGE, MprotectFlags::READ | MprotectFlags::WRITE);
@@ -45,7 +46,7 @@ fn keeps_its_size(file: BorrowedFd<'_>) {
     }
     assert_eq!(fallocate(file, FallocateFlags::empty(), size, 4096), Err(Errno::PERM));
     assert_eq!(pwrite(file, b"x", size), Err(Errno::PERM), "a write behind the end");
-    // Nor can a client seal what the daemon still needs.
+    // A client cannot seal files that the daemon still needs to write either.
     assert_eq!(fcntl_add_seals(file, SealFlags::WRITE), Err(Errno::PERM));
     assert!(
         fcntl_get_seals(file)
@@ -70,7 +71,7 @@ fn a_ring_can_be_neither_written_nor_mapped_writable_nor_resized_by_a_reader() {
             assert!([Errno::PERM, Errno::ACCESS].contains(&refused), "{refused}");
         }
     }
-    // It is the ring, and can be read.
+    // The descriptor is the ring buffer, and can be read.
     let size = rustix::fs::fstat(&handed.ring).unwrap().st_size as usize;
     let mut all = vec![0; size];
     assert_eq!(pread(&handed.ring, &mut all[..], 0), Ok(size));
@@ -96,13 +97,13 @@ fn a_client_that_shares_memory_occupies_one_descriptor_of_the_daemon() {
     daemon.create(S);
     daemon.has_no_other_connection();
     let open = || sockets_and_memory(daemon.pid());
-    // The first reader gives the stream a ring that has a descriptor. A connection that is no
-    // longer counted may be open for a moment more: what is too much by one now is told from
-    // two for each client.
+    // The first reader moves the stream to a ring buffer with a descriptor. A connection that is no
+    // longer counted may stay open for a moment. The count may thus be off by one, which still
+    // distinguishes one descriptor per client from two.
     let before = open() + 1;
     let readers: Vec<_> =
         (0..CLIENTS).map(|_| handed(&daemon, S, ReadOptions::default())).collect();
-    // The daemon closes what it has handed over when it is told that it arrived.
+    // The daemon closes a passed descriptor once the client has confirmed its arrival.
     eventually("readers occupy one each", || open() <= before + CLIENTS);
     let writers: Vec<_> =
         (0..CLIENTS).map(|_| lease::writing(daemon.wire().greeted_to_hold(), S)).collect();

@@ -1,4 +1,4 @@
-//! Chunks that go different ways to the ring stay in order.
+//! Chunks that take different ways into the ring buffer stay in order.
 
 use std::{io::Write as _, time::Duration};
 
@@ -10,7 +10,8 @@ use super::S;
 
 const KIB: usize = 1024;
 
-/// Small ones are queued, others are sent from where they are, those above 1 MiB in several frames.
+/// Chunk sizes. Small chunks are queued, larger ones are sent without a copy, and those above 1 MiB
+/// are sent in several frames.
 const SIZES: [usize; 16] = [
     1,
     8 * KIB - 1,
@@ -54,7 +55,7 @@ fn large_chunks_among_small_ones_of_one_writer_keep_their_order() {
             let write = async {
                 let mut writer = client.writer(&path, WriteOptions::default()).await.unwrap();
                 for (i, chunk) in chunks.iter().enumerate() {
-                    // Held back or not, and waited for or not, in all combinations.
+                    // Held back or not, and awaited or not, in all combinations.
                     if i % 3 == 0 {
                         writer.push(chunk).await.unwrap()
                     } else {
@@ -101,7 +102,7 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
     const COUNT: usize = 300_000;
     let data = noise(1, COUNT);
     for writers_transport in Transport::OF_THE_SOCKET {
-        // Small enough to go round many times, so that readers and writers wait for each other.
+        // So small that it wraps around many times and readers and writers wait for each other.
         let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
         let file = daemon.dir().join("data");
         std::fs::write(&file, &data).unwrap();
@@ -125,11 +126,10 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
     }
 }
 
-/// In a thread of its own: a writer that waited by looking again and again would never let this one
-/// notice.
+/// Runs in its own thread: a writer that polled in a loop would never let this thread notice.
 #[test]
 fn what_is_read_from_a_file_after_a_large_chunk_waits_for_its_turn_and_lets_others_run() {
-    /// More than the ring, the daemon and the socket take.
+    /// More than the ring buffer, the daemon and the socket hold.
     const TIMES: usize = 8;
     let daemon = Daemon::with_buffers(256 * 1024, 256 * 1024);
     daemon.create(S);
@@ -147,7 +147,8 @@ fn what_is_read_from_a_file_after_a_large_chunk_waits_for_its_turn_and_lets_othe
             let (input, mut output) = std::io::pipe().unwrap();
             output.write_all(&small).unwrap();
             for _ in 0..TIMES {
-                // Taken over at once, although the reader leaves no room for it.
+                // The writer takes the chunk over at once, although the reader leaves no room for
+                // it.
                 let append = tokio::time::timeout(Duration::from_millis(20), writer.append(&large));
                 let _ = append.await.map(Result::unwrap);
             }

@@ -1,4 +1,4 @@
-//! A writer that has always more: its connection is never idle.
+//! Endless writer: it always has more to send, so its connection is never idle.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -11,7 +11,8 @@ use pfs_proto::{ErrorCode, Request};
 
 use super::{EndsAtDrop, S, lease};
 
-/// Runs the test while chunks of 8 bytes flow without end, and returns the writer's connection.
+/// Runs `test` while chunks of 8 bytes flow without end, and returns the daemon and the writer's
+/// connection.
 #[track_caller]
 fn while_it_flows(test: impl FnOnce(&mut Daemon)) -> (Daemon, Wire) {
     let mut daemon = Daemon::start();
@@ -75,6 +76,6 @@ fn an_endless_writer_does_not_keep_the_daemon_from_ending() {
         daemon.signal(Signal::TERM);
         eventually("the daemon has ended", || !daemon.runs());
     });
-    // One that is cut off in the end is told nothing.
+    // A connection that is cut at the end gets no message.
     assert_eq!(wire.refusal(), Some(ErrorCode::ShuttingDown));
 }

@@ -1,4 +1,4 @@
-//! Readers that follow their stream from ring to ring while it grows.
+//! Readers that follow a growing stream from one ring buffer to the next.
 
 use std::{sync::mpsc, thread};
 
@@ -12,7 +12,7 @@ use super::{S, handed_over};
 
 const MIB: u64 = 1024 * 1024;
 
-/// Chunks by which a stream grows to full size while its reader waits for each of them.
+/// Chunks that grow a stream to its full size, while its reader waits for each of them.
 fn chunks() -> impl Iterator<Item = Vec<u8>> {
     (0..160).map(|number| noise(number, 100 * number as usize + 1))
 }
@@ -29,8 +29,8 @@ fn an_shm_reader_makes_a_small_stream_take_a_page_and_no_more() {
     assert!((4096..8192).contains(&memory), "{stat}");
 }
 
-/// Has a thread read chunks, one after the other, as the stream grows under it. `before` is called
-/// before each of them is appended. Returns whether the reader shared memory at its end.
+/// Reads chunks on a thread, one by one, while the stream grows. Calls `before` before each append.
+/// Returns true if the reader still used shm at the end.
 #[track_caller]
 fn read_each(daemon: &Daemon, before: impl Fn(usize)) -> bool {
     daemon.create(S);
@@ -158,7 +158,7 @@ fn a_reader_that_cannot_map_the_next_ring_goes_on_over_its_connection_where_its_
     let daemon = Daemon::start();
     daemon.append(S, "first");
     let mut reader = handed_over(daemon.wire().greeted_to_follow(), S, ReadOptions::default());
-    // It has read the first chunk: offset, then number of the next.
+    // The reader has read the first chunk: write the offset and the number of the next chunk.
     rustix::io::pwrite(&reader.page, &[5_u64.to_ne_bytes(), 1_u64.to_ne_bytes()].concat(), 0)
         .unwrap();
     let data = noise(1, 100_000);
@@ -181,7 +181,7 @@ fn a_thread_whose_stream_moves_to_memory_that_cannot_be_shared_goes_on_over_its_
     let daemon = Daemon::start();
     let is_shm = read_each(&daemon, |number| {
         if number == 10 {
-            // It sleeps on the ring by then.
+            // The reader sleeps on the ring buffer by then.
             limit_file_size(daemon.pid(), 64 * 1024);
         }
     });

@@ -1,4 +1,4 @@
-//! What readers cost that have nothing to read.
+//! Cost of idle readers.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use pfs_proto::ReadOptions;
 
 use super::{S, handed};
 
-/// No process may run for this long, except that shm readers look at their ring.
+/// During this time no process may run, except that shm readers check their ring buffer.
 const REST: Duration = Duration::from_secs(2);
 
 #[test]
@@ -29,7 +29,7 @@ fn idle_readers_wake_once_a_second_at_most_and_the_daemon_does_not() {
         readers.iter().zip(ways).map(|(reader, transport)| (reader.pid(), looks(transport)));
     let processes: Vec<_> = readers_looks.chain([(writer.pid(), 0), (daemon.pid(), 0)]).collect();
     eventually_rest(&processes, REST);
-    // And they sleep, rather than being dead.
+    // The readers are asleep, not dead.
     writer.send(b"!");
     eventually("all have read that too", || readers.iter().all(|reader| reader.stdout_len() == 15));
 }
@@ -41,7 +41,7 @@ fn an_idle_shm_reader_costs_the_daemon_at_most_16_kib() {
     let daemon = Daemon::start();
     daemon.append(S, "so far");
     let open = || handed(&daemon, S, ReadOptions::default()).wire;
-    // The first ones bring what is needed once.
+    // The first readers allocate memory that is needed only once.
     let _first: Vec<Wire> = (0..20).map(|_| open()).collect();
     let before = daemon.memory();
     let _readers: Vec<Wire> = (0..READERS).map(|_| open()).collect();

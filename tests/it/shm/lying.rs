@@ -1,4 +1,4 @@
-//! Shm readers that write anything at all on their own page: they can spoil their own stats and
+//! Shm readers that write arbitrary data on their own page: they can spoil their own stats and
 //! nothing else.
 
 use std::{
@@ -16,8 +16,7 @@ use super::{EndsAtDrop, Handed, S, handed, handed_over, is_unharmed};
 const MIB: usize = 1024 * 1024;
 const OTHER: &str = "/streamfs/other";
 
-/// Fills the page with noise, zeros or ones, again and again, and says each time that there is
-/// room.
+/// Fills the page with noise, zeros or ones, repeatedly, and sends `MadeRoom` each time.
 fn scribble(mut reader: Handed, seed: u64, enough: &AtomicBool) {
     for round in 0_u64.. {
         if enough.load(Ordering::Relaxed) {
@@ -49,7 +48,7 @@ fn scribbled_stats_disturb_nobody_else() {
     let before = daemon.memory();
     let enough = AtomicBool::new(false);
     thread::scope(|scope| {
-        // Whatever happens, they must end for the scope to end.
+        // The threads must end even if the test fails, because the scope waits for them.
         let _end = EndsAtDrop(&enough);
         for (seed, policy) in
             [SlowPolicy::Drop, SlowPolicy::Block, SlowPolicy::Disconnect].into_iter().enumerate()
@@ -66,7 +65,7 @@ fn scribbled_stats_disturb_nobody_else() {
         };
         let writers = [write(Transport::Shm, S), write(Transport::Unix, OTHER)];
         for _ in 0..20 {
-            // Every number can be shown, whatever it claims.
+            // All numbers can be shown, whatever the reader claims.
             let stat = daemon.stat(S).unwrap();
             let head = stat["head"].as_u64().unwrap();
             assert!(stat["lost_bytes"].as_u64().unwrap() <= 3 * head, "{stat}");
@@ -141,7 +140,7 @@ fn an_shm_reader_that_says_anything_else_is_refused() {
         reader.wire.send(&request);
         assert_eq!(reader.wire.refusal(), Some(ErrorCode::Protocol), "{request:?}");
     }
-    // Without memory to share there is nothing to say of it.
+    // Without shared memory, these requests are invalid.
     for request in [Request::MadeRoom, Request::CannotMap, Request::Follow] {
         let mut wire = daemon.wire().greeted();
         wire.send(&request);
@@ -162,8 +161,8 @@ fn a_reader_that_cannot_map_is_served_over_its_connection_whatever_it_did_to_its
     assert_eq!(reader.wire.reply(), None);
 }
 
-/// Its page says where it goes on. The daemon may end it, or give it anything that the stream has
-/// held.
+/// The page says where the reader continues. The daemon may end such a reader, or send it any bytes
+/// that the stream has held.
 #[test]
 fn a_reader_that_cannot_map_the_next_ring_harms_nobody_whatever_it_wrote_to_its_page() {
     let mut daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
@@ -176,8 +175,7 @@ fn a_reader_that_cannot_map_the_next_ring_harms_nobody_whatever_it_wrote_to_its_
         let policy = [SlowPolicy::Drop, SlowPolicy::Disconnect][(round % 2) as usize];
         let options = ReadOptions { policy, ..ReadOptions::default() };
         let mut liar = handed_over(daemon.wire().greeted_to_follow(), S, options);
-        // The offset, the number of the next chunk, and what was lost: in the stream, beyond it, or
-        // anything.
+        // Offset, number of the next chunk, and losses: inside the stream, beyond it, or arbitrary.
         let claims = [
             0,
             1,

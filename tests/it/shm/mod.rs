@@ -1,5 +1,5 @@
-//! Readers and writers that share memory with the daemon: what must not depend on it, and what they
-//! may not do.
+//! Shm readers and writers: results that must not depend on shared memory, and actions that they
+//! are not allowed.
 
 mod death;
 mod descriptors;
@@ -25,7 +25,7 @@ use pfs_proto::{ReadOptions, Reply, Request, ShmStart};
 
 const S: &str = "/streamfs/s";
 
-/// What a reader is handed: the ring and its own page.
+/// What a reader receives: the ring buffer and its own page.
 pub(crate) struct Handed {
     pub(crate) wire: Wire,
     start: ShmStart,
@@ -33,13 +33,13 @@ pub(crate) struct Handed {
     pub(crate) page: OwnedFd,
 }
 
-/// A shm reader that does with what it is handed whatever the test likes.
+/// Attaches an shm reader that the test controls.
 #[track_caller]
 pub(crate) fn handed(daemon: &Daemon, stream: &str, options: ReadOptions) -> Handed {
     handed_over(daemon.wire().greeted_to_share(), stream, options)
 }
 
-/// What a reader is handed over this connection.
+/// Attaches an shm reader over this connection.
 #[track_caller]
 fn handed_over(mut wire: Wire, stream: &str, options: ReadOptions) -> Handed {
     wire.send(&Request::OpenReader(stream.parse().unwrap(), options));
@@ -49,7 +49,7 @@ fn handed_over(mut wire: Wire, stream: &str, options: ReadOptions) -> Handed {
     Handed { wire, start, ring, page }
 }
 
-/// That nothing of what a client did has harmed the daemon, which had so much memory before.
+/// Checks that a client has not harmed the daemon, whose memory was `before`.
 #[track_caller]
 fn is_unharmed(daemon: &mut Daemon, before: u64) {
     const FLAT: u64 = 8 * 1024 * 1024;
@@ -59,8 +59,7 @@ fn is_unharmed(daemon: &mut Daemon, before: u64) {
     assert!(after < before + FLAT, "the daemon grew from {before} to {after}");
 }
 
-/// Tells the threads that scribble that it is enough, also when the test fails: a scope waits for
-/// them.
+/// Ends the threads that scribble, also when the test fails: a scope waits for them.
 struct EndsAtDrop<'a>(&'a AtomicBool);
 
 impl Drop for EndsAtDrop<'_> {

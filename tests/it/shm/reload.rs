@@ -1,4 +1,4 @@
-//! Readers that share memory with a daemon that reloads its limits.
+//! Shm readers of a daemon that reloads its limits.
 
 use std::{fs::File, os::fd::AsFd as _};
 
@@ -22,7 +22,8 @@ fn a_block_reader_passes_nothing_on_straight_from_the_ring_once_a_time_limit_is_
     };
     assert_eq!(passes_on(), Some(Read::Data { chunks: 1, bytes: 5 }));
     daemon.reload("[limits]\nmax_block_time = \"30s\"\n").exits(0);
-    // A chunk that it could take back is what a reader needs that may be given up.
+    // With a time limit, the daemon may give the reader up at any time, so the reader must copy
+    // each chunk: bytes in a pipe could not be taken back.
     eventually("it has to copy", || passes_on().is_none());
     let mut chunk = Vec::new();
     assert_eq!(reader.try_read(&mut chunk, 1).unwrap(), Some(Read::Data { chunks: 1, bytes: 5 }));

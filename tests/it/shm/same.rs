@@ -1,4 +1,4 @@
-//! What a reader gets, and how it ends, is the same whether it maps the ring or not.
+//! The output and the end of a reader are the same with and without shm.
 
 use std::io::Read as _;
 
@@ -12,7 +12,7 @@ use super::S;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * 1024;
 
-/// The run of the shm reader, after it was found to be like that of the other one.
+/// Checks that both runs are alike, and returns the one of the shm reader.
 #[track_caller]
 fn alike([shm, other]: [Finished; 2]) -> Finished {
     assert_eq!(shm.code, other.code, "exit codes; stderr: {} and {}", shm.stderr, other.stderr);

@@ -16,17 +16,18 @@ use rustix::{
 
 use super::{Handed, S, handed};
 
-/// How often wake-ups are stolen. A reader that then sleeps for a minute, or for ever, hangs the
-/// test, which is ended.
+/// How often wake-ups are stolen. A reader that then sleeps for a minute or for ever makes the test
+/// hang until its time limit.
 const ROUNDS: u32 = 4;
 
-/// The place of the notifier in a ring's header, in bytes.
+/// Offset of the notifier in the header of a ring buffer, in bytes.
 const NOTIFY: usize = 3 * 16 * 8;
 
-/// A place in a reader's page that nothing else uses, in bytes.
+/// Unused offset in a reader's page, in bytes.
 const UNUSED: usize = 2048;
 
-/// A reader that moves those who sleep on the ring's notifier to a futex of its own.
+/// Reader that moves the sleepers of the ring buffer's notifier to a futex of its own
+/// (`FUTEX_REQUEUE`).
 struct Thief {
     _handed: Handed,
     notifier: &'static AtomicU32,
@@ -41,7 +42,7 @@ impl Thief {
         Self { _handed: handed, notifier, own }
     }
 
-    /// Moves those who sleep there now, one at least.
+    /// Moves all sleepers, at least one.
     fn steal(&self) {
         eventually("a sleeper was moved", || {
             requeue(self.notifier, Flags::empty(), 0, i32::MAX as u32, self.own).unwrap() > 0
@@ -49,12 +50,12 @@ impl Thief {
     }
 }
 
-/// A word of the first page of this memory.
+/// Maps one word of the first page of this memory.
 #[allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
 fn word(file: BorrowedFd<'_>, protection: ProtFlags, place: usize) -> &'static AtomicU32 {
-    // SAFETY: a mapping at an address of the kernel's choice, which is never unmapped; the file is
-    // a page long or longer and keeps its size, and `place` is within that page and aligned.
-    // Nobody writes through a mapping that is only read.
+    // SAFETY: the mapping is at an address of the kernel's choice and is never unmapped; the file
+    // has at least one page and keeps its size, and `place` is within that page and aligned. Nobody
+    // writes through a read-only mapping.
     unsafe {
         let address =
             mmap(std::ptr::null_mut(), 4096, protection, MapFlags::SHARED, file, 0).unwrap();

@@ -1,4 +1,4 @@
-//! What `stat` tells of readers that read for themselves.
+//! `stat` for shm readers, which read without the daemon.
 
 use harness::{Daemon, Signal, Transport, eventually, gaps, noise, shares_memory};
 
@@ -19,7 +19,7 @@ fn stat_shows_where_an_shm_reader_is_how_far_behind_and_what_it_lost() {
     reader.signal(Signal::STOP);
     let data = noise(1, 3 * 1024 * 1024);
     daemon.pfs(["write", "--stream", "--chunk-size", "1024", S]).stdin(&data[..]).run().exits(0);
-    // It sleeps and cannot say anything: this is what it said before.
+    // The reader is asleep and cannot update its stats: these are the ones from before.
     assert_eq!((number("position"), number("lag"), number("lost_bytes")), (1_000, 3 * MIB, 0));
     assert_eq!(daemon.reader_stat(S, reader.pid()).unwrap()["blocking"], false);
 
@@ -27,13 +27,14 @@ fn stat_shows_where_an_shm_reader_is_how_far_behind_and_what_it_lost() {
     eventually("it has caught up", || number("lag") == 0);
     assert_eq!(number("position"), daemon.head(S));
     let (bytes, chunks) = (number("lost_bytes"), number("lost_chunks"));
-    // Beside the last MiB it got what was left in the page that was the stream's ring when it came.
+    // Besides the last MiB, the reader got the rest of the page that was the stream's ring buffer
+    // when it attached.
     assert!(bytes > 2 * MIB - 4096 && chunks == bytes / 1024, "{bytes} bytes in {chunks} chunks");
     assert_eq!(daemon.stat_number(S, "lost_bytes"), bytes);
     daemon.close(S);
     let told = gaps(&reader.finish().exits(4).stderr);
     assert_eq!(told.iter().map(|gap| gap.to - gap.from).sum::<u64>(), bytes);
-    // What it lost stays in the stream's stats when it has gone.
+    // The losses stay in the stream's stats after the reader has left.
     daemon.has_readers(S, 0);
     assert_eq!(daemon.stat_number(S, "lost_bytes"), bytes);
 }

@@ -1,12 +1,13 @@
-//! Who shares memory with the daemon: clients of its own user, unless its configuration says all.
+//! Users with shm access: clients of the daemon's own user, or all users if the configuration says
+//! so.
 
 use harness::{Daemon, Wire, eventually, noise};
 use pfs_proto::{Hello, ReadOptions, Reply, Request, WriteOptions};
 
 use super::{S, lease};
 
-/// A client of another user, which offers to share memory, and what the daemon says it can do;
-/// `None` where this process may not become another user.
+/// Connects as another user and offers shm. Returns the connection and the daemon's capabilities;
+/// `None` if this process may not become another user.
 fn greeted_as_nobody(daemon: &Daemon) -> Option<(Wire, u64)> {
     let mut wire = daemon.wire_of_nobody()?;
     wire.send(&Request::Hello(Hello { capabilities: Hello::SHM, ..Hello::OURS }));
@@ -14,7 +15,7 @@ fn greeted_as_nobody(daemon: &Daemon) -> Option<(Wire, u64)> {
     Some((wire, hello.capabilities & Hello::SHM))
 }
 
-/// A configuration that lets all users in, with more lines for its table `listen`.
+/// Starts a daemon that lets all users in, with `more` lines for its table `listen`.
 fn open_to_all(more: &str) -> Daemon {
     let daemon = Daemon::with_config(&format!("[listen]\nsocket_mode = \"0666\"\n{more}"));
     daemon.append(S, "so far");
@@ -47,7 +48,7 @@ fn a_writer_of_another_user_is_served_over_the_socket() {
     assert!(matches!(wire.reply(), Some(Reply::Writing { .. })));
 }
 
-/// Bit 1 is what peers said whose writers shared memory without a lease.
+/// Bit 1 was the capability of older clients whose writers used shm without a lease.
 #[test]
 fn a_client_that_shares_memory_as_older_ones_do_is_served_over_the_socket() {
     const SHARING_AS_BEFORE: u64 = 1;
@@ -66,7 +67,7 @@ fn a_client_that_shares_memory_as_older_ones_do_is_served_over_the_socket() {
     assert!(matches!(reader.reply(), Some(Reply::Reading { .. })));
     assert!(matches!(reader.reply(), Some(Reply::Data(bytes)) if bytes == "so far"));
     let mut writer = lease::writing(greeted(), S);
-    // By far enough for a lease.
+    // More than enough for a lease.
     for number in 1..=64 {
         writer.send(&Request::Append(noise(number, 64 * 1024).into()));
         let reply = writer.reply();

@@ -1,4 +1,4 @@
-//! What is appended is appended as a whole.
+//! Appends are atomic: the whole body is appended, or nothing.
 
 use harness::{Daemon, digest, eventually, noise};
 
@@ -35,7 +35,7 @@ fn of_a_batch_of_messages_all_are_appended_or_none() {
     let daemon = small();
     daemon.ask("PUT", "/v1/stream/s", [JSON], b"[]").has(201);
     daemon.ask("POST", "/v1/stream/s", [JSON], b"[1, 2, {]").has(400).refuses("bad_request");
-    // Each takes a place in the index of the ring, which has a thousand.
+    // Each message takes an entry of the ring buffer's index, which has a thousand.
     let many = format!("[{}0]", "0,".repeat(2000));
     daemon.ask("POST", "/v1/stream/s", [JSON], many.as_bytes()).has(413).refuses("too_large");
     daemon.ask("PUT", "/v1/stream/t", [JSON], many.as_bytes()).has(413).refuses("too_large");
@@ -57,7 +57,7 @@ fn bodies_on_their_way_share_a_bounded_memory() {
             .text()
             .contains("pfs_message_memory_bytes{direction=\"arriving\"} 1400000\n")
     });
-    // There is not enough memory for a second one.
+    // Memory is too short for a second body.
     let second = || daemon.ask("POST", "/v1/stream/s", [TEXT], &[2; 1_500_000]);
     let refused = second().has(503);
     assert_eq!(refused.header("retry-after"), Some("1"));
@@ -89,7 +89,7 @@ fn an_append_that_waits_for_a_block_reader_goes_on_when_that_reads() {
             writer.request("POST", "/v1/stream/s", &[("stream-closed", "true")], Some(b""));
             writer.response().has(204);
         });
-        // Far more than sockets hold.
+        // Far more than the sockets hold.
         eventually("an append waits", || {
             daemon.stat("/streamfs/s").unwrap()["writers"][0]["waiting"] == true
         });

@@ -1,4 +1,4 @@
-//! What is no longer there is answered with 410, never with something else in its place.
+//! Offsets and streams that no longer exist: the response is 410, never other data instead.
 
 use super::{TEXT, controls, next, small};
 
@@ -20,7 +20,8 @@ fn an_offset_that_the_ring_has_dropped_is_gone_and_the_earliest_one_is_told() {
         let rest = daemon.get(&format!("/v1/stream/s?offset={earliest}")).has(200);
         assert_eq!(rest.body, [b"b".repeat(30_000), b"c".repeat(30_000)].concat());
     }
-    // Whoever asks for the beginning gets what there is, and can see that it is not the beginning.
+    // A request for the beginning gets the bytes that are left, and the response shows that they
+    // are not the beginning.
     let all = daemon.get("/v1/stream/s?offset=-1").has(200);
     assert_eq!(all.body.len(), 60_000);
     assert!(all.header("stream-earliest-offset").unwrap() > first.as_str());

@@ -1,10 +1,10 @@
-//! The protocol over HTTP/2.
+//! Durable Streams over HTTP/2.
 
 use harness::{Daemon, Finished, eventually};
 
 use super::{controls, data};
 
-/// What curl printed, and after it the version and the status.
+/// Runs curl, which prints the HTTP version and the status after the body.
 fn ask<const N: usize>(daemon: &Daemon, path: &str, args: [&str; N]) -> Finished {
     let curl =
         daemon.curl(["--http2-prior-knowledge", "-w", "\n%{http_version} %{http_code}"], path);

@@ -1,4 +1,4 @@
-//! One stream, many protocols.
+//! One stream through several protocols.
 
 use harness::Daemon;
 use serde_json::json;
@@ -20,7 +20,7 @@ fn what_others_append_is_read_here_and_the_other_way_round() {
     let cat = daemon.pfs(["cat", "--stream", "/streamfs/lab/s"]).run().exits(0);
     assert_eq!(cat.text(), "one two three four");
 
-    // What another protocol made is a stream of bytes unless it says otherwise.
+    // A stream that another protocol created holds bytes unless it has another media type.
     daemon.pfs(["write", "/streamfs/other"]).stdin("x").run().exits(0);
     let read = daemon.get("/v1/stream/other").has(200);
     assert_eq!((read.header("content-type"), read.text()), (Some("application/octet-stream"), "x"));

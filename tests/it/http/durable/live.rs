@@ -1,4 +1,4 @@
-//! Readers that wait, and what may happen meanwhile.
+//! Readers that wait, and events that can happen meanwhile.
 
 use harness::{Daemon, HttpConnection, Signal};
 
@@ -45,7 +45,7 @@ fn a_daemon_that_ends_tells_those_who_wait() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
     let (mut poll, mut events) = (waiting(&daemon, "long-poll"), waiting(&daemon, "sse"));
-    // What they are told stays in their sockets.
+    // The shutdown responses stay in the sockets of the clients.
     let (ended, _dir) = daemon.ends_by(Signal::TERM);
     ended.exits(0);
     poll.response().has(503).refuses("shutting_down");

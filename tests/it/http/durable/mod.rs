@@ -1,6 +1,6 @@
-//! The Durable Streams protocol at `/v1/stream`, as far as the protocol's own test suite
-//! (scripts/conformance) does not go: what a ring means for it, the other protocols beside it, and
-//! its limits.
+//! Durable Streams protocol at `/v1/stream`, beyond the protocol's own test suite
+//! (scripts/conformance): effects of the ring buffer, other protocols on the same stream, and
+//! limits.
 
 mod bodies;
 mod gone;
@@ -15,7 +15,7 @@ use serde_json::Value;
 const TEXT: (&str, &str) = ("content-type", "text/plain");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// A daemon whose streams hold 64 KiB.
+/// Starts a daemon whose streams hold 64 KiB.
 #[track_caller]
 fn small() -> Daemon {
     Daemon::with_http_config(
@@ -23,19 +23,19 @@ fn small() -> Daemon {
     )
 }
 
-/// Where the response says that the next read begins.
+/// Returns the offset where the next read starts, from the response.
 #[track_caller]
 fn next(response: &HttpResponse) -> String {
     response.header("stream-next-offset").expect("Stream-Next-Offset").to_owned()
 }
 
-/// The control events in a piece of a response.
+/// Parses the control events in a part of a response.
 fn controls(text: &str) -> Vec<Value> {
     let events = text.split("\n\n").filter_map(|event| event.strip_prefix("event: control\ndata:"));
     events.map(|data| serde_json::from_str(data).expect("a control event is JSON")).collect()
 }
 
-/// The data events in a piece of a response, one after the other, their lines put together again.
+/// Concatenates the data events in a part of a response, with their lines joined.
 fn data(text: &str) -> String {
     let events = text.split("\n\n").filter_map(|event| event.strip_prefix("event: data\ndata:"));
     events.map(|data| data.replace("\ndata:", "\n")).collect()

@@ -1,4 +1,4 @@
-//! Producers that may repeat their requests.
+//! Idempotent producers, which may repeat their requests.
 
 use harness::{Daemon, HttpResponse};
 
@@ -23,7 +23,7 @@ fn only_the_last_256_producers_are_remembered_and_a_forgotten_one_is_told() {
     assert_eq!(forgotten.header("producer-expected-seq"), Some("0"));
     assert_eq!(daemon.head("/streamfs/s"), 257);
     produce(&daemon, "first", 1, 0, b"b").has(200);
-    // A name is bounded too.
+    // The length of a producer's name is limited too.
     produce(&daemon, &"n".repeat(257), 0, 0, b"x").has(400);
 }
 

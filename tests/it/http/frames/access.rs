@@ -1,4 +1,4 @@
-//! Tokens, and who they are shown to.
+//! Tokens, and which servers see them.
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,7 +12,8 @@ use super::{S, pfs_at};
 const READER: &str = "a-reader-s-long-token";
 const WRITER: &str = "a-writer-s-long-token";
 
-/// A daemon with both tokens, and files that hold one each and one that is wrong.
+/// Starts a daemon with both tokens. The folder has one file for each token and one with a wrong
+/// token.
 fn guarded() -> (Daemon, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: String| {

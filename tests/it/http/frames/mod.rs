@@ -1,5 +1,5 @@
-//! `pfs --url`: every command over HTTP. That all else is as over a socket is shown by the `http`
-//! modules of the other files.
+//! `pfs --url`: every command over HTTP. The `http` modules of the other files show that everything
+//! else is the same as over a socket.
 
 mod access;
 mod proxied;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const S: &str = "/streamfs/s";
 
-/// `pfs` at this URL.
+/// Builds a `pfs` command line with this URL.
 fn pfs_at<const N: usize>(url: &str, args: [&str; N]) -> Pfs {
     Pfs::new(binary("pfs")).args(["--url", url]).args(args)
 }
@@ -53,7 +53,7 @@ fn two_places_at_once_and_what_is_no_url_are_wrong_usage() {
         let run = pfs_at(bad, ["ls"]).run().exits(2).says("http://127.0.0.1:4437");
         assert!(!run.stderr.contains("secret"), "{}", run.stderr);
     }
-    // A flag beats the environment.
+    // A flag takes precedence over the environment.
     pfs().env("PFS_URL", "http://127.0.0.1:1").args(["--socket", socket, "ls"]).run().exits(0);
     pfs().env("PFS_SOCKET", "/nowhere").args(["--url", &url, "ls"]).run().exits(0);
     pfs().env("PFS_URL", "http://127.0.0.1:1").args(["--url", &url, "ls"]).run().exits(0);

@@ -1,5 +1,5 @@
-//! `pfs --url` through proxies that do not do what writers need, or find no daemon: the message
-//! says which setting does it. `programs/proxies` has the real ones.
+//! `pfs --url` through proxies that buffer, limit or refuse what writers need: the message names
+//! the proxy setting that is responsible. `programs/proxies` tests real proxies.
 
 use std::{
     io::{Read as _, Write as _},
@@ -10,7 +10,8 @@ use harness::{Daemon, Pfs, Proxy, Signal, eventually, noise};
 
 use super::{S, pfs_at};
 
-/// Runs `pfs` at a proxy that answers each request with this, as HTML.
+/// Builds a `pfs` command line for a proxy that answers each request with this head and an HTML
+/// body.
 #[track_caller]
 fn answered<const N: usize>(head: &str, args: [&str; N]) -> Pfs {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -22,7 +23,8 @@ fn answered<const N: usize>(head: &str, args: [&str; N]) -> Pfs {
     );
     std::thread::spawn(move || {
         while let Ok((mut client, _)) = listener.accept() {
-            // It reads some of the request, and the client is gone when the test ends.
+            // The proxy reads only some of the request. The write fails if the client is already
+            // gone at the end of the test.
             let _ = client.read(&mut [0; 4096]).and_then(|_| client.write_all(answer.as_bytes()));
         }
     });
@@ -122,7 +124,7 @@ fn every_command_works_through_a_proxy_that_answers_only_at_the_end_of_a_request
 
     let read = at(&["cat", "--stream", S]).run().exits(0).quietly();
     assert_eq!(read.text(), "one\ntwo\nthree\n");
-    // A stream that is to be replaced is so once.
+    // A stream is replaced only once.
     daemon.append("/streamfs/old", b"old");
     let mut waiting =
         daemon.attached("/streamfs/old", daemon.pfs(["cat", "--stream", "/streamfs/old"]));
@@ -138,7 +140,7 @@ fn every_command_works_through_a_proxy_that_answers_only_at_the_end_of_a_request
         (daemon.head("/streamfs/old"), daemon.stat_number("/streamfs/old", "writers_finished")),
         (4, 1)
     );
-    // A chunk that the stream does not take leaves nothing.
+    // A chunk that the stream refuses leaves nothing behind.
     daemon.create_with_buffers("/streamfs/small", 1000, 1000);
     at(&["write", "/streamfs/small"]).stdin(vec![b'x'; 1001]).run().exits(1).says("1000 bytes");
     assert_eq!(
@@ -177,7 +179,7 @@ fn a_writer_through_such_a_proxy_never_takes_less_than_all_for_all() {
     );
     reader.finish().exits(8);
 
-    // A command that fails is one that died.
+    // A failed command counts as a writer that died.
     let fails = pfs_at(
         &proxy.url(),
         ["write", "--close", "/streamfs/fails", "--", "sh", "-c", "echo x; exit 3"],

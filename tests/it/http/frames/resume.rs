@@ -1,10 +1,10 @@
-//! A connection that breaks is not the end of a stream, and not the end of reading it either.
+//! Broken HTTP connections: neither the stream nor the reader ends, and the reader resumes.
 
 use harness::{Daemon, Link, Running, Signal, digest, eventually, gaps, kept, noise};
 
 use super::{S, pfs_at};
 
-/// A reader behind a line, attached.
+/// Starts a reader behind the proxy `link` and waits until it is attached.
 fn reader<const N: usize>(daemon: &Daemon, link: &Link, args: [&str; N]) -> Running {
     daemon.attached(S, pfs_at(&link.url(), ["cat", "--stream"]).args(args).arg(S))
 }
@@ -17,8 +17,8 @@ fn line(daemon: &Daemon) -> Link {
     Link::to(daemon.http_address(), "")
 }
 
-/// Breaks the line, and does something before its readers can notice: they stand still meanwhile,
-/// so that it may take longer than they look for a daemon.
+/// Breaks the link and calls `meanwhile` before the readers can notice. The readers are stopped
+/// during that time, so `meanwhile` may take longer than their time limit for reconnecting.
 fn while_broken<const N: usize>(link: &Link, readers: [&Running; N], meanwhile: impl FnOnce()) {
     readers.iter().for_each(|reader| reader.signal(Signal::STOP));
     link.cut();
@@ -36,7 +36,8 @@ fn a_reader_goes_on_where_it_was_and_says_so() {
     for (round, part) in data.chunks(1024 * 1024).enumerate() {
         write(&daemon, part);
         eventually("it has read all", || reader.stdout_len() == (round as u64 + 1) << 20);
-        // Once at the first attempt, then only after some that fail.
+        // The reader resumes at its first attempt in the first round, and after some failed
+        // attempts in the later ones.
         link.cut_and_refuse(2 * round);
         let said = format!("the connection broke at offset {} of {S}; resumed", (round + 1) << 20);
         eventually("it says so", || reader.stderr().contains(&said));
@@ -61,7 +62,7 @@ fn nothing_is_lost_or_doubled_however_often_it_breaks_in_the_middle_of_chunks() 
     }
     assert_eq!(daemon.stat_number(S, "chunks"), 8);
     daemon.close(S);
-    // One whole chunk, and a part of the next one.
+    // One whole chunk and a part of the next one.
     link.cut_each_after(5_500_000);
     let run = pfs_at(&link.url(), ["cat", "--stream", S]).run().exits(0);
     assert_eq!(gaps(&run.stderr), []);
@@ -147,7 +148,7 @@ fn a_daemon_that_is_killed_is_waited_for_in_vain_and_not_the_end() {
     std::fs::write(&file, &data).unwrap();
     let mut reader = daemon
         .attached(S, daemon.pfs_http(["cat", "--stream", "--slow", "block", S]).stdout_pipe());
-    // No more is taken until then, so that the writer cannot finish first.
+    // The test takes no more output until then, so the writer cannot finish first.
     let output = reader.take_at_most(data.len() as u64 / 2);
     let waiting = daemon.pfs_http(["cat", "--stream", "/streamfs/never"]).spawn();
     eventually("the other one waits", || waiting.stderr().contains("never"));
@@ -193,15 +194,16 @@ fn a_writer_does_not_go_on_because_bytes_could_be_doubled() {
 fn the_end_that_was_asked_for_stays_the_same() {
     let daemon = Daemon::with_http_config(LARGE);
     let link = line(&daemon);
-    // What was there at the start, and not what came meanwhile. So much does not fit into what is
-    // between the two.
+    // The reader must get the bytes that were there at its start and not the later ones. This is
+    // more than the buffers between the daemon and the reader hold.
     let data = noise(5, 48 * 1024 * 1024);
     write(&daemon, &data);
     let mut reader = daemon.attached(
         S,
         pfs_at(&link.url(), ["cat", "--stream", "--until", "caught-up", S]).stdout_pipe(),
     );
-    // The daemon knows of it before it knows of its place; from its first bytes on it reads.
+    // The daemon knows the reader before it knows the reader's position. Output proves that the
+    // reader is reading.
     let output = reader.take_at_most(1);
     eventually("it reads", || output.taken() > 0);
     write(&daemon, b"more");
@@ -211,7 +213,7 @@ fn the_end_that_was_asked_for_stays_the_same() {
     assert_eq!(digest(&got), digest(&data), "{}", run.stderr);
     daemon.remove(S);
 
-    // A death that nobody saw.
+    // A writer that died while no reader was connected.
     let mut doomed = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     doomed.send(b"doomed");
     eventually("it is written", || daemon.head(S) == 6);

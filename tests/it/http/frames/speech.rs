@@ -1,5 +1,4 @@
-//! Clients that speak frames badly over HTTP: they get an error in frames, and the daemon goes on
-//! as before.
+//! Invalid frames over HTTP: the client gets an error in frames, and the daemon goes on as before.
 
 use bytes::BytesMut;
 use harness::{Daemon, HttpResponse, eventually};
@@ -23,7 +22,7 @@ fn hello() -> Request {
     Request::Hello(Hello::OURS)
 }
 
-/// The replies in the body of an answer that is whole.
+/// Decodes the replies in the body of a complete response.
 #[track_caller]
 fn replies(answer: HttpResponse) -> Vec<Reply> {
     let answer = answer.has(200);
@@ -63,7 +62,7 @@ fn a_body_of_known_length_is_answered_whole_and_its_end_is_not_the_client_s() {
         "{found:?}"
     );
 
-    // Who asks for it is told which stream it is.
+    // A client that announces the capability to resume is told the identity of the stream.
     let resuming = Request::Hello(Hello { capabilities: u64::MAX, ..Hello::OURS });
     let found = replies(daemon.ask("POST", PLACE, [TYPE], &said(&[resuming, read])));
     let can = |hello: &Hello| hello.can_resume() && !hello.can_share();
@@ -83,7 +82,7 @@ fn a_connection_is_used_again_only_after_a_request_of_known_length() {
         assert_eq!(answer.header("connection"), None);
         assert!(matches!(replies(answer)[..], [Reply::Hello(_), Reply::Daemon(_)]));
     }
-    // Of a writer's, the response may end first, and the daemon hangs up then.
+    // A writer's response may end before its request, and the daemon then hangs up.
     connection.begin("POST", PLACE, &[TYPE]);
     let write = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());
     connection.chunk(&said(&[hello(), write, Request::Finish { close: false }]));
@@ -125,7 +124,7 @@ fn bad_speech_is_answered_in_frames_and_does_nothing() {
     }
     assert!(daemon.streams().is_empty());
 
-    // A writer whose body is whole has said all that it has to say.
+    // A writer whose body is complete has sent all its requests.
     let append = Request::Append("all".into());
     let found = replies(daemon.ask(
         "POST",
@@ -134,7 +133,7 @@ fn bad_speech_is_answered_in_frames_and_does_nothing() {
         &said(&[hello(), open.clone(), append.clone(), finish]),
     ));
     assert!(matches!(found.last(), Some(Reply::Done)), "{found:?}");
-    // One that ends without saying so has died.
+    // A writer whose body ends without `Finish` has died.
     daemon.ask("POST", PLACE, [TYPE], &said(&[hello(), open, append]));
     eventually("it is known to be dead", || daemon.stat_number(S, "writers_died") == 1);
     assert_eq!((daemon.head(S), daemon.stat_number(S, "writers_finished")), (6, 1));

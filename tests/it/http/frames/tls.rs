@@ -1,4 +1,4 @@
-//! `pfs --url https://…`: whom it trusts, and what it shows.
+//! `pfs --url https://…`: which certificates it trusts and which one it presents.
 
 use harness::{Daemon, Link, Pfs, digest, eventually, noise};
 
@@ -7,7 +7,7 @@ use super::{
     S, pfs_at,
 };
 
-/// `pfs` that trusts this authority.
+/// Builds a `pfs` command line that trusts this certificate authority.
 fn trusting<const N: usize>(authority: &Authority, url: &str, args: [&str; N]) -> Pfs {
     pfs_at(url, []).arg("--ca-file").arg(authority.root()).args(args)
 }

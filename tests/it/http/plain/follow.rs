@@ -1,4 +1,4 @@
-//! GET: history, live, and every way to end.
+//! GET: history, live bytes, and every way a response ends.
 
 use harness::{Daemon, HttpConnection, Signal, eventually};
 
@@ -93,7 +93,8 @@ fn a_missing_stream_is_404_unless_the_reader_waits_for_it() {
     assert_eq!(waiting.finish().exits(0).stdout, b"abc");
 }
 
-/// Follows with curl, lets something happen, and expects curl to fail with what it had.
+/// Follows a stream with curl, calls `happens`, and expects curl to fail with the bytes that it
+/// had.
 #[track_caller]
 fn breaks_curl(daemon: &mut Daemon, query: &str, happens: impl FnOnce(&mut Daemon)) {
     daemon.ask("PUT", S, [], b"abc").has(201);
@@ -125,7 +126,8 @@ fn a_writer_that_died_is_not_the_end_of_the_writers() {
     assert_eq!(reader.piece(), None, "the connection breaks");
 }
 
-/// What a reader gets that slept until it was too far behind.
+/// Returns the body of a reader that was stopped until it was too far behind, and whether the body
+/// was complete.
 fn sleeper_gets(daemon: &Daemon, policy: &str) -> (Vec<u8>, bool) {
     daemon.create_with_buffers(S, 64 * 1024, 64 * 1024);
     let mut reader = reading(daemon, &format!("{S}?slow={policy}"));

@@ -1,4 +1,4 @@
-//! Everything about a stream but its bytes: stats, listings, documents, headers, names.
+//! Everything about a stream except its bytes: stats, listings, documents, headers, names.
 
 use harness::Daemon;
 use serde_json::Value;
@@ -64,7 +64,7 @@ fn a_listing_and_a_stat_have_the_names_that_pfs_prints() {
     daemon.get("/streamfs/nothing/").has(404).refuses("no_such_stream");
     let mut stat = daemon.get("/streamfs/a?stat").has(200).json();
     let mut printed = daemon.stat("/streamfs/a").unwrap();
-    // It is of the last seconds, which go on.
+    // The rate covers the last seconds, so it differs between the two requests.
     for stats in [&mut stat, &mut printed] {
         stats["rate"] = Value::Null;
     }

@@ -1,4 +1,4 @@
-//! Which stream of a name it is: entity tags, and what clients make conditions of.
+//! Stream identity: entity tags, and conditional requests.
 
 use harness::{Daemon, HttpResponse};
 
@@ -16,7 +16,7 @@ fn ask(daemon: &Daemon, method: &str, path: &str, headers: &[(&str, &str)]) -> H
     connection.response()
 }
 
-/// The tag in the head of an answer, whose body may go on for ever.
+/// Returns the entity tag of a response, whose body may never end.
 #[track_caller]
 fn tag(daemon: &Daemon, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
     let mut connection = daemon.http();
@@ -24,7 +24,7 @@ fn tag(daemon: &Daemon, method: &str, path: &str, headers: &[(&str, &str)]) -> S
     connection.head().expect("an answer").header("etag").expect("a tag").to_owned()
 }
 
-/// Of a stream as HEAD tells it.
+/// Returns the entity tag from a HEAD response.
 #[track_caller]
 fn tag_of(daemon: &Daemon) -> String {
     tag(daemon, "HEAD", S, &[])
@@ -40,7 +40,7 @@ fn every_answer_with_bytes_has_the_tag_of_its_stream_and_another_stream_has_anot
         assert!(own.starts_with('"') && own.ends_with('"'), "it is a strong one: {own}");
         assert_eq!(tag(&daemon, "GET", S, &[]), own);
         assert_eq!(tag(&daemon, "GET", S, &[("range", "bytes=3-5")]), own);
-        // It stays the same while the stream grows, and when it is closed.
+        // The tag stays the same when the stream grows or is closed.
         daemon.ask("POST", "/streamfs/s?close", [], b"more").has(200);
         assert_eq!(tag(&daemon, "GET", S, &[]), own);
         assert_eq!(tag(&daemon, "GET", S, &[("range", "bytes=0-")]), own);
@@ -81,7 +81,7 @@ fn a_range_is_served_of_the_stream_that_if_range_names_and_else_the_whole() {
     let own = tag_of(&daemon);
     let part = ask(&daemon, "GET", S, &[("range", "bytes=3-"), ("if-range", &own)]).has(206);
     assert_eq!((part.text(), part.header("etag")), ("3456789", Some(own.as_str())));
-    // An open stream is followed.
+    // The response for an open stream follows it.
     let date = "Wed, 21 Oct 2015 07:28:00 GMT";
     for other in [old.as_str(), &format!("W/{own}"), date, "nonsense"] {
         let mut follower = daemon.http();
@@ -135,7 +135,7 @@ fn if_match_is_a_condition_of_every_method() {
     daemon.ask("PUT", S, [], b"of before").has(201);
     let old = tag_of(&daemon);
     daemon.remove(S);
-    // There is no such stream, and none is made.
+    // The stream does not exist, and these requests create none.
     ask(&daemon, "PUT", S, &[("if-match", &old)]).has(412).refuses("precondition_failed");
     ask(&daemon, "PUT", "/streamfs/s?create", &[("if-match", "*")])
         .has(412)
@@ -187,7 +187,7 @@ fn if_none_match_stops_writers_and_never_hides_what_came_since() {
                 .has(412)
                 .refuses("precondition_failed");
         }
-        // The tag says nothing of how much the client has.
+        // The tag does not tell how many bytes the client has.
         let path = "/streamfs/s?until=caught-up";
         assert_eq!(ask(&daemon, "GET", path, &[("if-none-match", tags)]).has(200).text(), "more");
         ask(&daemon, "HEAD", S, &[("if-none-match", tags)]).has(200);

@@ -1,4 +1,4 @@
-//! Many readers with `curl`, on the real sizes when they are asked for.
+//! Many readers with `curl`. `scripts/soak` runs them at full size.
 
 use harness::{Daemon, Pfs, Running, digest_kept, digest_of_stream, eventually, noise_file};
 
@@ -18,7 +18,7 @@ fn curl(daemon: &Daemon, policy: &str) -> Running {
     daemon.curl(["-f", "-N"], &format!("{S}?slow={policy}")).stdout_pipe().spawn()
 }
 
-/// Appends a file through curl as soon as so many readers are there, and closes the stream at its
+/// Appends a file through curl once the stream has `readers` readers, and closes the stream at its
 /// end.
 fn append(daemon: &Daemon, file: &std::path::Path, readers: usize) {
     daemon.has_readers(S, readers);
@@ -47,8 +47,7 @@ pub(crate) fn curl_block_readers_get_the_file_byte_for_byte(count: usize, len: u
     }
 }
 
-/// All but the first stop reading until the stream is so far ahead that they must have lost
-/// something.
+/// All readers but the first stop until the stream is so far ahead that they must have lost bytes.
 pub(crate) fn curl_readers_fail_if_they_lost_something(count: usize, len: u64) {
     let daemon = Daemon::with_http();
     let file = daemon.dir().join("data");

@@ -13,7 +13,7 @@ use harness::{Daemon, HttpConnection, eventually};
 
 const S: &str = "/streamfs/s";
 
-/// A connection on which this has been asked for, and whose head has come: its reader is attached.
+/// Sends a GET for `path` and waits for the response head: the reader is then attached.
 #[track_caller]
 fn reading(daemon: &Daemon, path: &str) -> HttpConnection {
     let mut connection = daemon.http();
@@ -22,7 +22,7 @@ fn reading(daemon: &Daemon, path: &str) -> HttpConnection {
     connection
 }
 
-/// Waits until the stream's head is there.
+/// Waits until the head of the stream is at `offset`.
 #[track_caller]
 fn head_reaches(daemon: &Daemon, offset: u64) {
     eventually("the stream has the bytes", || daemon.head(S) == offset);

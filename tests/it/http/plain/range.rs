@@ -1,4 +1,4 @@
-//! Range: a part of what the ring holds.
+//! Range requests: a part of the bytes in the ring buffer.
 
 use harness::{Daemon, HttpResponse};
 
@@ -44,8 +44,8 @@ fn a_range_is_what_the_ring_holds_of_it() {
     assert_eq!(curl.stdout, b"789");
 }
 
-/// What players, browsers and recorders ask for first: all of it, please, and tell whether I could
-/// seek.
+/// Players, browsers and recorders first send `bytes=0-`: they want all bytes and want to know
+/// whether they can seek.
 #[test]
 fn a_range_from_the_first_byte_follows_a_live_stream() {
     let daemon = Daemon::with_http();
@@ -56,7 +56,7 @@ fn a_range_from_the_first_byte_follows_a_live_stream() {
             .enumerate()
     {
         if round == 3 {
-            // From here on the ring does not hold offset 0 any more.
+            // From here on offset 0 is no longer in the ring buffer.
             for _ in 0..10 {
                 daemon.ask("PUT", S, [], &[b'x'; 500]).has(200);
             }

@@ -1,4 +1,4 @@
-//! What is not understood is refused, and the refusal says what would be.
+//! Invalid requests are refused, and the error says what is allowed.
 
 use harness::Daemon;
 
@@ -83,7 +83,7 @@ fn a_form_is_refused_by_every_protocol_and_no_boundary_gets_into_a_stream() {
     assert!(curl.text().contains("bad_media_type"), "{}", curl.text());
     assert_eq!(daemon.streams(), ["/streamfs/old"]);
     assert_eq!(daemon.head("/streamfs/old"), 3);
-    // The pictures of a camera are of a multipart type, too.
+    // The pictures of a camera have a multipart type too.
     let pictures = [("content-type", "multipart/x-mixed-replace; boundary=x")];
     daemon.ask("PUT", S, pictures, b"--x\r\n").has(201);
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Trailers: a response that ended as it should says so, for clients behind a proxy that ends a
-//! broken one likewise.
+//! Trailers: a complete response says so, for clients behind a proxy that ends a broken response in
+//! the same way.
 
 use harness::{Daemon, HttpConnection, HttpResponse, eventually};
 
@@ -7,7 +7,7 @@ use super::S;
 
 const TE: (&str, &str) = ("te", "trailers");
 
-/// Follows until three bytes have come.
+/// Starts a reader and waits until it has three bytes.
 #[track_caller]
 fn following(
     daemon: &Daemon,

@@ -1,5 +1,5 @@
-//! Leases of processes that may use little memory: each page of a ring is the daemon's, whoever
-//! touches it first.
+//! Leases of processes with little memory: all pages of a ring buffer are charged to the daemon,
+//! whichever process touches them first.
 
 use harness::{Cgroup, Daemon, Transport, digest, eventually};
 
@@ -34,7 +34,8 @@ fn a_holder_appends_to_a_ring_that_is_larger_than_all_memory_that_it_may_use() {
 fn a_daemon_that_may_use_little_memory_gives_leases_within_that_and_nobody_is_ended_for_want_of_memory()
  {
     const LIMIT: u64 = 48 * MIB;
-    // Streams may take half of it: the ring of a lease, and no second one of that size.
+    // Streams may take half of the limit: the ring buffer of a lease, and no second one of that
+    // size.
     const RING: u64 = 12 * MIB;
     let Some(group) = Cgroup::with_memory(LIMIT) else { return };
     let mut daemon = Daemon::in_cgroup(&group);
@@ -43,7 +44,7 @@ fn a_daemon_that_may_use_little_memory_gives_leases_within_that_and_nobody_is_en
     reserve.run().exits(1).says("max_memory");
     daemon.create_with_buffers(S, RING, RING);
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
-    // In the same group: its kernel may end the holder as well as the daemon.
+    // In the same group, so that the OOM killer may end the holder as well as the daemon.
     let command = daemon.pfs(["-q", "write", "--stream", "--close", S]);
     let mut writer = Fed::new(command.in_cgroup(&group));
     writer.gets_a_lease(&daemon);
@@ -51,7 +52,7 @@ fn a_daemon_that_may_use_little_memory_gives_leases_within_that_and_nobody_is_en
     for round in 0..3 {
         writer.give(RING as usize);
         let bytes = other(round, 1000);
-        // Ends the lease. There is memory for a smaller ring.
+        // This append ends the lease. The memory suffices for a smaller ring buffer.
         daemon.append(S, bytes.clone());
         assert!(daemon.stat_number(S, "memory") <= LIMIT / 2, "{}", daemon.stat(S).unwrap());
         others.extend(bytes);

@@ -1,4 +1,4 @@
-//! Clients that answer an offer or hold a lease as no client of ours does.
+//! Clients that answer an offer or use a lease in ways that no client of ours does.
 
 use bytes::Bytes;
 use harness::{Daemon, Transport, digest, eventually};
@@ -35,7 +35,7 @@ fn a_client_that_never_answers_the_offer_goes_on_as_before_and_its_memory_is_giv
             client.appended.extend(bytes);
         }
         client.wire.send(&Request::Finish { close: true });
-        // Half of them just go away, which counts as a death.
+        // Half of the clients only disconnect, which counts as a death.
         if round % 2 == 0 {
             assert_eq!(client.wire.refusal(), None);
             let read = daemon.pfs(["cat", "--stream", S]).run().exits(0);
@@ -76,7 +76,7 @@ fn an_answer_without_an_offer_is_a_protocol_error() {
         wire.send(&request);
         assert_eq!(wire.refusal(), Some(ErrorCode::Protocol), "{request:?}");
     }
-    // Once it holds the lease there is no offer any more.
+    // Once the client holds the lease, no offer is pending.
     for request in
         [Request::LeaseReady, Request::CannotMap, Request::Follow, Request::MadeRoom, Request::Info]
     {
@@ -157,7 +157,7 @@ fn a_lease_under_which_nothing_was_appended_ends_without_an_offset() {
     );
     daemon.append(S, other(2, 1000));
     assert_eq!(client.wire.reply(), Some(Reply::LeaseEnded { chunks: 0, offset: 0 }));
-    // Acknowledgements do not go back.
+    // Acknowledged offsets do not decrease.
     client.wire.send(&Request::Flush);
     assert!(matches!(client.wire.reply(), Some(Reply::Ack { offset, .. }) if offset == own));
 }
@@ -166,7 +166,7 @@ fn a_lease_under_which_nothing_was_appended_ends_without_an_offset() {
 fn a_command_that_rests_takes_the_lease_that_it_was_offered() {
     let daemon = Daemon::start();
     let mut writer = Fed::start(&daemon, []);
-    // Counting begins there, and the offer comes behind the last byte.
+    // The daemon starts to count here, and makes the offer after the last byte.
     writer.give(40_000);
     eventually("the first bytes are there", || daemon.head(S) == 40_000);
     writer.give(MIB as usize);
@@ -175,7 +175,7 @@ fn a_command_that_rests_takes_the_lease_that_it_was_offered() {
     writer.finish();
 }
 
-/// As [`held`], over a connection that is a writer's.
+/// Like [`held`], over a connection that has a writer already.
 #[track_caller]
 fn offered_on(wire: harness::Wire) -> Held {
     super::Offered::on(wire).hold()
@@ -222,7 +222,7 @@ fn a_holder_that_says_anything_in_any_order_harms_nobody() {
             };
             client.wire.send(&request);
         }
-        // It may have ended its lease, or the daemon its connection.
+        // The client may have ended its lease, or the daemon the connection.
         let stat = daemon.stat(S).unwrap();
         assert!(stat["head"].as_u64() >= Some(client.appended.len() as u64), "{stat}");
         if round % 3 == 0 {
@@ -275,7 +275,8 @@ fn a_holder_that_asks_again_and_again_and_hears_nothing_costs_no_memory() {
         let mut frame = bytes::BytesMut::new();
         request.encode(&mut frame);
         let frames = frame.repeat(TIMES / 100);
-        // It stops to listen while the answers have nowhere to go, and that is as well.
+        // The client stops reading while the replies have nowhere to go, so sending may fail, which
+        // is fine.
         let _sent = (0..100).take_while(|_| client.wire.offer_bytes(&frames)).count();
     }
     let after = daemon.memory();

@@ -1,4 +1,4 @@
-//! How a stream, its writer or the daemon ends during a lease.
+//! Ends of a stream, its writer or the daemon during a lease.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use pfs_client::{Endpoint, Finish, WriteError, WriteOptions, blocking};
 use super::{Fed, MIB, holder, leased, own, runtime};
 use crate::shm::S;
 
-/// Without stats.
+/// Removes the numbers from a message.
 fn words(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_ascii_digit()).collect()
 }
@@ -40,16 +40,16 @@ fn a_holder_is_told_of_the_end_of_its_stream_as_any_writer_is() {
                 eventually("all is there", || daemon.head(S) == writer.given.len() as u64);
                 end(&daemon);
                 if is_at_work {
-                    // It takes as much as a pipe holds, and no more.
+                    // The writer takes as much as a pipe holds, and no more.
                     writer.give_meanwhile(8 * MIB as usize, |_| ());
                 }
-                // It is told at rest, too.
+                // An idle writer is told too.
                 (writer.running.finish_with_input(), reader.finish())
             });
             let [(held, held_reader), (usual, usual_reader)] = runs;
             let said = |run: &Finished| (run.code, words(&run.stderr));
             assert_eq!(said(&held), said(&usual), "{what}, at work: {is_at_work}");
-            // That a reader has lost something is not the writer's doing.
+            // A reader's losses are not caused by the writer.
             let code = |run: &Finished| if run.code == 4 { 0 } else { run.code };
             assert_eq!(code(&held_reader), code(&usual_reader), "{what}, at work: {is_at_work}");
         }
@@ -111,7 +111,8 @@ fn a_killed_daemon_is_noticed_by_a_holder_that_only_appends() {
             holder(&daemon).is_some()
         });
         daemon.kill9();
-        // What is pushed is looked after when it is so much that those who sleep are woken.
+        // A writer that pushes checks for the daemon's death once it has pushed enough to wake
+        // sleeping readers.
         let chunk = own(2, 40_000);
         is_gone(Box::new(
             || if pushes { writer.push(&chunk) } else { writer.append(&chunk[..10]) },
@@ -157,7 +158,7 @@ fn flush_and_finish_under_a_lease_return_when_the_daemon_has_answered_and_not_be
         let daemon = Daemon::start();
         let mut writer = leased(&daemon).await;
         daemon.signal(Signal::STOP);
-        // It appends by itself.
+        // The holder appends without the daemon.
         writer.append("by itself").await.unwrap();
         assert_eq!(writer.acked(), writer.appended());
         for _ in 0..2 {
@@ -204,7 +205,7 @@ fn a_stream_lives_as_long_as_a_holder_appends_and_its_end_is_told_when_it_rests(
     let mut writer = Fed::new(daemon.pfs(["write", "--stream", S]));
     writer.gets_a_lease(&daemon);
     let begin = std::time::Instant::now();
-    // Nobody looks at the stream meanwhile.
+    // No client asks for the stream meanwhile.
     eventually("three times of its life have gone", || {
         writer.give(100);
         begin.elapsed() > Duration::from_secs(3)

@@ -1,5 +1,5 @@
-//! Holders that write anything at all into the ring that they have a lease of: they can spoil the
-//! contents of their stream, and nothing else.
+//! Hostile holders, which write arbitrary words into the ring buffer of their lease: they can spoil
+//! the contents of their own stream and nothing else.
 
 use std::{
     os::fd::AsFd,
@@ -16,7 +16,7 @@ use crate::shm::{EndsAtDrop, S, is_unharmed};
 
 const OTHER: &str = "/streamfs/other";
 
-/// Words of a ring, as `pfs-stream/src/ring/layout.rs` has them.
+/// Words of a ring buffer, from `pfs-stream/src/ring/layout.rs`.
 const TAIL: usize = 16;
 const HEAD: usize = 32;
 const STATUS: usize = 33;
@@ -25,31 +25,32 @@ const FLOOR: usize = 64;
 const READERS: usize = 65;
 const PUBLISHED: usize = 80;
 const ROOM: usize = 96;
-/// The index begins there: the start of a chunk and its time, again and again.
+/// First word of the index: the start and the time of each chunk, alternating.
 const INDEX: usize = 512;
 const WORDS: [usize; 11] =
     [0, TAIL, HEAD, STATUS, NOTIFY, FLOOR, READERS, PUBLISHED, ROOM, INDEX, INDEX + 1];
 
-/// The words of a ring, mapped as its holder maps them.
+/// Ring buffer, mapped as its holder maps it.
 struct Words {
     address: *mut std::ffi::c_void,
     bytes: usize,
 }
 
-// SAFETY: plain memory that belongs to no thread, of which nothing but atomics is handed out.
+// SAFETY: plain memory that belongs to no thread, and is accessible only as atomics.
 #[allow(unsafe_code, reason = "there is no safe way to share memory")]
 unsafe impl Send for Words {}
-// SAFETY: as above.
+// SAFETY: the memory is accessible only as atomics, as for `Send`.
 #[allow(unsafe_code, reason = "there is no safe way to share memory")]
 unsafe impl Sync for Words {}
 
 #[allow(unsafe_code, reason = "there is no safe way to share memory")]
 impl Words {
-    /// Before the daemon forbids it.
+    /// Maps the ring buffer. Must be called before the daemon forbids writable mappings.
     fn map(ring: impl AsFd) -> Self {
         let bytes = rustix::fs::fstat(ring.as_fd()).unwrap().st_size as usize;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a mapping at an address of the kernel's choice, which is gone when this is.
+        // SAFETY: the mapping is at an address of the kernel's choice and is unmapped when this
+        // value is dropped.
         let address =
             unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, ring, 0) }
                 .unwrap();
@@ -58,7 +59,8 @@ impl Words {
 
     fn word(&self, word: usize) -> &AtomicU64 {
         assert!(8 * word < self.bytes);
-        // SAFETY: inside the mapping, which lives as long as this; any bits are valid.
+        // SAFETY: the word is inside the mapping, which lives as long as `self`; all bit patterns
+        // are valid.
         unsafe { &*self.address.cast::<AtomicU64>().add(word) }
     }
 }
@@ -66,7 +68,7 @@ impl Words {
 #[allow(unsafe_code, reason = "there is no safe way to share memory")]
 impl Drop for Words {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, of which no borrow is left.
+        // SAFETY: this value owns the mapping, and no borrow of it is left.
         unsafe { munmap(self.address, self.bytes) }.unwrap();
     }
 }
@@ -91,7 +93,7 @@ fn the_file_of_a_ring_cannot_be_written_once_its_lease_is_granted() {
     assert_eq!(head, client.start.head.0);
 }
 
-/// Readers of all kinds and the other stream, which is not to notice anything.
+/// Readers of all kinds and a second stream, which must not notice anything.
 struct Bystanders {
     writer: Fed,
     readers: Vec<harness::Running>,
@@ -155,7 +157,7 @@ fn a_word_that_a_holder_spoils_ends_at_most_its_lease_and_harms_its_own_stream_a
             let appended = client.appended.len() as u64;
             words.word(word).store(value(good(&words)), Ordering::SeqCst);
             client.wire.send(&Request::Published);
-            // Whoever looks, joins or appends now gets an answer.
+            // Requests, readers and writers that come now still get an answer.
             let stat = daemon.stat(S).unwrap();
             assert!(stat["head"].as_u64().unwrap() <= appended + (1 << 40), "word {word}: {stat}");
             client.holder.try_push(super::own(1, 3000)).and_then(|()| client.holder.publish()).ok();
@@ -164,7 +166,7 @@ fn a_word_that_a_holder_spoils_ends_at_most_its_lease_and_harms_its_own_stream_a
             let tail = daemon
                 .pfs(["-q", "cat", "--stream", "--tail", "100", "--until", "caught-up", S])
                 .run();
-            // The word that tells how a stream ended is one of the ring, too.
+            // The word that tells how a stream ended is also in the ring buffer.
             assert!([0, 1, 4, 7, 8].contains(&tail.code), "word {word}: {tail:?}");
             client.wire.send(&Request::Flush);
             client.wire.send(&Request::NeedsRoom { up_to: u64::MAX });
@@ -179,8 +181,8 @@ fn a_word_that_a_holder_spoils_ends_at_most_its_lease_and_harms_its_own_stream_a
             );
             daemon.pfs(["close", S]).run().exits(0);
             drop((client, words));
-            // Each of them ends, with what the holder left of the stream and then what the other
-            // writer appended, or with an error of its own.
+            // Each reader ends, either with the holder's contents followed by the other writer's
+            // bytes, or with an error of its own.
             for reader in readers.into_iter().chain([joining]) {
                 let run = reader.finish();
                 assert!([0, 1, 4, 5, 6, 7, 8].contains(&run.code), "word {word}: {run:?}");
@@ -299,7 +301,7 @@ fn a_holder_that_wakes_nobody_delays_readers_until_the_daemon_looks() {
         });
         let bytes = super::own(all, 1000);
         client.holder.try_push(&bytes).unwrap();
-        // As if it were stopped between publishing and waking.
+        // As if the holder were stopped between publishing and waking.
         words.word(HEAD).fetch_add(1, Ordering::AcqRel);
         client.appended.extend(bytes);
     }

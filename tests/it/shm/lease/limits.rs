@@ -1,4 +1,4 @@
-//! Leases where memory and descriptors run out.
+//! Leases when memory or descriptors run out.
 
 use harness::{Daemon, Pfs, Transport, digest, eventually, limit_file_size};
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::{Fed, MIB, PIECE, holder, other, told_apart};
 use crate::shm::S;
 
-/// Reads all of a stream that is closed.
+/// Reads all of a closed stream.
 #[track_caller]
 fn read(daemon: &Daemon) -> Vec<u8> {
     daemon.pfs(["cat", "--stream", S]).run().exits(0).quietly().stdout
@@ -28,8 +28,8 @@ fn without_memory_or_quota_for_another_ring_a_writer_goes_on_without_a_lease() {
     }
 }
 
-/// A daemon that serves HTTP, where each token may take this much memory, and a command of such a
-/// token.
+/// Starts a daemon over HTTP with this memory quota for each token. Returns it with a function that
+/// builds a command with such a token.
 fn daemon_with_quota(memory: &str) -> (Daemon, TempDir, impl Fn(&Daemon, &[&str]) -> Pfs) {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
@@ -47,14 +47,14 @@ fn the_ring_of_a_lease_takes_of_the_quota_of_the_streams_creator_as_long_as_it_i
     let (daemon, _folder, pfs) = daemon_with_quota("16MB");
     let size = ["--ring-buffer-size", "8MB", "--channel-buffer-size", "8MB"];
     pfs(&daemon, &["create", S]).args(size).run().exits(0);
-    // Of a user who has no quota.
+    // A writer of a user without a quota.
     let mut writer = Fed::start(&daemon, []);
     writer.gets_a_lease(&daemon);
     writer.give(16 * MIB as usize);
     eventually("all is there", || daemon.head(S) == writer.given.len() as u64);
     let pid = u64::from(writer.running.pid());
     assert_eq!(holder(&daemon), Some(pid));
-    // The ring takes a quarter more than it holds, and so do these.
+    // A ring buffer takes a quarter more memory than its capacity, and so do these.
     let reserve = |path: &str, size: &str| {
         let size = ["--ring-buffer-size", size, "--channel-buffer-size", size];
         pfs(&daemon, &["create", "--reserve", path]).args(size).run()
@@ -74,7 +74,7 @@ fn the_ring_of_a_lease_takes_of_the_quota_of_the_streams_creator_as_long_as_it_i
 
 #[test]
 fn a_stream_whose_lease_ends_while_the_quota_is_full_takes_appends_as_before() {
-    // What is left of the quota is nearly nothing, or the quota is set to less than the stream has.
+    // Almost none of the quota is left, or the quota is lowered below the memory of the stream.
     for is_lowered in [false, true] {
         let config = |memory: &str| format!("[limits]\nmax_memory_per_user = \"{memory}\"\n");
         let daemon = Daemon::with_config(&config("16MB"));
@@ -134,7 +134,7 @@ fn a_daemon_that_can_make_no_memory_files_goes_on_without_leases_and_after_them(
 
 #[test]
 fn a_daemon_without_a_descriptor_to_spare_goes_on_without_leases() {
-    // Fewer and fewer, so that it lacks them at each step at least once.
+    // Fewer and fewer, so that descriptors run out at each step at least once.
     for limit in (36..72).step_by(3) {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("s");
@@ -148,7 +148,7 @@ fn a_daemon_without_a_descriptor_to_spare_goes_on_without_leases() {
             harness::served_by(&socket).is_some() || !daemon.runs()
         });
         if !daemon.runs() {
-            // It says that this is too few.
+            // The daemon reports that the limit is too low.
             continue;
         }
         let pfs = |args: &[&str]| {
@@ -162,7 +162,7 @@ fn a_daemon_without_a_descriptor_to_spare_goes_on_without_leases() {
                     running: pfs(&["write", "--stream", stream]).stdin_pipe().spawn(),
                     given: Vec::new(),
                 };
-                // It may be refused where there are too few for one more connection.
+                // The writer may be refused if no descriptor is left for another connection.
                 writer.offers(PIECE).then_some(writer)
             })
             .collect();
@@ -179,7 +179,7 @@ fn a_daemon_without_a_descriptor_to_spare_goes_on_without_leases() {
                     assert!(writer.given.ends_with(&read.stdout) || read.stdout.is_empty());
                 }
             } else {
-                // For want of a connection, and never because of a lease.
+                // The run failed for lack of a connection, never because of a lease.
                 assert!(
                     run.stderr.contains("descriptor") || run.stderr.contains("connections"),
                     "{}",

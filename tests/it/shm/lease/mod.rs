@@ -1,5 +1,5 @@
-//! Leases: the only writer of a stream that appends much appends to the ring by itself. What
-//! readers and other writers get of the stream, and how it ends, does not depend on that.
+//! Leases: the only writer of a stream, if it appends much, appends to the ring buffer directly.
+//! Readers, other writers and the end of the stream are not affected.
 
 mod cgroups;
 mod edges;
@@ -24,26 +24,26 @@ use super::S;
 
 const MIB: u64 = 1024 * 1024;
 
-/// What is given to a writer at a time until it has a lease.
+/// Bytes that a writer is given at a time until it has a lease.
 const PIECE: usize = 64 * 1024;
 
-/// Bytes of the writer that is to hold the lease: below 128, unlike [those](other) of anybody else,
-/// so that what is read can be told apart.
+/// Returns bytes for the writer that is to hold the lease: all below 128, unlike [those of other
+/// writers](other), so that a test can separate them.
 fn own(seed: u64, len: usize) -> Vec<u8> {
     noise(seed, len).into_iter().map(|byte| byte & 0x7f).collect()
 }
 
-/// Bytes of another writer.
+/// Returns bytes for another writer.
 fn other(seed: u64, len: usize) -> Vec<u8> {
     noise(seed, len).into_iter().map(|byte| byte | 0x80).collect()
 }
 
-/// What was read, as that of the writer that had the lease and that of others.
+/// Separates the bytes of the lease holder from those of other writers.
 fn told_apart(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     bytes.iter().partition(|byte| **byte < 0x80)
 }
 
-/// The process that holds a lease of a stream, if one does.
+/// Returns the id of the process that holds the lease of a stream, if there is one.
 #[track_caller]
 fn holder_of(daemon: &Daemon, stream: &str) -> Option<u64> {
     let stat = daemon.stat(stream)?;
@@ -60,19 +60,19 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A writer that has a lease.
+/// Returns a writer with a lease.
 async fn leased(daemon: &Daemon) -> Writer {
     let client = Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap();
     let mut writer = client.writer(S, WriteOptions::default()).await.unwrap();
     while holder(daemon).is_none() {
         writer.append(own(1, PIECE)).await.unwrap();
     }
-    // This waits until the writer knows, too.
+    // Waits until the writer knows about its lease.
     writer.append(own(1, PIECE)).await.unwrap();
     writer
 }
 
-/// A `pfs write` whose input is what the test gives.
+/// A `pfs write` that gets its input from the test.
 struct Fed {
     running: Running,
     given: Vec<u8>,
@@ -96,7 +96,7 @@ impl Fed {
         self.given.extend(bytes);
     }
 
-    /// Gives it as much as it takes until it holds the lease.
+    /// Gives the writer input until it holds the lease.
     #[track_caller]
     fn gets_a_lease(&mut self, daemon: &Daemon) {
         let pid = u64::from(self.running.pid());
@@ -106,7 +106,7 @@ impl Fed {
         });
     }
 
-    /// Gives it enough for a lease for longer than the pause after the first one.
+    /// Gives the writer enough input for a lease, for longer than the pause after the first lease.
     #[track_caller]
     fn gives_for_a_pause(&mut self) {
         const PAUSE: Duration = Duration::from_secs(1);
@@ -117,14 +117,15 @@ impl Fed {
         });
     }
 
-    /// Gives it so many bytes on a thread, because it may wait, while the test does something.
+    /// Gives the writer `len` bytes on a thread, because the writer may block, and calls
+    /// `meanwhile`.
     #[track_caller]
     fn give_meanwhile<T>(&mut self, len: usize, meanwhile: impl FnOnce(&Running) -> T) -> T {
         let mut stdin = self.running.take_stdin();
         let bytes = own(self.given.len() as u64, len);
         let giving = std::thread::spawn(move || {
             use std::io::Write as _;
-            // One that was killed takes no more.
+            // A killed writer reads no more.
             let _ = stdin.write_all(&bytes);
             (stdin, bytes)
         });
@@ -135,7 +136,7 @@ impl Fed {
         done
     }
 
-    /// Gives it bytes, and tells whether it takes any more.
+    /// Gives the writer bytes. Returns false if it no longer reads.
     #[track_caller]
     fn offers(&mut self, len: usize) -> bool {
         let bytes = own(self.given.len() as u64, len);
@@ -146,7 +147,7 @@ impl Fed {
         takes
     }
 
-    /// Ends its input, and returns all that it was given.
+    /// Ends the input and returns all of it.
     #[track_caller]
     fn finish(self) -> Vec<u8> {
         self.running.finish().exits(0).quietly();
@@ -154,7 +155,8 @@ impl Fed {
     }
 }
 
-/// A ring that was offered to a writer of the test's own, and what it has appended before.
+/// Ring buffer that was offered to a writer in the test, and the bytes that the writer appended
+/// before.
 struct Offered {
     wire: Wire,
     layout: RingLayout,
@@ -163,13 +165,13 @@ struct Offered {
     appended: Vec<u8>,
 }
 
-/// Appends until a ring is offered.
+/// Appends until the daemon offers a ring buffer.
 #[track_caller]
 fn offered(daemon: &Daemon, stream: &str) -> Offered {
     Offered::on(writing(daemon.wire().greeted_to_hold(), stream))
 }
 
-/// A writer of the test's own.
+/// Opens a writer on this connection.
 #[track_caller]
 pub(super) fn writing(mut wire: Wire, stream: &str) -> Wire {
     wire.send(&Request::OpenWriter(stream.parse().unwrap(), WriteOptions::default()));
@@ -178,7 +180,8 @@ pub(super) fn writing(mut wire: Wire, stream: &str) -> Wire {
 }
 
 impl Offered {
-    /// Over a connection that is a writer's, of a stream where nobody else appends.
+    /// Appends until the daemon offers a ring buffer, over a connection with the only writer of a
+    /// stream.
     #[track_caller]
     fn on(mut wire: Wire) -> Self {
         let (mut appended, mut chunks) = (Vec::new(), 0);
@@ -206,7 +209,7 @@ impl Offered {
         MappedOffer::open(ring, asleep, self.layout).unwrap()
     }
 
-    /// Takes the lease.
+    /// Accepts the lease.
     #[track_caller]
     fn hold(mut self) -> Held {
         let mapped = self.map();
@@ -221,7 +224,7 @@ impl Offered {
     }
 }
 
-/// A lease that the test holds.
+/// Lease that the test holds.
 struct Held {
     wire: Wire,
     ring: OwnedFd,
@@ -231,7 +234,7 @@ struct Held {
 }
 
 impl Held {
-    /// Appends as an honest holder does.
+    /// Appends like an honest holder.
     #[track_caller]
     fn append(&mut self, len: usize) {
         let bytes = own(self.appended.len() as u64, len);

@@ -1,4 +1,4 @@
-//! What readers get of a stream whose writer has a lease.
+//! Readers of a stream whose writer has a lease.
 
 use std::{
     thread::sleep,
@@ -11,7 +11,7 @@ use pfs_proto::{ReadOptions, WriterStat};
 use super::{Fed, MIB, PIECE, holder};
 use crate::shm::{S, handed};
 
-/// A stream that holds all that the tests append, so that no reader loses anything.
+/// Capacity that holds everything the tests append, so that no reader loses bytes.
 const ALL: u64 = 32 * MIB;
 
 #[track_caller]
@@ -39,7 +39,7 @@ fn a_writer_that_appends_much_gets_a_lease_and_readers_of_every_kind_get_every_b
     let mut writer = Fed::start(&daemon, ["--close"]);
     writer.gets_a_lease(&daemon);
     let pid = writer.running.pid();
-    // Those do not end the lease.
+    // These readers do not end the lease.
     readers.extend(attached(&daemon, &["drop", "disconnect"]));
     assert_eq!(holder(&daemon), Some(u64::from(pid)));
     let text = daemon.pfs(["stat", S]).run().exits(0);
@@ -52,7 +52,7 @@ fn a_writer_that_appends_much_gets_a_lease_and_readers_of_every_kind_get_every_b
         (&true.into(), &pid.into())
     );
     writer.give(PIECES);
-    // These do.
+    // These readers do.
     readers.extend(attached(&daemon, &["block"]));
     assert_eq!(holder(&daemon), None);
     writer.give(PIECES);
@@ -69,7 +69,7 @@ fn a_writer_that_appends_much_gets_a_lease_and_readers_of_every_kind_get_every_b
     assert_eq!(daemon.stat_number(S, "writers_finished"), 1);
 }
 
-/// What a run printed that had nothing to say.
+/// Output of a run without messages.
 trait QuietlyRead {
     fn quietly_read(self) -> Vec<u8>;
 }
@@ -90,7 +90,7 @@ fn drop_readers_that_stand_still_while_a_holder_laps_them_report_their_gaps_to_t
     for reader in &readers {
         reader.signal(Signal::STOP);
     }
-    // More than sockets and pipes hold, so that each of them is lapped.
+    // More than sockets and pipes hold, so that each reader is lapped.
     writer.give(16 * MIB as usize);
     for reader in &readers {
         reader.signal(Signal::CONT);
@@ -119,8 +119,8 @@ fn a_holder_waits_for_block_readers_that_stand_still_and_says_so_and_nothing_is_
             eventually("the holder waits", || {
                 let stat = daemon.stat(S).unwrap();
                 let writer = &stat["writers"][0];
-                // What the system holds for a reader may still grow: then the holder waits for a
-                // moment.
+                // The kernel may still enlarge a reader's socket buffer; the holder then waits only
+                // for a moment.
                 let stays = head.replace(stat["head"].clone()) == Some(stat["head"].clone());
                 stays
                     && writer["waiting"] == true
@@ -129,7 +129,7 @@ fn a_holder_waits_for_block_readers_that_stand_still_and_says_so_and_nothing_is_
             });
             let text = daemon.pfs(["stat", S]).run().exits(0);
             assert!(text.text().contains("waits for a reader"), "{}", text.text());
-            // It waits for good: nothing that the reader has not read is overwritten.
+            // The holder waits for good: it overwrites nothing that the reader has not read.
             let head = daemon.head(S);
             assert!(head - daemon.stat_number(S, "tail") <= MIB);
             assert_eq!(daemon.head(S), head);
@@ -155,7 +155,7 @@ fn a_holder_and_block_readers_of_shared_memory_go_on_while_the_daemon_is_stopped
         positions.into_iter().all(|position| *position == writer.given.len())
     });
     daemon.signal(Signal::STOP);
-    // Sixteen times as much as the ring holds. What it does not have room for waits in this call.
+    // Sixteen times the size of the ring buffer. This call blocks while there is no room.
     writer.give(16 * MIB as usize);
     daemon.signal(Signal::CONT);
     let data = writer.finish();
@@ -192,7 +192,7 @@ fn a_block_reader_that_joins_during_a_lease_and_stands_still_loses_nothing() {
     }
 }
 
-/// Rings of this size and more that a process maps.
+/// Counts the ring buffers of at least this size that a process maps.
 fn rings(pid: u32, size: u64) -> usize {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let sizes = maps.lines().filter(|line| line.contains("memfd:pfs-ring")).map(|line| {
@@ -211,8 +211,8 @@ fn a_reader_that_stands_still_for_twenty_moves_pins_one_ring_more_and_says_exact
     daemon.create_with_buffers(S, MIB, MIB);
     let [reader] = attached_on(&daemon, Transport::Shm, ["drop"]);
     let mut data = Vec::new();
-    // One writer after the other gets a lease, and what is appended after it leaves the ring that
-    // was leased.
+    // One writer after the other gets a lease, and each later append moves the stream out of the
+    // leased ring buffer.
     let append_with_lease = |data: &mut Vec<u8>| {
         let mut writer = Fed::start(&daemon, []);
         writer.gets_a_lease(&daemon);
@@ -241,7 +241,7 @@ fn a_reader_that_stands_still_for_twenty_moves_pins_one_ring_more_and_says_exact
     assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps)));
 }
 
-/// Where `cat -v` says that it begins.
+/// Returns the start offset that `cat -v` reports.
 fn start_offset(stderr: &str) -> usize {
     let (_, rest) = stderr.split_once("from offset ").unwrap_or_else(|| panic!("{stderr}"));
     let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
@@ -272,7 +272,7 @@ fn a_reader_that_cannot_follow_keeps_leases_away_until_it_goes() {
     daemon.create_with_buffers(S, MIB, MIB);
     let mut writer = Fed::start(&daemon, []);
     writer.gets_a_lease(&daemon);
-    // It cannot say that it sleeps, so that its coming ends the lease.
+    // This reader cannot announce that it sleeps, so its attachment ends the lease.
     let reader = handed(&daemon, S, ReadOptions::default());
     assert_eq!(holder(&daemon), None);
     writer.gives_for_a_pause();

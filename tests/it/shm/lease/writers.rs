@@ -31,7 +31,7 @@ fn a_second_writer_ends_the_lease_and_when_it_has_gone_the_first_gets_one_again(
         say(other(1, 1000));
         assert_eq!(holder(&daemon), None);
         say(other(2, 1000));
-        // As long as it is there, even if it appends nothing.
+        // The lease stays away while the second writer is attached, even if it appends nothing.
         writer.gives_for_a_pause();
         let all = writer.given.len() + others.len();
         eventually("all of it is there", || daemon.head(S) == all as u64);
@@ -181,7 +181,7 @@ fn what_a_holder_has_pushed_is_sent_once_and_in_order_if_the_lease_has_ended_mea
     });
 }
 
-/// Reads until it has so many bytes, or the stream ends.
+/// Reads until `got` has `wanted` bytes, or the stream ends.
 async fn read(reader: &mut Reader, wanted: usize, got: &mut Vec<u8>) {
     while got.len() < wanted {
         match reader.next().await.unwrap() {
@@ -237,7 +237,7 @@ fn a_holder_whose_lease_ends_while_it_waits_for_room_goes_on_when_there_is_some(
     let late = writer.give_meanwhile(16 * MIB as usize, |holder| {
         eventually("the holder waits", || daemon.stat(S).unwrap()["writers"][0]["waiting"] == true);
         holder.signal(Signal::STOP);
-        // This ends the lease.
+        // This reader ends the lease.
         let late = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
         reader.signal(Signal::CONT);
         eventually("both have read all", || {
