@@ -1,5 +1,5 @@
-//! The board: shared words by which the processes of one measurement start together, tell how far
-//! they are, and end.
+//! Shared-memory board: atomic words by which the processes of one measurement start together,
+//! report progress and end.
 
 use std::{
     fs::File,
@@ -16,7 +16,8 @@ use pfs_measure::clock;
 
 use crate::sys::Words;
 
-/// Words from one place to the next: no two share a cache line, nor a pair of them.
+/// Distance between two places, in words: no two places share a cache line or a pair of adjacent
+/// lines.
 const STRIDE: usize = 16;
 const GO: usize = 0;
 const BEGAN: usize = STRIDE;
@@ -28,14 +29,14 @@ const READY: u64 = 1;
 const DONE: u64 = 2;
 const FAILED: u64 = 3;
 
-/// The board of one measurement.
+/// Board of one measurement.
 #[derive(Clone)]
 pub struct Board {
     words: Words,
     readers: usize,
 }
 
-/// A reader's own place on the board.
+/// Place of one reader on the board.
 #[derive(Clone)]
 pub struct Place {
     board: Board,
@@ -43,14 +44,14 @@ pub struct Place {
 }
 
 impl Board {
-    /// Makes a board for so many readers.
+    /// Creates a board for this many readers.
     pub fn create(dir: &Path, readers: usize) -> io::Result<(Self, PathBuf)> {
         let path = dir.join("board");
         File::create(&path)?.set_len((Self::len(readers) * size_of::<u64>()) as u64)?;
         Ok((Self::open(&path, readers)?, path))
     }
 
-    /// The board that another process made.
+    /// Opens a board that another process created.
     pub fn open(path: &Path, readers: usize) -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(path)?;
         Ok(Self { words: Words::map(&file, Self::len(readers))?, readers })
@@ -60,7 +61,7 @@ impl Board {
         FIRST_READER + readers * STRIDE
     }
 
-    /// The place of reader number `reader`.
+    /// Returns the place of reader number `reader`.
     pub fn place(&self, reader: usize) -> Place {
         Place { board: self.clone(), at: FIRST_READER + reader * STRIDE }
     }
@@ -69,68 +70,68 @@ impl Board {
         (0..self.readers).map(|reader| self.place(reader))
     }
 
-    /// Lets the writers begin.
+    /// Lets the writers start.
     pub fn go(&self) {
         self.words.word(GO).store(1, Release);
     }
 
-    /// A writer is connected. Returns when it may begin.
+    /// Reports that a writer is connected, and waits until it may start.
     pub fn writer_ready(&self) {
         self.words.word(WRITERS_READY).fetch_add(1, Release);
         self.await_go();
     }
 
-    /// Returns when writers may begin, or might if there were any.
+    /// Waits until writers may start, whether there are any or not.
     pub fn await_go(&self) {
         while self.words.word(GO).load(Acquire) == 0 {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
 
-    /// How many writers are connected, or were.
+    /// Number of writers that have connected.
     pub fn writers_ready(&self) -> u64 {
         self.words.word(WRITERS_READY).load(Acquire)
     }
 
-    /// A writer begins now.
+    /// Reports that a writer starts now, and returns the time.
     pub fn begin(&self) -> u64 {
         let now = clock::now();
-        // Of several, the first counts.
+        // With several writers, the first one counts.
         _ = self.words.word(BEGAN).compare_exchange(0, now, Release, Relaxed);
         now
     }
 
-    /// When the first writer began; 0 if none has.
+    /// Start time of the first writer; 0 if none has started.
     pub fn began(&self) -> u64 {
         self.words.word(BEGAN).load(Acquire)
     }
 
-    /// A writer has sent everything, so that its server has it.
+    /// Reports that a writer has sent everything to its server.
     pub fn writer_done(&self) {
         self.words.word(WRITERS_DONE).fetch_add(1, Release);
     }
 
-    /// How many writers have sent everything.
+    /// Number of writers that have sent everything.
     pub fn writers_done(&self) -> u64 {
         self.words.word(WRITERS_DONE).load(Acquire)
     }
 
-    /// How many readers are attached, or were.
+    /// Number of readers that have attached.
     pub fn attached(&self) -> usize {
         self.places().filter(|place| place.state().load(Acquire) >= READY).count()
     }
 
-    /// How many readers have come to their end.
+    /// Number of readers that have ended.
     pub fn done(&self) -> usize {
         self.places().filter(|place| place.state().load(Acquire) >= DONE).count()
     }
 
-    /// How many readers had to give up.
+    /// Number of readers that have failed.
     pub fn failed(&self) -> usize {
         self.places().filter(|place| place.state().load(Acquire) == FAILED).count()
     }
 
-    /// The number of chunks that every reader has got which is still reading.
+    /// Smallest number of chunks received by any reader that is still reading.
     pub fn slowest(&self) -> u64 {
         let reading = self.places().filter(|place| place.state().load(Relaxed) < DONE);
         reading.map(|place| place.position().load(Relaxed)).min().unwrap_or(u64::MAX)
@@ -146,17 +147,17 @@ impl Place {
         self.board.words.word(self.at + 1)
     }
 
-    /// This reader gets all that is written from now on.
+    /// Reports that this reader is attached: it gets everything that is written from now on.
     pub fn attached(&self) {
         self.state().store(READY, Release);
     }
 
-    /// This reader has got so many chunks.
+    /// Reports the number of chunks that this reader has received.
     pub fn reached(&self, chunks: u64) {
         self.position().store(chunks, Relaxed);
     }
 
-    /// This reader has come to its end, or had to give up.
+    /// Reports that this reader has ended or failed.
     pub fn ended(&self, well: bool) {
         self.state().store(if well { DONE } else { FAILED }, Release);
     }

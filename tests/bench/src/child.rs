@@ -1,4 +1,4 @@
-//! Processes that are started here, looked at, and killed at the end.
+//! Child processes: started, measured, and killed at the end.
 
 use std::{
     fs,
@@ -14,17 +14,17 @@ use serde::de::DeserializeOwned;
 
 use crate::{job::Job, sys};
 
-/// How long a process may take to end that is asked to.
+/// Time limit for a process to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running process; killed at drop.
+/// Running process. Dropping a `Running` kills the process.
 pub struct Running {
     name: String,
     child: Child,
 }
 
 impl Running {
-    /// Starts it. It dies with this process, however that ends.
+    /// Starts a process. It dies together with this process, however this one ends.
     pub fn spawn(command: &mut Command) -> anyhow::Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let child =
@@ -32,22 +32,22 @@ impl Running {
         Ok(Self { name, child })
     }
 
-    /// Its standard input, where that is a pipe; once.
+    /// Takes the standard input, if it is a pipe.
     pub fn stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
     }
 
-    /// Its standard output, where that is a pipe; once.
+    /// Takes the standard output, if it is a pipe.
     pub fn stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
 
-    /// Processor time that it has used. It counts after its end, too.
+    /// Returns the processor time that the process has used. Works after its end too.
     pub fn cpu(&self) -> Duration {
         process::cpu_time(self.child.id()).unwrap_or_default()
     }
 
-    /// Memory that it has now, and at most had, in bytes. Pages that it shares count.
+    /// Returns the current and the peak resident memory, in bytes, shared pages included.
     pub fn memory(&self) -> (u64, u64) {
         let status =
             fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
@@ -59,7 +59,7 @@ impl Running {
         (field("VmRSS:"), field("VmHWM:"))
     }
 
-    /// An error if it has ended.
+    /// Returns an error if the process has ended.
     pub fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             Some(status) => bail!("{} ended early: {status}", self.name),
@@ -67,7 +67,7 @@ impl Running {
         }
     }
 
-    /// An error if it has failed.
+    /// Returns an error if the process has failed.
     pub fn check_failure(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             Some(status) if !status.success() => bail!("{} failed: {status}", self.name),
@@ -75,18 +75,18 @@ impl Running {
         }
     }
 
-    /// Whether it has ended.
+    /// Returns true if the process has ended.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Waits for its end. An error if it was not a good one.
+    /// Waits until the process ends. Returns an error unless it succeeded.
     pub fn finish(&mut self) -> anyhow::Result<()> {
         let status = self.child.wait()?;
         if status.success() { Ok(()) } else { bail!("{} failed: {status}", self.name) }
     }
 
-    /// Sends it SIGTERM, and waits for its end, however good. Returns how long that took.
+    /// Sends SIGTERM and waits until the process ends, with any status. Returns the time that took.
     pub fn terminate(&mut self) -> anyhow::Result<Duration> {
         self.check()?;
         let (began, patience) = (clock::now(), clock::after(PATIENCE));
@@ -98,7 +98,7 @@ impl Running {
         Ok(Duration::from_nanos(clock::now() - began))
     }
 
-    /// What it prints until its end: a report of this kind.
+    /// Reads standard output to its end and parses it as a report.
     pub fn report<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
         let mut text = String::new();
         self.stdout().context("its output is not ours")?.read_to_string(&mut text)?;
@@ -114,7 +114,7 @@ impl Drop for Running {
     }
 }
 
-/// The command that is this program in another role.
+/// Builds the command that runs this program in another role.
 pub fn role(name: &str, job: &Job) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(name).arg(serde_json::to_string(job)?);

@@ -1,4 +1,4 @@
-//! The process of a reader that reads a socket and drops what it gets.
+//! Draining reader process: reads a socket and discards the bytes.
 
 use anyhow::{Context, ensure};
 use pfs_measure::clock;
@@ -10,7 +10,7 @@ use crate::{
     sys,
 };
 
-/// Reads until the end and prints the report.
+/// Reads to the end and prints the report.
 pub fn run(job: &Job) -> anyhow::Result<()> {
     let board = Board::open(&job.board, job.load.readers)?;
     let place = board.place(job.reader);
@@ -32,7 +32,7 @@ fn drain(job: &Job, board: &Board, place: &Place, report: &mut ReaderReport) -> 
         download.ask(job)?;
         place.attached();
     } else {
-        // Everything is there already, so that it is the asking that begins.
+        // Everything is there already, so the request starts the measurement.
         place.attached();
         board.await_go();
         download.ask(job)?;
@@ -41,7 +41,7 @@ fn drain(job: &Job, board: &Board, place: &Place, report: &mut ReaderReport) -> 
     report.ended = clock::now();
     report.took = report.ended - began;
     let chunk = job.load.chunk as u64;
-    // The last chunk is the mark of the end.
+    // The last chunk is the end mark.
     report.received = (bytes / chunk).saturating_sub(1);
     ensure!(bytes % chunk == 0 && Some(report.received) == job.load.limit, "got {bytes} bytes");
     Ok(())

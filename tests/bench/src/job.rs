@@ -1,4 +1,5 @@
-//! What a reader's or writer's process is told on its command line, and what it tells at its end.
+//! Job of a reader or writer process, passed on its command line, and the report that it prints at
+//! its end.
 
 use std::path::PathBuf;
 
@@ -6,40 +7,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::peers::{Address, Peer};
 
-/// The number of the first writer in stamped chunks, and of each where no reader gets those of two.
+/// Number of the first writer in stamped chunks, and of every writer where no reader receives
+/// chunks of two writers.
 pub const WRITER: u16 = 0;
 
-/// What is written and read.
+/// Load of a measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Load {
-    /// Bytes in a chunk.
+    /// Chunk size, in bytes.
     pub chunk: usize,
-    /// How many readers, each a process.
+    /// Number of readers, each a process.
     pub readers: usize,
-    /// How many write to the stream at once, each a process.
+    /// Number of concurrent writers of the stream, each a process.
     pub writers: u16,
-    /// The writer's library may hold chunks back to send several at once.
+    /// Whether the writer's library may hold chunks back and send several at once.
     pub batched: bool,
-    /// Chunks a second; without it, as fast as it goes.
+    /// Chunks per second; `None` means at full speed.
     pub rate: Option<u32>,
-    /// How long to write.
+    /// How long to write, in seconds.
     pub seconds: f64,
-    /// With a rate: the first seconds of that, of which no latencies are counted.
+    /// With a rate: time at the start, in seconds, whose latencies are not counted.
     pub warm_up: f64,
-    /// Chunks to write at most.
+    /// Maximum number of chunks to write.
     pub limit: Option<u64>,
-    /// Readers check every byte, not only the stamps.
+    /// Whether readers check every byte, not only the stamps.
     pub full: bool,
-    /// How many streams; of several, each has a writer and a reader of its own.
+    /// Number of streams. If there are several, each has its own writer and reader.
     pub streams: usize,
-    /// The writer stays when it has written, and says nothing of an end.
+    /// Whether the writer stays attached after writing and does not end the stream.
     pub stay: bool,
-    /// What a stream holds, and how far a writer may be ahead of a reader, in bytes.
+    /// Capacity of a stream, and the maximum lead of a writer over a reader, in bytes.
     pub window: u64,
 }
 
 impl Load {
-    /// Chunks of 64 KiB, as fast as it goes.
+    /// Chunks of 64 KiB at full speed.
     pub fn throughput(readers: usize, seconds: f64) -> Self {
         let (chunk, window) = (64 * 1024, 6 * 1024 * 1024);
         Self {
@@ -58,81 +60,82 @@ impl Load {
         }
     }
 
-    /// Chunks of 64 bytes, as fast as it goes.
+    /// Chunks of 64 bytes at full speed.
     pub fn small(readers: usize, seconds: f64, batched: bool) -> Self {
         Self { chunk: 64, batched, ..Self::throughput(readers, seconds) }
     }
 
-    /// 1,000 chunks of 64 bytes a second.
+    /// 1,000 chunks of 64 bytes per second.
     pub fn latency(readers: usize, seconds: f64) -> Self {
         let warm_up = 2.0;
         Self { rate: Some(1000), warm_up, ..Self::small(readers, seconds + warm_up, false) }
     }
 
-    /// How many chunks the window holds.
+    /// Number of chunks in the window.
     pub fn window_chunks(&self) -> u64 {
         (self.window / self.chunk as u64).max(2)
     }
 }
 
-/// One reader or writer.
+/// Job of one reader or writer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
-    /// Through what.
+    /// The peer under test.
     pub peer: Peer,
-    /// Where that is.
+    /// Address of the peer's server.
     pub address: Address,
-    /// The measurement's board.
+    /// Path of the measurement's board.
     pub board: PathBuf,
-    /// What is written and read.
+    /// Load of the measurement.
     pub load: Load,
-    /// Which of the readers, and of several streams which; for writers without meaning.
+    /// Number of the reader and, if there are several streams, of the stream; meaningless for
+    /// writers.
     pub reader: usize,
-    /// The number of the writer in its chunks.
+    /// Number of the writer in its chunks.
     pub writer: u16,
-    /// Readers start with what is there already and end with the last chunk of `load.limit`.
+    /// Whether readers start with the history and end with chunk number `load.limit`.
     pub history: bool,
-    /// How many readers this process is, each a thread.
+    /// Number of readers in this process, each a thread.
     pub threads: usize,
 }
 
-/// The name of one of several streams.
+/// Name of one of several streams.
 pub fn name(stream: usize) -> String {
     format!("job-{stream}")
 }
 
 impl Job {
-    /// The name of its stream, which is `only` if there are no others.
+    /// Name of this job's stream: `only` if there is just one stream.
     pub fn stream(&self, only: &str) -> String {
         if self.load.streams > 1 { name(self.reader) } else { only.to_owned() }
     }
 }
 
-/// What a reader tells at its end.
+/// Report of a reader.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReaderReport {
-    /// Chunks that came.
+    /// Received chunks.
     pub received: u64,
-    /// Chunks that did not.
+    /// Lost chunks.
     pub lost: u64,
     /// Chunks that were damaged, repeated or out of order.
     pub corrupt: u64,
-    /// From before it attached to the end, in nanoseconds.
+    /// Time from before the attachment to the end, in nanoseconds.
     pub took: u64,
-    /// When it got the last chunk (nanoseconds).
+    /// Time of the last chunk, in nanoseconds.
     pub ended: u64,
     /// Processor time in seconds.
     pub cpu: f64,
-    /// With a rate: nanoseconds from append to arrival, and how often.
+    /// With a rate: latency from append to arrival, in nanoseconds, and how often it occurred.
     pub latencies: Vec<(u64, u64)>,
-    /// Why it had to give up.
+    /// Reason of a failure.
     pub failure: Option<String>,
 }
 
-/// What the writer tells at its end.
+/// Report of a writer.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WriterReport {
-    /// Chunks that it appended.
+    /// Appended chunks.
     pub written: u64,
     /// Processor time in seconds.
     pub cpu: f64,

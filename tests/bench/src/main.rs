@@ -1,9 +1,9 @@
-//! pfs compared with what does a similar job: the same chunks, on the same machine, in the same
-//! run, interleaved.
+//! Benchmark of pfs against programs that do a similar job: the same chunks, on the same machine,
+//! in the same run, interleaved.
 //!
-//! `tests/bench/run TABLE` builds what this needs and runs it. Every reader and writer is a process
-//! of its own: this program again in another role, which is told a [`job::Job`] and meets the
-//! others on a [`board::Board`].
+//! `tests/bench/run TABLE` builds and runs the benchmark. Every reader and writer is a separate
+//! process: this program in another role, which gets a [`job::Job`] and synchronizes with the
+//! others through a [`board::Board`].
 
 mod board;
 mod child;
@@ -26,7 +26,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::job::Job;
 
-/// Compares pfs with what does a similar job
+/// Compares pfs with programs that do a similar job
 #[derive(Parser)]
 struct Args {
     #[command(subcommand)]
@@ -42,7 +42,7 @@ enum Command {
     /// Play a reader.
     #[command(hide = true)]
     Reader { job: String },
-    /// Play a reader that looks at nothing.
+    /// Play a reader that checks nothing.
     #[command(hide = true)]
     Drain { job: String },
     /// Play many idle readers.
@@ -63,7 +63,7 @@ fn job(text: &str) -> anyhow::Result<Job> {
     serde_json::from_str(text).context("this is not a job")
 }
 
-/// A thousand readers are more files than the usual limit.
+/// Raises the limit on open files: a thousand readers need more than the usual limit.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });

@@ -1,4 +1,4 @@
-//! The process of a reader: attaches, checks every chunk that it gets, reports.
+//! Reader process: attaches, checks every chunk, and prints a report.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -19,7 +19,7 @@ use crate::{
     sys,
 };
 
-/// Reads until the end and prints the report.
+/// Reads to the end and prints the report.
 pub fn run(job: &Job) -> anyhow::Result<()> {
     let board = Board::open(&job.board, job.load.readers)?;
     let place = board.place(job.reader);
@@ -29,7 +29,8 @@ pub fn run(job: &Job) -> anyhow::Result<()> {
         report.failure = Some(format!("{error:#}"));
     }
     report.cpu = sys::own_cpu_time().as_secs_f64();
-    // First, because nobody takes the report from the pipe before all have ended.
+    // Before the report is printed, because the parent reads the reports from the pipes only after
+    // all readers have ended.
     place.ended(read.is_ok());
     println!("{}", serde_json::to_string(&report)?);
     Ok(())
@@ -83,8 +84,8 @@ fn read(job: &Job, board: &Board, place: &Place, report: &mut ReaderReport) -> a
     Ok(())
 }
 
-/// Many readers in one process, each a thread, that count what they get and never end; killed when
-/// all is measured.
+/// Runs many readers in one process, each on a thread. They count the chunks and never end; the
+/// parent kills the process after the measurement.
 pub fn idle(job: &Job) -> anyhow::Result<()> {
     static FAILURES: AtomicU64 = AtomicU64::new(0);
     let board = Board::open(&job.board, job.load.readers)?;

@@ -1,4 +1,4 @@
-//! One measurement: a fresh server, its readers and its writer, from their start to their end.
+//! One measurement with a fresh server, its readers and its writer, from start to end.
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
@@ -16,41 +16,40 @@ use crate::{
     },
 };
 
-/// How long processes may take to start, and to come to an end after the time that they have for
-/// writing.
+/// Time limit for processes to start, and to end after their writing time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server that runs and the processes that use it. All are killed at drop.
+/// Running server and the processes that use it. Dropping a `Session` kills all of them.
 pub struct Session {
-    // The first, so that nobody sees the server go.
+    // Declared first, so that no reader sees the server end.
     readers: Vec<Running>,
     writers: Vec<Running>,
     /// The peer's server.
     pub server: Server,
-    /// Where all meet.
+    /// Board of all processes.
     pub board: Board,
-    /// What is written and read.
+    /// Load of the measurement.
     pub load: Load,
     peer: Peer,
     board_path: PathBuf,
-    // The last, so that the folder goes when nobody uses it any more.
+    // Declared last, so that the folder is removed after its last use.
     dir: TempDir,
 }
 
-/// What came of one measurement.
+/// Result of one measurement.
 #[derive(Debug)]
 pub struct Outcome {
-    /// From the first append until the last reader had the last chunk, in seconds.
+    /// Time from the first append until the last reader had the last chunk, in seconds.
     pub seconds: f64,
-    /// Chunks written, by all writers.
+    /// Chunks written by all writers.
     pub written: u64,
     /// Bytes written.
     pub written_bytes: u64,
-    /// Bytes that all readers together got.
+    /// Bytes received by all readers together.
     pub delivered_bytes: u64,
-    /// Chunks that every reader got: those of the one that got least.
+    /// Chunks that every reader received: the minimum over all readers.
     pub reached_all: u64,
-    /// Chunks that all readers together did not get.
+    /// Chunks lost by all readers together.
     pub lost: u64,
     /// Chunks that were damaged, repeated or out of order.
     pub corrupt: u64,
@@ -58,29 +57,29 @@ pub struct Outcome {
     pub server_cpu: f64,
     /// Processor time of all readers, in seconds.
     pub readers_cpu: f64,
-    /// Processor time of the writer, or of all writers, in seconds.
+    /// Processor time of all writers, in seconds.
     pub writer_cpu: f64,
-    /// Memory that the server had at most, in bytes.
+    /// Peak memory of the server, in bytes.
     pub peak: u64,
-    /// Nanoseconds from append to arrival, where a rate was set.
+    /// Latency from append to arrival, in nanoseconds, if a rate was set.
     pub latencies: Latencies,
-    /// What the readers said.
+    /// Reports of the readers.
     pub readers: Vec<ReaderReport>,
 }
 
 impl Outcome {
-    /// Bytes delivered in total, in MB a second.
+    /// Returns the total delivered MB per second.
     pub fn delivered_rate(&self) -> f64 {
         self.delivered_bytes as f64 / self.seconds / 1e6
     }
 
-    /// Chunks a second that reached every reader.
+    /// Returns the chunks per second that reached every reader.
     pub fn record_rate(&self) -> f64 {
         self.reached_all as f64 / self.seconds
     }
 }
 
-/// A folder in memory, where there is one.
+/// Creates a folder in memory, if the machine has a memory file system.
 pub fn memory_dir() -> anyhow::Result<TempDir> {
     let builder = || {
         let mut builder = tempfile::Builder::new();
@@ -111,12 +110,12 @@ impl Session {
         })
     }
 
-    /// The folder of this session.
+    /// Folder of this session.
     pub fn dir(&self) -> &std::path::Path {
         self.dir.path()
     }
 
-    /// What a process of this session is told.
+    /// Returns the job of a process in this session.
     pub fn job(&self, reader: usize) -> Job {
         Job {
             peer: self.peer,
@@ -130,7 +129,7 @@ impl Session {
         }
     }
 
-    /// Starts a process that plays this role.
+    /// Starts a process in this role.
     pub fn spawn_reader(&mut self, name: &str, job: &Job) -> anyhow::Result<()> {
         let mut command = role(name, job)?;
         command.stdout(Stdio::piped()).stdin(Stdio::null());
@@ -141,13 +140,13 @@ impl Session {
         Ok(())
     }
 
-    /// The reader that was started first.
+    /// Returns the reader that was started first.
     pub fn first_reader(&mut self) -> anyhow::Result<&mut Running> {
         self.readers.first_mut().context("there is no reader")
     }
 
-    /// Starts the writer, or the writers, which wait for [`Board::go`]. Returns when they are
-    /// connected.
+    /// Starts the writer or writers and waits until they are connected. They wait for
+    /// [`Board::go`].
     fn start_writers(&mut self) -> anyhow::Result<()> {
         let writers = self.peer.writers(&self.load);
         for writer in 0..writers {
@@ -164,13 +163,13 @@ impl Session {
         })
     }
 
-    /// Waits until the writer, or all writers, have sent everything.
+    /// Waits until all writers have sent everything.
     fn await_written(&mut self) -> anyhow::Result<()> {
         let writers = self.writers.len() as u64;
         self.wait("the writer is done", self.patience(), |board| board.writers_done() == writers)
     }
 
-    /// Waits until this holds, and no process has failed.
+    /// Waits until a condition holds. Fails if a process has failed.
     pub fn wait(
         &mut self,
         what: &str,
@@ -189,7 +188,7 @@ impl Session {
         Ok(())
     }
 
-    /// Waits until so many readers are attached.
+    /// Waits until this many readers are attached.
     pub fn await_attached(&mut self, readers: usize) -> anyhow::Result<()> {
         self.wait("all readers are attached", PATIENCE, |board| board.attached() == readers)?;
         ensure!(self.board.failed() == 0, "a reader could not attach{}", self.failures());
@@ -197,7 +196,7 @@ impl Session {
     }
 
     fn failures(&mut self) -> String {
-        // Time for those that failed to say why and end; the others are not waited for.
+        // Failed readers get time to print the reason and end; the others are not waited for.
         std::thread::sleep(Duration::from_millis(100));
         let ended =
             self.readers.iter_mut().filter_map(|reader| reader.has_ended().then_some(reader));
@@ -209,7 +208,7 @@ impl Session {
             .unwrap_or_default()
     }
 
-    /// Has everything written. The writer of a load that says so stays.
+    /// Runs the writers until everything is written. With `load.stay`, the writer stays attached.
     pub fn write(&mut self) -> anyhow::Result<()> {
         self.start_writers()?;
         self.board.go();
@@ -220,19 +219,19 @@ impl Session {
         PATIENCE + Duration::from_secs_f64(self.load.seconds)
     }
 
-    /// Waits until all readers have come to their end.
+    /// Waits until all readers have ended.
     pub fn await_done(&mut self) -> anyhow::Result<()> {
         let readers = self.load.readers;
         self.wait("all readers are done", self.patience(), |board| board.done() == readers)
     }
 
-    /// The reports of the readers, which have all ended.
+    /// Returns the reports of the readers, which have all ended.
     pub fn reports(&mut self) -> anyhow::Result<Vec<ReaderReport>> {
         self.readers.iter_mut().map(Running::report).collect()
     }
 }
 
-/// Measures a peer under a load: all readers are attached before the first byte is written.
+/// Measures a peer under a load. All readers are attached before the first byte is written.
 pub fn measure(tools: &Tools, peer: Peer, load: &Load) -> anyhow::Result<Outcome> {
     let mut session = Session::start(tools, peer, load)?;
     if peer.writer_is_first() {

@@ -1,5 +1,5 @@
-//! What the standard library has no safe call for: shared memory, and what is done between fork and
-//! exec. All `unsafe` of this package is here.
+//! Unsafe calls that the standard library has no safe version of: shared memory, and code between
+//! fork and exec. All `unsafe` of this package is here.
 #![allow(unsafe_code)]
 
 use std::{
@@ -18,7 +18,7 @@ use rustix::{
     process::{Signal, set_parent_process_death_signal},
 };
 
-/// Words that several processes share, zero at first. Mapped for the life of the process.
+/// Atomic words that several processes share, initially zero. Mapped for the life of the process.
 #[derive(Clone, Copy)]
 pub struct Words {
     first: NonNull<AtomicU64>,
@@ -30,7 +30,7 @@ unsafe impl Send for Words {}
 unsafe impl Sync for Words {}
 
 impl Words {
-    /// Maps the first `len` words of a file that is at least so large.
+    /// Maps the first `len` words of a file of at least that size.
     pub fn map(file: &File, len: usize) -> io::Result<Self> {
         let bytes = len * size_of::<AtomicU64>();
         if file.metadata()?.len() < bytes as u64 {
@@ -48,20 +48,21 @@ impl Words {
         Ok(Self { first, len })
     }
 
-    /// One of the words.
+    /// Returns one of the words.
     pub fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at < self.len, "no word {at} among {}", self.len);
-        // SAFETY: within the mapping, aligned, and any bits are a u64.
+        // SAFETY: the word is within the mapping and aligned, and all bit patterns are valid for a
+        // u64.
         unsafe { self.first.add(at).as_ref() }
     }
 }
 
-/// What the calling process has used of the processors.
+/// Returns the processor time of the calling process.
 pub fn own_cpu_time() -> Duration {
     process::cpu_time(std::process::id()).unwrap_or_default()
 }
 
-/// Makes the command's process die with the thread that spawns it, also when that is killed.
+/// Makes the command's process die with the thread that spawns it, even if that thread is killed.
 pub fn die_together(command: &mut Command) -> &mut Command {
     // SAFETY: the closure makes one system call and nothing else between fork and exec.
     unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) }

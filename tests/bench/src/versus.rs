@@ -1,8 +1,9 @@
-//! Two builds of pfs in turns: what one has and the other lacks is worth the ratio.
+//! Comparison of two builds of pfs in alternating rounds: the ratio shows the effect of their
+//! difference.
 //!
-//! A build is a folder with `pfs`, `pfsd` and this program, which has pfs's client in it. Each
-//! measures one round of a table at a time, with its own programs, and which of the two begins
-//! alternates.
+//! A build is a folder with `pfs`, `pfsd` and this program, which contains pfs's client. Each build
+//! measures one round of a table at a time with its own programs, and the builds take turns at
+//! going first.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,12 +15,12 @@ use serde::Deserialize;
 
 use crate::report::{Machine, Spread, number};
 
-/// What is compared, and how.
+/// Options of a comparison.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the build that has it
+    /// Folder of the build with the change
     with: PathBuf,
-    /// Folder of the build that lacks it
+    /// Folder of the build without the change
     without: PathBuf,
     /// How often each build measures each value
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
@@ -29,7 +30,7 @@ pub struct Args {
     table: Vec<String>,
 }
 
-/// The results of one build in one round, as `pfs-bench run` writes them.
+/// Results of one build in one round, as `pfs-bench run` writes them.
 #[derive(Deserialize)]
 struct Round {
     cells: Vec<Cell>,
@@ -44,18 +45,18 @@ struct Cell {
     median: f64,
 }
 
-/// What both builds measured.
+/// Values that both builds measured.
 #[derive(Default)]
 struct Rows(Vec<Row>);
 
-/// A value that both builds measured, in the order of the rounds.
+/// One value of both builds, in the order of the rounds.
 struct Row {
     name: [String; 4],
     values: [Vec<f64>; 2],
 }
 
-/// Measures, and prints a table of what the first metric of each table was and of what the server
-/// needed for it.
+/// Measures, and prints a table of the first metric of each table and of the server's processor
+/// time.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let builds = [&args.with, &args.without];
     let machine = Machine::local(args.rounds as usize);
@@ -95,7 +96,7 @@ fn measure(build: &Path, table: &[String]) -> anyhow::Result<Round> {
     Ok(serde_json::from_slice(&std::fs::read(file)?)?)
 }
 
-/// What users notice: the table's first metric, and what the server needed.
+/// Selects the cells that users notice: the table's first metric and the server's processor time.
 fn shown(cells: Vec<Cell>) -> Vec<Cell> {
     let first = cells.first().map(|cell| cell.metric.clone()).unwrap_or_default();
     let is_shown = |cell: &Cell| cell.metric == first || cell.metric.starts_with("server CPU");
@@ -103,7 +104,7 @@ fn shown(cells: Vec<Cell>) -> Vec<Cell> {
 }
 
 impl Rows {
-    /// Adds a round of the build `which`: 0 for the one with it, 1 for the one without.
+    /// Adds a round of the build `which`: 0 for the build with the change, 1 for the one without.
     fn add(&mut self, which: usize, round: Round) {
         for cell in shown(round.cells) {
             let name = [cell.metric, cell.unit, cell.peer, cell.column];
@@ -115,8 +116,8 @@ impl Rows {
         }
     }
 
-    /// The table as Markdown. An error if a value lacks a round: `pfs-bench run` leaves out what
-    /// failed.
+    /// Renders the table as Markdown. Returns an error if a value lacks a round: `pfs-bench run`
+    /// omits values that failed.
     fn render(&self, rounds: usize) -> anyhow::Result<String> {
         let mut table = "| row | with | without | with / without |\n|---|---|---|---|".to_owned();
         for row in &self.0 {
@@ -154,8 +155,8 @@ mod tests {
 
     use super::*;
 
-    /// A round as `pfs-bench run` writes it: records and processor time of the server, and what is
-    /// not shown.
+    /// Builds a round as `pfs-bench run` writes it: records, processor time of the server, and a
+    /// value that is not shown.
     fn round(records: f64, cpu: f64) -> Round {
         let cell = |metric: &str, median| {
             serde_json::json!({

@@ -1,4 +1,4 @@
-//! The process of the writer: appends stamped chunks for a while, then the mark of the end.
+//! Writer process: appends stamped chunks for a while, then the end mark.
 
 use std::{io, time::Duration};
 
@@ -11,15 +11,14 @@ use crate::{
     sys,
 };
 
-/// How often the mark of the end is sent again where it may get lost, and how long is waited in
-/// between.
+/// How often the end mark is sent again where it may get lost, and the pause in between.
 const END_TRIES: u32 = 20;
 const END_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a writer waits for its readers before it gives up.
+/// Time limit for a writer to wait for its readers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Writes and prints the report.
+/// Writes, and prints the report.
 pub fn run(job: &Job) -> anyhow::Result<()> {
     let board = Board::open(&job.board, job.load.readers)?;
     let mut sender = Sender::connect(job)?;
@@ -39,7 +38,7 @@ pub fn run(job: &Job) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Until it is killed.
+/// Sleeps until the process is killed.
 fn stay() -> ! {
     loop {
         std::thread::park();
@@ -48,7 +47,7 @@ fn stay() -> ! {
 
 fn write(job: &Job, board: &Board, sender: &mut Sender, chunk: &mut Chunk) -> io::Result<u64> {
     let load = &job.load;
-    // The clock is not asked for every small chunk.
+    // The clock is not read for every small chunk.
     let between_looks = if load.chunk < 4096 { 64 } else { 1 };
     let limit = load.limit.unwrap_or(u64::MAX);
     let window = if job.peer.needs_window() { load.window_chunks() } else { u64::MAX };
@@ -84,8 +83,8 @@ fn write(job: &Job, board: &Board, sender: &mut Sender, chunk: &mut Chunk) -> io
     Ok(count)
 }
 
-/// Waits until the slowest reader is no further behind than the window. Returns up to where may be
-/// written.
+/// Waits until the lag of the slowest reader is within the window. Returns the chunk number up to
+/// which the writer may write.
 fn await_readers(board: &Board, count: u64, window: u64) -> io::Result<u64> {
     let patience = clock::after(PATIENCE);
     loop {
@@ -96,7 +95,7 @@ fn await_readers(board: &Board, count: u64, window: u64) -> io::Result<u64> {
         if clock::now() > patience {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "a reader gets nothing any more"));
         }
-        // Short against the time that a window takes, so that nobody runs dry.
+        // Short compared with the time for a window, so that no reader runs out of chunks.
         std::thread::sleep(Duration::from_micros(50));
     }
 }

@@ -1,6 +1,6 @@
-//! The honest baseline: what one writes in an afternoon. A tokio daemon with a bounded queue for
-//! each reader, which makes the writer wait when it is full. On the socket: 'w' or 'r', then frames
-//! of a u32 length and a chunk.
+//! Baseline: a daemon that can be written in an afternoon. It uses tokio, with a bounded queue for
+//! each reader that makes the writer wait when it is full. Protocol on the socket: 'w' or 'r', then
+//! frames of a u32 length and a chunk.
 
 use std::{
     fs::File,
@@ -52,14 +52,14 @@ async fn serve_connection(
     deliver(stream, receiver).await
 }
 
-/// Gives all that a writer sends to every reader, in runs of whole frames.
+/// Sends everything from a writer to every reader, in runs of complete frames.
 async fn fan_out(mut stream: UnixStream, readers: Readers) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(READ_SIZE);
     while stream.read_buf(&mut buffer).await? > 0 {
         let whole = whole_frames(&buffer);
         if whole > 0 {
             let frames = buffer.split_to(whole).freeze();
-            // Held while sending, so that all readers see one order.
+            // Held while sending, so that all readers see the same order.
             let mut readers = readers.lock().await;
             let mut index = 0;
             while let Some(reader) = readers.get(index) {
@@ -95,7 +95,7 @@ async fn deliver(mut stream: UnixStream, mut receiver: mpsc::Receiver<Bytes>) ->
     Ok(())
 }
 
-/// How many of these bytes are frames that are complete.
+/// Returns the length of the complete frames at the start of these bytes.
 fn whole_frames(bytes: &[u8]) -> usize {
     let mut end = 0;
     while let Some(&[a, b, c, d]) = bytes.get(end..end + 4) {
@@ -116,7 +116,7 @@ pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     Ok(Server::new(start.spawn(&mut command)?, Address::Unix(socket)))
 }
 
-/// A length before a chunk.
+/// Frame with a length before the chunk.
 pub struct Length;
 
 impl Frame for Length {
@@ -125,14 +125,14 @@ impl Frame for Length {
     }
 }
 
-/// A writer.
+/// Connects a writer.
 pub fn writer(job: &Job) -> io::Result<FramedWriter<Length>> {
     let mut connection = connect(&job.address)?;
     connection.write_all(b"w")?;
     Ok(FramedWriter::new(connection, Length))
 }
 
-/// A reader.
+/// Connects a reader.
 pub fn reader(job: &Job) -> io::Result<FramedReader<Frames>> {
     let mut connection: File = connect(&job.address)?;
     connection.write_all(b"r")?;
@@ -140,7 +140,7 @@ pub fn reader(job: &Job) -> io::Result<FramedReader<Frames>> {
     Ok(FramedReader::new(connection, job.load.chunk, Frames))
 }
 
-/// What a reader gets.
+/// Parser of frames for a reader.
 pub struct Frames;
 
 impl Parse for Frames {

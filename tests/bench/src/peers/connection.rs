@@ -1,5 +1,5 @@
-//! Connections, and chunks framed in some protocol on them: large buffers, no allocation for a
-//! chunk, one system call for as much as there is. So that no peer is held up by its client.
+//! Connections with framed chunks: large buffers, no allocation per chunk, and one system call for
+//! as many bytes as are available, so that the client slows no peer down.
 
 use std::{
     fs::File,
@@ -13,26 +13,27 @@ use pfs_measure::clock;
 
 use super::{Address, Receive, Transmit};
 
-/// How much a [`Receive`] reads at once at least, and how much [`Transmit::push`] holds back at
-/// most.
+/// Minimum buffer of a [`Receive`] for one read, and maximum number of bytes that
+/// [`Transmit::push`] holds back.
 const READ_SIZE: usize = 256 * 1024;
 const PUSH_SIZE: usize = 64 * 1024;
 
-/// Where a read into an empty buffer begins, counted from the beginning of a page. Some processors
-/// copy many times slower to a place that is some bytes further in its page than the source is in
-/// its own; the kernel's buffers begin with a page, and what `malloc` gives begins 16 bytes later.
+/// Alignment of the read buffer: a read into the empty buffer starts at the start of a page. Some
+/// processors copy many times slower if the target is a few bytes further in its page than the
+/// source is in its own. The kernel's buffers start at a page, and those of `malloc` 16 bytes
+/// later.
 const ALIGNMENT: usize = 4096;
 
-/// Below this, a chunk is copied next to its header; from there on, it is sent from where it is.
+/// Smaller chunks are copied next to their header; larger ones are sent without a copy.
 const LARGE: usize = 8 * 1024;
 
-/// No frame is larger.
+/// Maximum size of a frame.
 const LARGEST_FRAME: usize = 16 * 1024 * 1024;
 
-/// How long a server may take to start.
+/// Time limit for the start of a server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Connects; waits for a server that has only just been started.
+/// Connects. Waits for a server that has just been started.
 pub fn connect(address: &Address) -> io::Result<File> {
     let patience = clock::after(PATIENCE);
     loop {
@@ -54,44 +55,44 @@ pub fn connect(address: &Address) -> io::Result<File> {
     }
 }
 
-/// Makes reads from a connection fail that wait for longer.
+/// Sets a read timeout on a connection.
 pub fn give_up_after(connection: File, patience: Duration) -> io::Result<File> {
-    // A file has no such call, and any kind of socket has it under this name.
+    // `File` has no such method, and `UnixStream` sets the option on a socket of any kind.
     let socket = UnixStream::from(OwnedFd::from(connection));
     socket.set_read_timeout(Some(patience))?;
     Ok(OwnedFd::from(socket).into())
 }
 
-/// An answer that is not what it has to be.
+/// Builds the error for an unexpected answer.
 pub fn unexpected(what: &str, bytes: &[u8]) -> io::Error {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]);
     io::Error::new(io::ErrorKind::InvalidData, format!("expected {what}, got {start:?}"))
 }
 
-/// Reads exactly these bytes.
+/// Reads exactly these bytes, or fails.
 pub fn expect(connection: &mut File, answer: &[u8]) -> io::Result<()> {
     let mut bytes = vec![0; answer.len()];
     connection.read_exact(&mut bytes)?;
     if bytes == answer { Ok(()) } else { Err(unexpected(&String::from_utf8_lossy(answer), &bytes)) }
 }
 
-/// What is first among bytes that were read.
+/// First item in received bytes.
 pub enum Found {
-    /// A chunk of `len` bytes at `at`; what follows it begins at `next`.
+    /// A chunk of `len` bytes at `at`; the following bytes start at `next`.
     Chunk { at: usize, len: usize, next: usize },
-    /// Something else, which ends here.
+    /// Another item, which ends at this position.
     Other(usize),
-    /// Too little to say.
+    /// The item is incomplete.
     Partial,
 }
 
-/// How chunks are framed in what is read.
+/// Parser of a protocol's frames.
 pub trait Parse {
-    /// What is first in `data`. What is put into `answer` is sent at once.
+    /// Parses the first item in `data`. Bytes that are put into `answer` are sent at once.
     fn parse(&mut self, data: &[u8], answer: &mut Vec<u8>) -> io::Result<Found>;
 }
 
-/// Chunks of one size without any frame.
+/// Chunks of a fixed size, without frames.
 pub struct Fixed(pub usize);
 
 impl Parse for Fixed {
@@ -102,27 +103,27 @@ impl Parse for Fixed {
     }
 }
 
-/// The reading end.
+/// Reading end of a framed connection.
 pub struct FramedReader<P> {
     connection: File,
     parse: P,
     answer: Vec<u8>,
     buffer: Vec<u8>,
-    /// Where the buffer is used from.
+    /// Start of the used part of the buffer.
     base: usize,
     start: usize,
     end: usize,
 }
 
 impl<P: Parse> FramedReader<P> {
-    /// For chunks of about this size.
+    /// Creates a reader for chunks of about this size.
     pub fn new(connection: File, chunk: usize, parse: P) -> Self {
         let buffer = vec![0; READ_SIZE.max(4 * chunk) + ALIGNMENT];
         let base = buffer.as_ptr().align_offset(ALIGNMENT);
         Self { connection, parse, answer: Vec::new(), buffer, base, start: base, end: base }
     }
 
-    /// Hands over what is there. Returns whether it was anything.
+    /// Passes all complete chunks in the buffer to `take`. Returns true if there were any.
     fn drain(&mut self, take: &mut impl FnMut(&[u8])) -> io::Result<bool> {
         let mut any = false;
         loop {
@@ -182,12 +183,12 @@ impl<P: Parse> Receive for FramedReader<P> {
     }
 }
 
-/// How a chunk is framed for sending.
+/// Framing of a chunk for sending.
 pub trait Frame {
-    /// What follows a chunk.
+    /// Bytes after each chunk.
     const TAIL: &'static [u8] = b"";
 
-    /// Appends what goes before a chunk of `len` bytes.
+    /// Appends the bytes before a chunk of `len` bytes.
     fn head(&self, len: usize, out: &mut Vec<u8>);
 }
 
@@ -198,7 +199,7 @@ impl Frame for Plain {
     fn head(&self, _: usize, _: &mut Vec<u8>) {}
 }
 
-/// The writing end.
+/// Writing end of a framed connection.
 pub struct FramedWriter<F> {
     connection: File,
     frame: F,
@@ -206,7 +207,7 @@ pub struct FramedWriter<F> {
 }
 
 impl<F: Frame> FramedWriter<F> {
-    /// Nothing is sent yet.
+    /// Creates a writer with an empty queue.
     pub fn new(connection: File, frame: F) -> Self {
         Self { connection, frame, queue: Vec::with_capacity(2 * PUSH_SIZE) }
     }

@@ -1,5 +1,5 @@
-//! HTTP to readers that read their socket and drop what they get: a stream of pfs that is being
-//! written, and a file from nginx.
+//! HTTP downloads that discard the bytes: a pfs stream that is being written, and a file from
+//! nginx.
 
 use std::{
     fs::File,
@@ -19,10 +19,10 @@ use super::{
 };
 use crate::job::{Job, WRITER, name};
 
-/// How much is read at once.
+/// Bytes to read at once.
 const READ_SIZE: usize = 256 * 1024;
 
-/// nginx as Debian configures it, as far as it matters for one file: workers for all processors,
+/// Starts nginx with the relevant part of Debian's configuration: workers for all processors,
 /// sendfile.
 pub fn nginx(start: &Start<'_>) -> anyhow::Result<Server> {
     let (root, port) = (start.dir.join("root"), free_port()?);
@@ -44,7 +44,7 @@ pub fn nginx(start: &Start<'_>) -> anyhow::Result<Server> {
     Ok(Server::new(start.spawn(&mut command)?, Address::Tcp(port)))
 }
 
-/// The bytes that a writer of this load writes.
+/// Writes the bytes that a writer of this load writes.
 fn fill(start: &Start<'_>, mut file: impl Write) -> anyhow::Result<()> {
     let chunks = start.load.limit.context("a file has a size")?;
     let mut chunk = Chunk::new(WRITER, start.load.chunk);
@@ -55,15 +55,15 @@ fn fill(start: &Start<'_>, mut file: impl Write) -> anyhow::Result<()> {
     Ok(file.flush()?)
 }
 
-/// A download.
+/// HTTP download.
 pub struct Download {
     connection: BufReader<File>,
-    /// The length of a body that has one.
+    /// Length of the body, if the response has one.
     length: Option<u64>,
 }
 
 impl Download {
-    /// Connects, and asks for nothing yet.
+    /// Connects and sends nothing.
     pub fn connect(job: &Job) -> io::Result<Self> {
         let connection = match &job.address {
             Address::Http { port, .. } => connect(&Address::Tcp(*port))?,
@@ -72,7 +72,8 @@ impl Download {
         Ok(Self { connection: BufReader::with_capacity(READ_SIZE, connection), length: None })
     }
 
-    /// Asks, and returns when the answer begins: from then on a reader of a stream is attached.
+    /// Sends the request and waits for the response head: from then on the reader of a stream is
+    /// attached.
     pub fn ask(&mut self, job: &Job) -> io::Result<()> {
         let path = if job.peer == Peer::Nginx { "/file" } else { pfs::PATH };
         let host = Ipv4Addr::LOCALHOST;
@@ -93,7 +94,7 @@ impl Download {
         Ok(())
     }
 
-    /// Reads the body to its proper end, and returns its length.
+    /// Reads the body to its proper end and returns its length.
     pub fn drain(&mut self) -> io::Result<u64> {
         if let Some(length) = self.length {
             self.skip(length)?;
@@ -135,11 +136,10 @@ impl Download {
     }
 }
 
-/// Readers that connect from one address of this machine: pfsd allows one address half of all
-/// connections.
+/// Readers that connect from one loopback address: pfsd allows one address half of all connections.
 const READERS_PER_ADDRESS: usize = 5000;
 
-/// Asks for all events of one of several streams. The answer is still to come.
+/// Requests all events of one of several streams. Does not read the response.
 pub fn events(address: &Address, stream: usize) -> io::Result<File> {
     let Address::Http { port, .. } = address else {
         return Err(io::Error::other(format!("nobody serves HTTP at {address:?}")));
@@ -158,7 +158,7 @@ pub fn events(address: &Address, stream: usize) -> io::Result<File> {
     Ok(connection)
 }
 
-/// Every byte counts: the writer waits for all of them.
+/// Query that selects `block` readers, so that no byte is lost.
 fn query(peer: Peer) -> &'static str {
     if peer == Peer::Nginx { "" } else { "?slow=block" }
 }

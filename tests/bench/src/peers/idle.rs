@@ -1,5 +1,5 @@
-//! Idle readers: each is attached to a stream of its own, has read the chunk in it, and waits for
-//! more. No reader has a thread, so that one process can be ten thousand readers.
+//! Idle readers: each is attached to its own stream, has read the chunk in the stream, and waits
+//! for more. No reader has a thread, so that one process can be ten thousand readers.
 
 use std::{
     fs::File,
@@ -14,22 +14,22 @@ use super::{
 };
 use crate::job::name;
 
-/// How long a chunk may take.
+/// Time limit for a chunk.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The readers of the first streams.
+/// Readers of the first streams, one each.
 pub struct Readers {
     peer: Peer,
     address: Address,
-    /// For the readers of pfs's library.
+    /// Client of the readers that use pfs's library.
     client: Option<pfs::Many>,
     library: Vec<pfs_client::Reader>,
-    /// Connections of readers that need no library.
+    /// Connections of readers without a library.
     connections: Vec<File>,
 }
 
 impl Readers {
-    /// No readers yet.
+    /// Creates an empty set of readers.
     pub fn new(peer: Peer, address: &Address) -> io::Result<Self> {
         let client = match peer {
             Peer::PfsShm => Some(pfs::Many::connect(address)?),
@@ -40,7 +40,7 @@ impl Readers {
         Ok(Self { peer, address: address.clone(), client, library, connections })
     }
 
-    /// Attaches a reader to the next stream, and reads the chunk that the stream holds.
+    /// Attaches a reader to the next stream and reads the chunk in the stream.
     pub fn attach(&mut self, chunk: &[u8]) -> io::Result<()> {
         let stream = self.len();
         match &self.client {
@@ -50,12 +50,12 @@ impl Readers {
         Ok(())
     }
 
-    /// Readers that are attached.
+    /// Number of attached readers.
     pub fn len(&self) -> usize {
         self.library.len() + self.connections.len()
     }
 
-    /// Readers that are attached over shm.
+    /// Number of readers attached over shm.
     pub fn over_shm(&self) -> usize {
         self.library.iter().filter(|reader| reader.is_shm()).count()
     }
@@ -81,7 +81,7 @@ fn follow(peer: Peer, address: &Address, stream: usize, chunk: &[u8]) -> io::Res
     Ok(connection)
 }
 
-/// Reads until these bytes have come.
+/// Reads until these bytes have arrived.
 fn read_until(connection: File, bytes: &[u8]) -> io::Result<File> {
     let mut connection = give_up_after(connection, CHUNK_TIMEOUT)?;
     let (mut received, mut buffer) = (Vec::new(), [0; 4096]);

@@ -1,5 +1,5 @@
-//! Many streams of a chunk each: made over one connection, where requests are sent before the
-//! answers to earlier ones are there, and listed.
+//! Many streams with one chunk each: created over one connection with pipelined requests, and
+//! listed.
 
 use std::{
     fs::File,
@@ -18,18 +18,18 @@ use super::{
 };
 use crate::job::name;
 
-/// Bytes of requests that are sent at once. Their answers are taken when as much again has been
-/// sent.
+/// Bytes of requests that are sent at once. The answers are read after as many bytes again have
+/// been sent.
 const BATCH: usize = 64 * 1024;
 
-/// How many streams of JetStream are made before something is published to them.
+/// Number of JetStream streams that are created before something is published to them.
 const JETSTREAM_BATCH: usize = 256;
 
-/// How long an answer may take.
+/// Time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes streams of this chunk each, until there are `count` of them. Returns how many there are:
-/// fewer if a peer is so slow that it has to be stopped at `end`.
+/// Creates streams with this chunk each, up to `count` streams. Returns their number, which is
+/// smaller if the peer is too slow to finish before `end`.
 pub fn make(
     peer: Peer,
     address: &Address,
@@ -64,7 +64,7 @@ fn make_jetstream(address: &Address, count: usize, chunk: &[u8], end: u64) -> io
     Ok(made)
 }
 
-/// Lists all streams. Returns how many the list has.
+/// Lists all streams and returns the length of the list.
 pub fn list(peer: Peer, address: &Address) -> io::Result<usize> {
     match peer {
         Peer::RedisStreams => listed(connect(address)?, &resp::scan(), resp::Names::default()),
@@ -76,7 +76,7 @@ pub fn list(peer: Peer, address: &Address) -> io::Result<usize> {
     }
 }
 
-/// Asks, and counts chunks up to an empty one.
+/// Sends a request and counts the chunks up to an empty one.
 fn listed(mut connection: File, request: &[u8], parse: impl Parse) -> io::Result<usize> {
     connection.write_all(request)?;
     let mut answers = FramedReader::new(give_up_after(connection, PATIENCE)?, BATCH, parse);
@@ -87,7 +87,7 @@ fn listed(mut connection: File, request: &[u8], parse: impl Parse) -> io::Result
     Ok(count)
 }
 
-/// An answer to `$JS.API.STREAM.NAMES`.
+/// Answer to `$JS.API.STREAM.NAMES`.
 #[derive(Deserialize)]
 struct Page {
     total: usize,
@@ -121,7 +121,8 @@ fn more<P: Parse>(answers: &mut FramedReader<P>, mut take: impl FnMut(&[u8])) ->
     if answers.receive(&mut take)? { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// A connection on which requests are sent before the answers to earlier ones are there.
+/// Connection with pipelined requests: they are sent before the answers to earlier ones have
+/// arrived.
 struct Pipeline<P> {
     connection: File,
     answers: FramedReader<P>,
@@ -134,7 +135,7 @@ impl<P: Parse> Pipeline<P> {
         Ok(Self { connection, answers })
     }
 
-    /// Sends a request for each of these streams and takes an answer to each.
+    /// Sends a request for each of these streams and reads the answer to each.
     fn all(
         &mut self,
         streams: Range<usize>,

@@ -1,5 +1,4 @@
-//! What is compared: how each peer's server is started, how chunks are written to it and read from
-//! it.
+//! Peers of the benchmark: how each server is started, and how chunks are written and read.
 
 mod baseline;
 mod connection;
@@ -30,25 +29,25 @@ use server::{Server, Start};
 
 use crate::job::{Job, Load};
 
-/// One of those that are compared.
+/// Program that is compared, or a ceiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 pub enum Peer {
-    /// pfs's library, with shared memory.
+    /// pfs's library over shm.
     PfsShm,
-    /// pfs's library, frames over the socket.
+    /// pfs's library over the Unix socket.
     PfsUnix,
     /// The tokio daemon of this package.
     Baseline,
-    /// Redis, PUBLISH and SUBSCRIBE.
+    /// Redis with PUBLISH and SUBSCRIBE.
     RedisPubsub,
-    /// Redis, XADD and XREAD.
+    /// Redis with XADD and XREAD.
     RedisStreams,
     /// nats-server.
     Nats,
-    /// nats-server, JetStream in memory.
+    /// nats-server with JetStream in memory.
     #[value(name = "jetstream")]
     JetStream,
-    /// mosquitto, QoS 0, and QoS 1 where messages are retained.
+    /// mosquitto with QoS 0, and with QoS 1 where messages are retained.
     Mosquitto,
     /// stdintap.
     Stdintap,
@@ -58,27 +57,28 @@ pub enum Peer {
     TeeLargePipes,
     /// `| pfs write --stream`, and `pfs cat --stream |` for each reader.
     PfsPipes,
-    /// The same with `--no-shm`.
+    /// Like `PfsPipes`, with `--no-shm`.
     PfsUnixPipes,
     /// A file in memory.
     File,
-    /// pfs's library writes, HTTP reads.
+    /// pfs with a writer that uses the library and readers over HTTP.
     PfsHttp,
-    /// nginx, which serves a file.
+    /// nginx with a file.
     Nginx,
-    // The last, so that they are the last in every table.
-    /// No peer: pfs's ring in memory that writer and readers share, without a daemon.
+    // Last in this enum, so that they are last in every table.
+    /// Ceiling, not a peer: pfs's ring buffer in memory that the writer and the readers share,
+    /// without a daemon.
     Ring,
-    /// No peer: one thread that passes on what it reads.
+    /// Ceiling, not a peer: one thread that forwards the bytes that it reads.
     Relay,
-    /// No peer: a Unix socket with a writer of its own for each reader.
+    /// Ceiling, not a peer: a Unix socket with its own writer for each reader.
     SocketsAlone,
-    /// No peer: `producer | consumer` for each reader.
+    /// Ceiling, not a peer: `producer | consumer` for each reader.
     PipesAlone,
 }
 
 impl Peer {
-    /// What tables call it.
+    /// Name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::PfsShm => "pfs, shm",
@@ -104,7 +104,7 @@ impl Peer {
         }
     }
 
-    /// Whether it is pfs.
+    /// Returns true for pfs.
     pub fn is_pfs(self) -> bool {
         matches!(
             self,
@@ -112,34 +112,34 @@ impl Peer {
         )
     }
 
-    /// Whether it does only a part of the job, and shows what the machine gives for that part: no
-    /// peer, and never the best of all in a goal.
+    /// Returns true for a ceiling: it does only a part of the job and shows the machine's limit for
+    /// that part. A ceiling is not a peer, and is never the best of all in a goal.
     pub fn is_ceiling(self) -> bool {
         matches!(self, Self::Ring | Self::Relay | Self::SocketsAlone | Self::PipesAlone)
     }
 
-    /// Whether goals are measured against it: it is somebody else's product.
+    /// Returns true for the products of others, against which goals are measured.
     pub fn is_rival(self) -> bool {
         !self.is_pfs() && !self.is_ceiling() && !matches!(self, Self::Baseline | Self::File)
     }
 
-    /// Whether it would drop chunks, disconnect readers or grow without bound if the writer ran
-    /// ahead, so that this package's writer keeps to a window.
+    /// Returns true if the server would drop chunks, disconnect readers or grow without bound when
+    /// the writer runs ahead, so that the benchmark's writer must keep to a window.
     pub fn needs_window(self) -> bool {
         matches!(self, Self::RedisPubsub | Self::RedisStreams | Self::Nats | Self::Mosquitto)
     }
 
-    /// Whether somebody writes while others read; otherwise everything is there before.
+    /// Returns true if a writer writes while readers read. Otherwise all bytes are there before.
     pub fn has_writer(self) -> bool {
         self != Self::Nginx
     }
 
-    /// Whether readers attach to the writer's process, which has to be there before them.
+    /// Returns true if readers attach to the writer's process, which must start first.
     pub fn writer_is_first(self) -> bool {
         self == Self::Ring
     }
 
-    /// How many write at the same time, each a process.
+    /// Number of concurrent writers, each a process.
     pub fn writers(self, load: &Load) -> usize {
         if matches!(self, Self::SocketsAlone | Self::PipesAlone) {
             load.readers
@@ -148,12 +148,12 @@ impl Peer {
         }
     }
 
-    /// The role of its readers.
+    /// Role of the readers.
     pub fn reader_role(self) -> &'static str {
         if matches!(self, Self::PfsHttp | Self::Nginx) { "drain" } else { "reader" }
     }
 
-    /// Starts its server.
+    /// Starts the server.
     pub fn serve(self, start: &Start<'_>) -> anyhow::Result<Server> {
         let server = match self {
             Self::PfsShm | Self::PfsUnix | Self::PfsHttp => pfs::serve(start),
@@ -175,52 +175,52 @@ impl Peer {
     }
 }
 
-/// Where the server is.
+/// Address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Address {
-    /// On this Unix socket.
+    /// A Unix socket.
     Unix(PathBuf),
-    /// On this port of the loopback address.
+    /// A port of the loopback address.
     Tcp(u16),
-    /// pfsd, with both.
+    /// pfsd with a Unix socket and HTTP.
     Http {
-        /// Its Unix socket.
+        /// Path of the Unix socket.
         socket: PathBuf,
-        /// Its port.
+        /// HTTP port.
         port: u16,
     },
-    /// At the other end of standard input.
+    /// The other end of standard input.
     Stdin,
-    /// Readers read the FIFOs in this folder; the writer is [`Stdin`](Self::Stdin).
+    /// FIFOs in this folder for the readers; the writer uses [`Stdin`](Self::Stdin).
     Fifos(PathBuf),
-    /// Readers read this file.
+    /// A file for the readers.
     File(PathBuf),
-    /// The writer's process puts into this folder what readers need.
+    /// Folder where the writer's process puts the files that readers need.
     Writer(PathBuf),
 }
 
-/// A reader of some peer.
+/// Reader of a peer.
 pub trait Receive {
-    /// Waits until there are chunks and hands over each one that is complete. `false`: nothing more
-    /// will come.
+    /// Waits for chunks and passes each complete one to `take`. Returns false at the end of the
+    /// stream.
     fn receive(&mut self, take: &mut impl FnMut(&[u8])) -> io::Result<bool>;
 }
 
-/// A writer of some peer.
+/// Writer of a peer.
 pub trait Transmit {
-    /// Appends a chunk in one call, which sends it at once.
+    /// Appends a chunk with one call, which sends the chunk at once.
     fn send(&mut self, chunk: &[u8]) -> io::Result<()>;
-    /// Appends a chunk that may be held back to be sent with others.
+    /// Appends a chunk that may be held back and sent with others.
     fn push(&mut self, chunk: &[u8]) -> io::Result<()>;
-    /// Sends what is held back.
+    /// Sends the chunks that were held back.
     fn flush(&mut self) -> io::Result<()>;
-    /// Ends the writing, as it properly ends.
+    /// Ends the writer properly.
     fn finish(self) -> io::Result<()>;
 }
 
-/// The reader of any peer.
+/// Reader of any peer.
 pub enum Receiver {
-    // Boxed: the others are small.
+    // Boxed because the other variants are small.
     Pfs(Box<pfs::Reader>),
     Baseline(FramedReader<baseline::Frames>),
     Messages(FramedReader<resp::Messages>),
@@ -232,8 +232,8 @@ pub enum Receiver {
 }
 
 impl Receiver {
-    /// Attaches a reader, which gets everything that is written from then on (and with `history`
-    /// what was before).
+    /// Attaches a reader, which gets everything that is written from then on, and with `history`
+    /// the earlier bytes too.
     pub fn attach(job: &Job) -> io::Result<Self> {
         Ok(match job.peer {
             Peer::PfsShm => Self::Pfs(pfs::Reader::open(job, Transport::Shm)?.into()),
@@ -275,9 +275,9 @@ impl Receive for Receiver {
     }
 }
 
-/// The writer of any peer.
+/// Writer of any peer.
 pub enum Sender {
-    // Boxed: the others are small.
+    // Boxed because the other variants are small.
     Pfs(Box<pfs::Writer>),
     Baseline(FramedWriter<baseline::Length>),
     Redis(FramedWriter<resp::Command>),

@@ -15,14 +15,15 @@ use crate::job::Job;
 const CONNECT: u8 = 0x10;
 const PUBLISH: u8 = 0x30;
 const SUBSCRIBE: u8 = 0x82;
-/// A PUBLISH with QoS 1 that is to be retained, and one of QoS 0 that was.
+/// First byte of a PUBLISH packet: with QoS 1 and a request to retain, and with QoS 0 for a
+/// retained message.
 const RETAIN: u8 = 0x33;
 const RETAINED: u8 = 0x31;
 
-/// The topic "s" with its length.
+/// Topic "s" with its length.
 const TOPIC: &[u8] = b"\0\x01s";
 
-/// mosquitto without its limit on what is queued for a subscriber: the writer keeps to a window.
+/// Starts mosquitto without its limit on the queue of a subscriber: the writer keeps to a window.
 pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     let (socket, config) = (start.dir.join("mosquitto.sock"), start.dir.join("mosquitto.conf"));
     let lines = [
@@ -31,7 +32,7 @@ pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
         "max_queued_messages 0".to_owned(),
         "max_queued_bytes 0".to_owned(),
         "persistence false".to_owned(),
-        // Started by root, it would become somebody who may not make the socket.
+        // Started by root, mosquitto would switch to a user that may not create the socket.
         "user root".to_owned(),
         "log_type error".to_owned(),
     ];
@@ -41,7 +42,7 @@ pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     Ok(Server::new(start.spawn(&mut command)?, Address::Unix(socket)))
 }
 
-/// A PUBLISH packet around a chunk.
+/// PUBLISH packet around a chunk.
 pub struct Publish;
 
 impl Frame for Publish {
@@ -60,7 +61,7 @@ fn length(mut len: usize, out: &mut Vec<u8>) {
     out.push(len as u8);
 }
 
-/// Connects under a name.
+/// Connects under this client name.
 pub fn open(address: &Address, name: &str) -> io::Result<File> {
     let mut connection = connect(address)?;
     let mut packet = vec![CONNECT];
@@ -74,12 +75,12 @@ pub fn open(address: &Address, name: &str) -> io::Result<File> {
     Ok(connection)
 }
 
-/// A publisher.
+/// Connects a publisher.
 pub fn writer(job: &Job) -> io::Result<FramedWriter<Publish>> {
     Ok(FramedWriter::new(open(&job.address, "writer")?, Publish))
 }
 
-/// A subscriber.
+/// Connects a subscriber.
 pub fn subscribe(job: &Job) -> io::Result<FramedReader<Packets>> {
     let name = format!("{}-{:?}", std::process::id(), std::thread::current().id());
     let mut connection = open(&job.address, &name)?;
@@ -88,7 +89,8 @@ pub fn subscribe(job: &Job) -> io::Result<FramedReader<Packets>> {
     Ok(FramedReader::new(connection, job.load.chunk, Packets))
 }
 
-/// A subscriber to this topic, of its name. The answer, and what is retained, are still to come.
+/// Subscribes to this topic, with a client of the same name. Reads neither the answer nor the
+/// retained messages.
 pub fn subscribe_to(address: &Address, topic: &str) -> io::Result<File> {
     let mut connection = open(address, topic)?;
     let mut packet = vec![SUBSCRIBE];
@@ -101,7 +103,7 @@ pub fn subscribe_to(address: &Address, topic: &str) -> io::Result<File> {
     Ok(connection)
 }
 
-/// What a subscriber gets.
+/// Parser of packets for a subscriber.
 pub struct Packets;
 
 impl Parse for Packets {
@@ -118,7 +120,7 @@ impl Parse for Packets {
     }
 }
 
-/// Where the content of a packet begins, and where it ends, if the packet is complete.
+/// Returns the start and the end of a packet's content, if the packet is complete.
 #[inline]
 fn packet(data: &[u8]) -> io::Result<Option<(usize, usize)>> {
     let mut rest = 0usize;
@@ -133,18 +135,18 @@ fn packet(data: &[u8]) -> io::Result<Option<(usize, usize)>> {
     Err(unexpected("a length", data))
 }
 
-/// Publishes a chunk that a topic retains. Its answer has the last bits of `number`.
+/// Publishes a chunk that the topic retains. The last bits of `number` are in the answer.
 pub fn retain(number: usize, topic: &str, chunk: &[u8], out: &mut Vec<u8>) {
     out.push(RETAIN);
     length(2 + topic.len() + 2 + chunk.len(), out);
     out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
     out.extend_from_slice(topic.as_bytes());
-    // 0 is no packet's number.
+    // 0 is not a valid packet number.
     out.extend_from_slice(&((number % 0xffff) as u16 + 1).to_be_bytes());
     out.extend_from_slice(chunk);
 }
 
-/// Answers to [`retain`].
+/// Parser of answers to [`retain`].
 pub struct Acks;
 
 impl Parse for Acks {
@@ -157,10 +159,10 @@ impl Parse for Acks {
     }
 }
 
-/// Subscribes to everything, and asks for a sign when all that is retained has come.
+/// Subscribes to everything, and sends a ping whose answer follows the last retained message.
 pub const SUBSCRIBE_ALL: &[u8] = b"\x82\x06\0\x01\0\x01#\0\xc0\0";
 
-/// What is retained, and then an empty chunk.
+/// Parser of retained messages, followed by an empty chunk.
 pub struct Retained;
 
 impl Parse for Retained {

@@ -1,4 +1,4 @@
-//! nats-server over loopback TCP (it has no Unix socket): the text protocol.
+//! nats-server over loopback TCP (it has no Unix socket), with its text protocol.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::job::Job;
 
-/// The server with its defaults, and with JetStream where that is asked for.
+/// Starts the server with its defaults, and with JetStream if the peer needs that.
 pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     let port = free_port()?;
     let mut command = start.command("nats-server");
@@ -39,7 +39,7 @@ impl Frame for Publish {
 
 fn open(address: &Address) -> io::Result<File> {
     let mut connection = connect(address)?;
-    // INFO is one line, of a few hundred bytes, and the server's only word before CONNECT.
+    // INFO is one line of a few hundred bytes, and the server sends nothing else before CONNECT.
     let mut byte = [0];
     while byte != [b'\n'] {
         connection.read_exact(&mut byte)?;
@@ -53,19 +53,19 @@ fn settle(connection: &mut File) -> io::Result<()> {
     expect(connection, b"PONG\r\n")
 }
 
-/// A publisher.
+/// Connects a publisher.
 pub fn writer(job: &Job) -> io::Result<FramedWriter<Publish>> {
     let mut connection = open(&job.address)?;
     settle(&mut connection)?;
     Ok(FramedWriter::new(connection, Publish))
 }
 
-/// A subscriber.
+/// Connects a subscriber.
 pub fn subscribe(job: &Job) -> io::Result<FramedReader<Messages>> {
     Ok(FramedReader::new(subscribed(&job.address)?, job.load.chunk, Messages))
 }
 
-/// A connection that gets what is published, or answered, to "s".
+/// Opens a connection that gets messages and answers to the subject "s".
 pub fn subscribed(address: &Address) -> io::Result<File> {
     let mut connection = open(address)?;
     connection.write_all(b"SUB s 1\r\n")?;
@@ -73,7 +73,7 @@ pub fn subscribed(address: &Address) -> io::Result<File> {
     Ok(connection)
 }
 
-/// Publishes something that is answered to "s".
+/// Publishes a request whose answer goes to the subject "s".
 pub fn ask(subject: &str, content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"PUB ");
     out.extend_from_slice(subject.as_bytes());
@@ -84,20 +84,21 @@ pub fn ask(subject: &str, content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A connection to which JetStream pushes what a stream holds, and what comes later.
+/// Opens a connection to which JetStream pushes the contents of a stream, and everything that comes
+/// later.
 pub fn consume(address: &Address, stream: &str) -> io::Result<File> {
     let mut connection = open(address)?;
     let mut request = format!("SUB push.{stream} 1\r\n").into_bytes();
     let config = format!(
         r#"{{"stream_name":"{stream}","config":{{"deliver_subject":"push.{stream}","ack_policy":"none"}}}}"#
     );
-    // Nobody listens for the answer: a consumer that cannot be made pushes nothing.
+    // Nobody reads the answer: if the consumer cannot be created, nothing is pushed.
     ask(&format!("$JS.API.CONSUMER.CREATE.{stream}"), config.as_bytes(), &mut request);
     connection.write_all(&request)?;
     Ok(connection)
 }
 
-/// Answers of JetStream: JSON.
+/// Parser of JetStream's answers, which are JSON.
 pub struct Answers;
 
 impl Parse for Answers {
@@ -113,13 +114,13 @@ impl Parse for Answers {
     }
 }
 
-/// What a subscriber gets.
+/// Parser of messages for a subscriber.
 pub struct Messages;
 
 impl Parse for Messages {
     #[inline]
     fn parse(&mut self, data: &[u8], answer: &mut Vec<u8>) -> io::Result<Found> {
-        // "MSG s 1 65536", and a server's PING now and then.
+        // "MSG s 1 65536", and a PING from the server now and then.
         const HEAD: &[u8] = b"MSG s 1 ";
         if let Some(rest) = data.strip_prefix(HEAD) {
             let mut len = 0usize;

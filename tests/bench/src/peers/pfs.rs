@@ -17,18 +17,18 @@ use super::{
 };
 use crate::job::{Job, name};
 
-/// The stream.
+/// Path of the only stream.
 pub const PATH: &str = "/streamfs/bench";
 
-/// Whether this pfs has what [`Transport::Shm`] needs.
+/// Whether this platform supports [`Transport::Shm`].
 pub const MAPS: bool = cfg!(target_os = "linux");
 
-/// How bytes get to a reader and from a writer.
+/// Transport of a reader or writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// Through shared memory.
+    /// Shared memory.
     Shm,
-    /// As frames on the socket.
+    /// Frames on the Unix socket.
     Unix,
 }
 
@@ -55,12 +55,12 @@ fn path() -> StreamPath {
     PATH.parse().expect("a valid path")
 }
 
-/// The path of one of several streams.
+/// Path of one of several streams.
 fn path_of(stream: &str) -> io::Result<StreamPath> {
     format!("/streamfs/{stream}").parse().map_err(other)
 }
 
-/// The path of the stream of a reader or writer.
+/// Path of the stream of a job.
 fn path_for(job: &Job) -> io::Result<StreamPath> {
     if job.load.streams > 1 { path_of(&job.stream("")) } else { Ok(path()) }
 }
@@ -72,7 +72,8 @@ fn socket(job: &Job) -> io::Result<&Path> {
     }
 }
 
-/// The daemon with its defaults, and the only stream, which holds as much as everybody's window.
+/// Starts the daemon with its defaults and creates the only stream, which holds as much as the
+/// window of all peers.
 pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     let socket = start.dir.join("pfsd.sock");
     let mut command = start.command(start.tools.program(start.peer));
@@ -103,7 +104,7 @@ pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     Ok(server)
 }
 
-/// The daemon, `pfs write --stream`, and a `pfs cat --stream` for each reader.
+/// Starts the daemon, `pfs write --stream`, and a `pfs cat --stream` for each reader.
 pub fn serve_pipes(start: &Start<'_>) -> anyhow::Result<Server> {
     let mut server = serve(start)?;
     let Address::Unix(socket) = std::mem::replace(&mut server.address, Address::Stdin) else {
@@ -130,7 +131,7 @@ pub fn serve_pipes(start: &Start<'_>) -> anyhow::Result<Server> {
     Ok(server)
 }
 
-/// Waits until the writer and all readers are attached.
+/// Returns true if the writer and all readers are attached.
 async fn attached(socket: &Path, readers: usize) -> io::Result<bool> {
     let client = client(socket).await?;
     let patience = clock::after(Duration::from_secs(10));
@@ -144,14 +145,14 @@ async fn attached(socket: &Path, readers: usize) -> io::Result<bool> {
     Ok(false)
 }
 
-/// A client for many streams, with one connection.
+/// Client for many streams, with one connection.
 pub struct Many {
     runtime: Runtime,
     client: Client,
 }
 
 impl Many {
-    /// Connects, over HTTP where the daemon serves that.
+    /// Connects, over HTTP if the daemon serves it.
     pub fn connect(address: &Address) -> io::Result<Self> {
         let endpoint = match address {
             Address::Unix(path) => Endpoint::Unix(path.clone()),
@@ -165,7 +166,7 @@ impl Many {
         Ok(Self { runtime, client })
     }
 
-    /// Makes streams of this chunk each.
+    /// Creates streams with this chunk each.
     pub fn make(&self, count: usize, chunk: &[u8], ttl: Option<Duration>) -> io::Result<()> {
         let puts = (0..count).map(|stream| Ok((path_of(&name(stream))?, chunk)));
         let puts: Vec<_> = puts.collect::<io::Result<_>>()?;
@@ -174,12 +175,12 @@ impl Many {
         results.into_iter().try_for_each(|put| put.map(drop)).map_err(other)
     }
 
-    /// The same without shared memory.
+    /// Disables shm for this client.
     pub fn without_shm(self) -> Self {
         Self { client: self.client.with_shm(false), ..self }
     }
 
-    /// Attaches a reader to a stream that holds this chunk alone, and reads the chunk.
+    /// Attaches a reader to a stream that holds only this chunk, and reads the chunk.
     pub fn follow(&self, stream: usize, chunk: &[u8]) -> io::Result<pfs_client::Reader> {
         self.runtime.block_on(async {
             let options = ReadOptions { start: From::Oldest, ..ReadOptions::default() };
@@ -197,26 +198,26 @@ impl Many {
         })
     }
 
-    /// How many streams a list has.
+    /// Lists all streams and returns the length of the list.
     pub fn list(&self) -> io::Result<usize> {
         Ok(self.runtime.block_on(self.client.list("/")).map_err(other)?.len())
     }
 
-    /// How many streams there are, and the memory that they are counted with.
+    /// Returns the number of streams and the memory that the daemon counts for them.
     pub fn count(&self) -> io::Result<(u64, u64)> {
         let info = self.runtime.block_on(self.client.info()).map_err(other)?;
         Ok((info.streams, info.memory))
     }
 }
 
-/// A reader.
+/// Reader of the stream.
 pub struct Reader {
     reader: blocking::Reader,
     chunks: Chunks,
 }
 
 impl Reader {
-    /// Attaches.
+    /// Attaches a reader.
     pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
         let start = if job.history { From::Oldest } else { From::New };
         let options = ReadOptions { start, policy: SlowPolicy::Block, ..ReadOptions::default() };
@@ -232,24 +233,24 @@ impl Receive for Reader {
         if let Some(Event::End { .. }) = event {
             return Ok(false);
         }
-        // What is lost shows in the stamps.
+        // Losses show in the stamps.
         self.chunks.iter().for_each(take);
         Ok(true)
     }
 }
 
-/// A writer.
+/// Writer of the stream.
 pub struct Writer {
     writer: blocking::Writer,
     finish: Finish,
 }
 
 impl Writer {
-    /// Attaches.
+    /// Attaches a writer.
     pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
         let client = blocking_client(job, transport)?;
         let writer = client.writer(path_for(job)?, WriteOptions::default()).map_err(other)?;
-        // The first of several to end must not end the others.
+        // The first of several writers to end must not close the stream for the others.
         let finish = if job.load.writers > 1 { Finish::KeepOpen } else { Finish::Close };
         Ok(Self { writer, finish })
     }

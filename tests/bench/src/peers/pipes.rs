@@ -1,5 +1,5 @@
-//! Peers that are fed through a pipe: stdintap and tee; the pipe ends of everybody's pipelines; and
-//! pipes and sockets with nothing between their ends.
+//! Peers that read from a pipe: stdintap and tee. Also the pipe ends of all pipelines, and plain
+//! pipes and sockets without a server.
 
 use std::{
     fs::File,
@@ -21,13 +21,14 @@ use super::{
 };
 use crate::job::Job;
 
-/// What an unprivileged user may have.
+/// Pipe size that an unprivileged user may set.
 const LARGE_PIPE: usize = 1024 * 1024;
 
-/// What `pfs write` and `pfs cat` make of theirs.
+/// Pipe size that `pfs write` and `pfs cat` set.
 const PFS_PIPE: usize = 256 * 1024;
 
-/// A stdintap that waits for its slowest reader, with a queue as large as everybody's window.
+/// Starts a stdintap that waits for its slowest reader, with a queue as large as the window of all
+/// peers.
 pub fn stdintap(start: &Start<'_>) -> anyhow::Result<Server> {
     let socket = start.dir.join("stdintap.sock");
     let mut command = start.command(&start.tools.stdintap);
@@ -36,7 +37,7 @@ pub fn stdintap(start: &Start<'_>) -> anyhow::Result<Server> {
     Server::fed(start.spawn(&mut command)?, Address::Unix(socket))
 }
 
-/// `tee` into one FIFO for each reader.
+/// Starts `tee` with one FIFO for each reader.
 pub fn tee(start: &Start<'_>) -> anyhow::Result<Server> {
     let fifos = start.dir.join("fifo");
     std::fs::create_dir(&fifos)?;
@@ -47,7 +48,7 @@ pub fn tee(start: &Start<'_>) -> anyhow::Result<Server> {
         if reader + 1 < start.load.readers {
             command.arg(&fifo);
         } else {
-            // For reading too, because that doesn't wait for the reader.
+            // Opened for reading too, because that does not wait for the reader.
             command.stdout(File::options().read(true).write(true).open(&fifo)?);
         }
     }
@@ -58,8 +59,8 @@ pub fn tee(start: &Start<'_>) -> anyhow::Result<Server> {
     Ok(server)
 }
 
-/// A pipe or socket for each reader, and a writer for each of them: what is at the end of a
-/// fan-out, without the fan-out.
+/// Creates a pipe or socket with its own writer for each reader: the ends of a fan-out, without the
+/// fan-out.
 pub fn alone(start: &Start<'_>) -> anyhow::Result<Server> {
     let mut server = Server::none(Address::Stdin);
     for _ in 0..start.load.readers {
@@ -81,12 +82,12 @@ fn fifo(dir: &Path, reader: usize) -> std::path::PathBuf {
     dir.join(reader.to_string())
 }
 
-/// The writer of a peer that is fed through a pipe: it gets the pipe as its standard input.
+/// Writer of a peer that reads from a pipe: the pipe is the writer's standard input.
 pub fn writer() -> io::Result<FramedWriter<Plain>> {
     Ok(FramedWriter::new(io::stdin().as_fd().try_clone_to_owned()?.into(), Plain))
 }
 
-/// A reader of a pipe, FIFO or file.
+/// Reader of a pipe, FIFO or file.
 pub fn reader(job: &Job) -> io::Result<FramedReader<Fixed>> {
     let file: File = match &job.address {
         Address::Fifos(dir) => File::open(fifo(dir, job.reader))?,
@@ -99,7 +100,7 @@ pub fn reader(job: &Job) -> io::Result<FramedReader<Fixed>> {
     Ok(FramedReader::new(file, job.load.chunk, Fixed(job.load.chunk)))
 }
 
-/// A reader of stdintap.
+/// Reader of stdintap.
 pub fn tap(job: &Job) -> io::Result<FramedReader<Fixed>> {
     let mut connection = connect(&job.address)?;
     let mut greeting = [0; 6];

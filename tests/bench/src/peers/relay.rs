@@ -1,6 +1,6 @@
-//! What a server costs at least: two wake-ups. One thread reads from the writer's socket, writes to
-//! every reader's, and does nothing else. No queues: whoever is slow holds up all, and whoever goes
-//! ends it. It speaks as the baseline does.
+//! Relay: the minimum cost of a server, two wake-ups. One thread reads from the writer's socket,
+//! writes to the socket of each reader, and does nothing else. Without queues, a slow reader holds
+//! up all others, and a reader that leaves ends the relay. The protocol is that of the baseline.
 
 use std::{
     io::{Read, Write},
@@ -15,14 +15,14 @@ use super::{
 
 const READ_SIZE: usize = 256 * 1024;
 
-/// Serves a writer, and the readers that came before it.
+/// Serves one writer, and the readers that connected before it.
 pub fn relay(socket: &Path) -> std::io::Result<()> {
     let listener = UnixListener::bind(socket)?;
     let mut readers = Vec::new();
     loop {
         let (mut connection, _) = listener.accept()?;
         let mut role = [0];
-        // Somebody looked whether it listens, if nothing comes.
+        // A connection without any byte only checked that the relay listens.
         match connection.read(&mut role)? {
             0 => {}
             _ if role == *b"w" => return fan_out(connection, &mut readers),
@@ -45,7 +45,7 @@ fn fan_out(mut writer: UnixStream, readers: &mut [UnixStream]) -> std::io::Resul
     }
 }
 
-/// Starts it as a process.
+/// Starts the relay as a process.
 pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     let socket = start.dir.join("relay.sock");
     let mut command = start.command(std::env::current_exe()?);

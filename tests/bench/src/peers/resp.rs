@@ -1,4 +1,4 @@
-//! Redis, as pub/sub and as streams, over its Unix socket: RESP.
+//! Redis over its Unix socket (RESP): pub/sub and streams.
 
 use std::{
     fs::File,
@@ -15,10 +15,10 @@ use crate::job::Job;
 /// Name of the channel, and of the only stream.
 const NAME: &str = "s";
 
-/// Bytes that a reader of a stream asks for at once, about.
+/// Approximate number of bytes that a reader of a stream requests at once.
 const BATCH: usize = 1024 * 1024;
 
-/// Redis without persistence, and without the limit on what it holds for a subscriber: the writer
+/// Starts Redis without persistence and without the limit on a subscriber's buffer: the writer
 /// keeps to a window.
 pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     let socket = start.dir.join("redis.sock");
@@ -29,11 +29,11 @@ pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     Ok(Server::new(start.spawn(&mut command)?, Address::Unix(socket)))
 }
 
-/// The commands before a chunk.
+/// Command before a chunk.
 pub enum Command {
     /// `PUBLISH`.
     Publish,
-    /// `XADD` to this stream, trimmed to about so many chunks.
+    /// `XADD` to this stream, trimmed to about this many chunks.
     Xadd(String, u64),
 }
 
@@ -56,7 +56,7 @@ impl Frame for Command {
     }
 }
 
-/// A writer that wants no replies.
+/// Connects a writer that disables replies.
 pub fn writer(job: &Job) -> io::Result<FramedWriter<Command>> {
     let mut connection = connect(&job.address)?;
     connection.write_all(b"CLIENT REPLY OFF\r\n")?;
@@ -67,7 +67,7 @@ pub fn writer(job: &Job) -> io::Result<FramedWriter<Command>> {
     Ok(FramedWriter::new(connection, command))
 }
 
-/// A subscriber.
+/// Connects a subscriber.
 pub fn subscribe(job: &Job) -> io::Result<FramedReader<Messages>> {
     let mut connection = connect(&job.address)?;
     write!(connection, "SUBSCRIBE {NAME}\r\n")?;
@@ -75,7 +75,7 @@ pub fn subscribe(job: &Job) -> io::Result<FramedReader<Messages>> {
     Ok(FramedReader::new(connection, job.load.chunk, Messages))
 }
 
-/// Pub/sub messages.
+/// Parser of pub/sub messages.
 pub struct Messages;
 
 impl Parse for Messages {
@@ -94,7 +94,7 @@ impl Parse for Messages {
     }
 }
 
-/// A reader of a stream, from its beginning.
+/// Connects a reader of a stream, from its start.
 pub fn follow(job: &Job) -> io::Result<FramedReader<Entries>> {
     let mut connection: File = connect(&job.address)?;
     let entries = Entries::asking_for(&job.stream(NAME), (BATCH / job.load.chunk).clamp(1, 4096));
@@ -104,20 +104,20 @@ pub fn follow(job: &Job) -> io::Result<FramedReader<Entries>> {
     Ok(FramedReader::new(connection, job.load.chunk, entries))
 }
 
-/// Replies to XREAD, each of which leads to the next one.
+/// Parser of replies to XREAD, which sends the next request after each reply.
 pub struct Entries {
-    /// Entries that the reply under way still has.
+    /// Remaining entries in the current reply.
     left: usize,
-    /// How many to ask for.
+    /// Number of entries to request.
     count: usize,
-    /// The name of the stream, as requests have it.
+    /// Name of the stream, as in requests.
     key: Vec<u8>,
-    /// What a reply begins with.
+    /// First bytes of a reply.
     head: Vec<u8>,
 }
 
 impl Entries {
-    /// Asks for so many of this stream at once.
+    /// Requests `count` entries of this stream at once.
     pub fn asking_for(stream: &str, count: usize) -> Self {
         let mut key = Vec::new();
         bulk(stream.as_bytes(), &mut key);
@@ -169,7 +169,7 @@ impl Parse for Entries {
     }
 }
 
-/// Asks for the next entry of a stream after this one, and waits for it.
+/// Builds the request that waits for the next entry of a stream after this one.
 pub fn xread(stream: &str, after: &[u8]) -> Vec<u8> {
     let mut request = Vec::new();
     Entries::asking_for(stream, 1).ask(after, &mut request);
@@ -184,7 +184,7 @@ pub fn add(stream: &str, chunk: &[u8], out: &mut Vec<u8>) {
     bulk(chunk, out);
 }
 
-/// Answers to [`add`].
+/// Parser of answers to [`add`].
 pub struct Added;
 
 impl Parse for Added {
@@ -193,24 +193,25 @@ impl Parse for Added {
     }
 }
 
-/// Asks for the names of all streams.
+/// Builds the request for the names of all streams.
 pub fn scan() -> Vec<u8> {
     let mut request = Vec::new();
     Names::default().ask(b"0", &mut request);
     request
 }
 
-/// Replies to SCAN, each of which leads to the next one. The last is followed by an empty chunk.
+/// Parser of replies to SCAN, which sends the next request after each reply. The last reply is
+/// followed by an empty chunk.
 #[derive(Default)]
 pub struct Names {
-    /// The cursor of the reply under way, when it is known.
+    /// Cursor of the current reply, once it is known.
     cursor: Option<Vec<u8>>,
-    /// Names that the reply still has.
+    /// Remaining names in the current reply.
     left: usize,
 }
 
 impl Names {
-    /// How many names to ask for at once.
+    /// Number of names to request at once.
     const COUNT: u64 = 1000;
 
     fn ask(&self, cursor: &[u8], out: &mut Vec<u8>) {
@@ -249,14 +250,14 @@ impl Parse for Names {
     }
 }
 
-/// A string.
+/// Parses a string.
 fn string(data: &[u8]) -> io::Result<Found> {
     let Some((len, at)) = number(data, 0, b'$')? else { return Ok(Found::Partial) };
     let next = at + len + 2;
     Ok(if data.len() < next { Found::Partial } else { Found::Chunk { at, len, next } })
 }
 
-/// Where the first of an array of two begins.
+/// Returns the position of the first element in an array of two.
 #[inline]
 fn pair(data: &[u8], at: usize) -> io::Result<Option<usize>> {
     match number(data, at, b'*')? {
@@ -266,7 +267,7 @@ fn pair(data: &[u8], at: usize) -> io::Result<Option<usize>> {
     }
 }
 
-/// The number in the line at `at`, after its kind, and where the next line begins.
+/// Returns the number in the line at `at`, after its type byte, and the start of the next line.
 #[inline]
 fn number(data: &[u8], at: usize, kind: u8) -> io::Result<Option<(usize, usize)>> {
     let Some(line) = data.get(at..) else { return Ok(None) };
@@ -298,14 +299,14 @@ fn length(len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A number in decimal, without allocating.
+/// Decimal digits of a number, without allocation.
 pub struct Digits {
     bytes: [u8; 20],
     start: usize,
 }
 
 impl Digits {
-    /// The digits of a number.
+    /// Formats a number.
     pub fn new(mut number: u64) -> Self {
         let mut digits = Self { bytes: [b'0'; 20], start: 20 };
         loop {
@@ -318,7 +319,7 @@ impl Digits {
         }
     }
 
-    /// Most significant first.
+    /// Returns the digits, most significant first.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
     }

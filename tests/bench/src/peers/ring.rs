@@ -1,12 +1,15 @@
-//! The ceiling: pfs's ring without any daemon. The writer's process makes the stream, and readers
-//! map it. Nobody stands between them, so that no server can do better; but the stream ends with
-//! its writer, and readers must know its process.
+//! Ceiling: pfs's ring buffer without a daemon. The writer's process creates the stream, and
+//! readers map it. Nothing is between them, so no server can be faster. However, the stream ends
+//! with its writer, and readers must know the writer's process.
 //!
-//! In a folder are, for each reader, links to the writer's descriptors and the message with which a
-//! daemon would hand them over; a FIFO, into which a reader writes a byte when it makes room that
-//! the writer waits for; and a word by which readers say that they are going to sleep. A daemon
-//! needs no such word: it appends what its writers have put there meanwhile, and wakes once for all
-//! of it. Here it would be a system call for every chunk, and slower than the daemon.
+//! A folder contains, for each reader, links to the writer's descriptors and the message with which
+//! a daemon would pass them. It also contains a FIFO, into which a reader writes a byte when it
+//! makes room that the writer waits for, and a word in which readers announce that they are going
+//! to sleep.
+//!
+//! A daemon needs no such word: it appends everything its writers have put there meanwhile and
+//! wakes the readers once for all of it. Without the word, the writer here would make a system call
+//! for every chunk, and would be slower than the daemon.
 
 use std::{
     fs::File,
@@ -40,22 +43,22 @@ use rustix::{
 use super::{Address, Receive, Transmit};
 use crate::{job::Job, sys::Words};
 
-/// How much is copied from the ring at once, about, and how often others are let run before a
-/// reader sleeps: as in pfs's client.
+/// Approximate number of bytes copied from the ring buffer at once, and how often a reader yields
+/// before it sleeps. Both are as in pfs's client.
 const READ_SIZE: usize = 64 * 1024;
 const YIELDS: u32 = 4;
 
-/// How much is held back at most, to be appended at once.
+/// Maximum number of bytes that are held back and appended at once.
 const PUSH_SIZE: usize = 64 * 1024;
 
-/// How long a reader may take to make room.
+/// Time limit for a reader to make room.
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 fn other(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::other(error)
 }
 
-/// What a folder has for a reader.
+/// Files for a reader in the folder.
 struct Files<'a>(&'a Path);
 
 impl Files<'_> {
@@ -89,22 +92,22 @@ impl Files<'_> {
     }
 }
 
-/// The writer, in whose memory the stream is.
+/// Writer whose memory holds the stream.
 pub struct Writer {
     writer: pfs_stream::Writer,
     /// Chunks that are held back, and their size.
     queue: Vec<u8>,
     chunk: usize,
-    /// How much is held back at most: much less than the ring has room for.
+    /// Maximum number of bytes held back: much less than the ring buffer holds.
     most: usize,
     room: Room,
     asleep: Asleep,
-    /// Attached as long as these are there.
+    /// Readers are attached as long as these exist.
     _readers: Vec<Handout>,
 }
 
 impl Writer {
-    /// Makes the stream, as large as pfsd's, and hands it out to all readers of this job.
+    /// Creates a stream as large as pfsd's, and passes it to all readers of this job.
     pub fn create(job: &Job) -> io::Result<Self> {
         let (files, size) = (Files::new(job)?, job.load.window);
         let room = Room::create(&files.room())?;
@@ -125,7 +128,7 @@ impl Writer {
     }
 }
 
-/// Attaches a reader that gets everything, and puts what its process needs where that looks for it.
+/// Attaches a `block` reader and puts the files for its process into the folder.
 fn hand_out(stream: &Stream, files: &Files<'_>, reader: usize) -> io::Result<Handout> {
     let options =
         ReadOptions { start: Start::New, policy: SlowPolicy::Block, ..ReadOptions::default() };
@@ -141,7 +144,7 @@ fn hand_out(stream: &Stream, files: &Files<'_>, reader: usize) -> io::Result<Han
     Ok(handout)
 }
 
-/// Whoever opens the link opens what this descriptor is of.
+/// Creates a link that opens the file of this descriptor.
 fn link(descriptor: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     symlink(format!("/proc/{}/fd/{}", std::process::id(), descriptor.as_raw_fd()), path)
 }
@@ -155,7 +158,7 @@ impl Transmit for Writer {
                 pushed.map_err(other)?;
                 break;
             }
-            // Those who sleep have been woken now, so that whoever can make room does.
+            // Sleeping readers have been woken now, so they can make room.
             self.room.wait_for(self.writer.much_room())?;
         }
         if self.asleep.anybody() {
@@ -188,18 +191,19 @@ impl Transmit for Writer {
     }
 }
 
-/// Where readers say that they have made room.
+/// FIFO through which readers report that they have made room.
 struct Room(File);
 
 impl Room {
     fn create(path: &Path) -> io::Result<Self> {
         mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR)?;
-        // For writing too, because that doesn't wait for a reader, nor ends with the last.
+        // Opened for writing too: opening then does not wait for a reader, and the FIFO does not
+        // end with the last one.
         Ok(Self(File::options().read(true).write(true).open(path)?))
     }
 
-    /// Waits for something that comes when readers make room. It asks them to say so each time it
-    /// is looked at.
+    /// Waits for a future that becomes ready when readers make room. Each poll asks the readers to
+    /// report that.
     fn wait_for<T>(&mut self, awaited: impl Future<Output = T>) -> io::Result<T> {
         let mut awaited = pin!(awaited);
         let mut said = [0; 64];
@@ -218,13 +222,13 @@ impl Room {
     }
 }
 
-/// Whether it has come.
+/// Polls the future once.
 fn look<T>(awaited: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
     awaited.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Whether readers sleep, or are about to. They say so, and then look once more; the writer looks
-/// here when what it has appended can be seen.
+/// Word in which readers announce that they sleep or are about to. A reader sets the word and then
+/// checks the ring buffer once more; the writer checks the word once its chunk is visible.
 struct Asleep(Words);
 
 impl Asleep {
@@ -238,14 +242,14 @@ impl Asleep {
         fence(SeqCst);
     }
 
-    /// Whether somebody has said so since the last time that this was asked.
+    /// Returns true if a reader has announced sleep since the last call.
     fn anybody(&self) -> bool {
         fence(SeqCst);
         self.0.word(0).load(Relaxed) != 0 && self.0.word(0).swap(0, SeqCst) != 0
     }
 }
 
-/// A reader in a process of its own.
+/// Reader in a separate process.
 pub struct Reader {
     reader: ShmReader,
     notifier: Notifier,
@@ -255,7 +259,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Maps what the writer has handed out.
+    /// Maps the memory that the writer has passed.
     pub fn open(job: &Job) -> io::Result<Self> {
         let files = Files::new(job)?;
         let mut start = Decoder::new();
@@ -272,7 +276,7 @@ impl Reader {
         Ok(Self { notifier: reader.notifier(), reader, room, asleep, chunks: Chunks::new() })
     }
 
-    /// Waits until something is there.
+    /// Waits until there are chunks.
     fn read(&mut self) -> io::Result<Read> {
         let mut yields = 0;
         loop {
@@ -300,7 +304,7 @@ impl Receive for Reader {
         if self.reader.room_is_wanted() {
             self.room.write_all(b"!")?;
         }
-        // What is lost shows in the stamps.
+        // Losses show in the stamps.
         self.chunks.iter().for_each(take);
         Ok(!matches!(read, Read::End(_)))
     }

@@ -15,17 +15,17 @@ use anyhow::Context;
 use super::{Address, Peer};
 use crate::{child::Running, job::Load};
 
-/// Where the programs are that are not on PATH.
+/// Paths of programs that are not in PATH.
 #[derive(Clone, Debug)]
 pub struct Tools {
-    /// The folder of `pfs` and `pfsd`.
+    /// Folder of `pfs` and `pfsd`.
     pub bin: PathBuf,
-    /// `stdintap`.
+    /// Path of `stdintap`.
     pub stdintap: PathBuf,
 }
 
 impl Tools {
-    /// The program of a peer.
+    /// Returns the program of a peer.
     pub fn program(&self, peer: Peer) -> PathBuf {
         match peer {
             Peer::PfsShm | Peer::PfsUnix | Peer::PfsPipes | Peer::PfsUnixPipes | Peer::PfsHttp => {
@@ -46,11 +46,11 @@ impl Tools {
         }
     }
 
-    /// What a program says of its version; nothing if it is not there.
+    /// Returns the version that a program prints; `None` if the program is missing.
     pub fn version(&self, peer: Peer) -> Option<String> {
         let program = self.program(peer);
         let option = match peer {
-            // mosquitto has no option that only prints it.
+            // mosquitto has no option that only prints its version.
             Peer::Mosquitto => "-h",
             Peer::Nginx => "-v",
             _ => "--version",
@@ -62,20 +62,20 @@ impl Tools {
     }
 }
 
-/// What a server is started for.
+/// Parameters for starting a server.
 pub struct Start<'a> {
-    /// The peer that it is the server of.
+    /// Peer of the server.
     pub peer: Peer,
-    /// Where programs are.
+    /// Paths of programs.
     pub tools: &'a Tools,
-    /// A folder of its own.
+    /// Folder for this server alone.
     pub dir: &'a Path,
-    /// What will be written and read.
+    /// Load of the measurement.
     pub load: &'a Load,
 }
 
 impl Start<'_> {
-    /// A command that reads nothing and prints nothing.
+    /// Builds a command whose stdin, stdout and stderr are null.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -86,32 +86,32 @@ impl Start<'_> {
         command
     }
 
-    /// Starts it.
+    /// Starts a command.
     pub fn spawn(&self, command: &mut Command) -> anyhow::Result<Running> {
         Running::spawn(command)
     }
 }
 
-/// A server that runs.
+/// Running server.
 pub struct Server {
-    /// The server itself, and then what else runs between writer and readers.
+    /// The server itself, followed by other processes between the writer and the readers.
     pub processes: Vec<Running>,
-    /// Where readers and writer find it.
+    /// Address for readers and the writer.
     pub address: Address,
-    /// The pipes that the writers write to, where they are such. Open until all have read what was
-    /// written.
+    /// Pipes that the writers write to, if there are any. They stay open until all readers have
+    /// read everything.
     pub feeds: Vec<OwnedFd>,
-    /// The pipes that the readers read, where they have such.
+    /// Pipes that the readers read, if there are any.
     pub taps: Vec<OwnedFd>,
 }
 
 impl Server {
-    /// A server that is connected to.
+    /// Server that accepts connections.
     pub fn new(process: Running, address: Address) -> Self {
         Self { processes: vec![process], address, feeds: Vec::new(), taps: Vec::new() }
     }
 
-    /// A server that gets its input through a pipe.
+    /// Server that gets its input through a pipe.
     pub fn fed(mut process: Running, address: Address) -> anyhow::Result<Self> {
         let feed = process.stdin().context("no pipe to feed it")?;
         Ok(Self { feeds: vec![feed.into()], ..Self::new(process, address) })
@@ -122,28 +122,28 @@ impl Server {
         Self { processes: Vec::new(), address, feeds: Vec::new(), taps: Vec::new() }
     }
 
-    /// Processor time of all its processes.
+    /// Processor time of all processes.
     pub fn cpu(&self) -> Duration {
         self.processes.iter().map(Running::cpu).sum()
     }
 
-    /// Memory of the server itself: now, and at most.
+    /// Current and peak memory of the server itself.
     pub fn memory(&self) -> (u64, u64) {
         self.processes.first().map_or((0, 0), Running::memory)
     }
 
-    /// An error if one of its processes has ended.
+    /// Returns an error if one of the processes has ended.
     pub fn check(&mut self) -> anyhow::Result<()> {
         self.processes.iter_mut().try_for_each(Running::check)
     }
 }
 
-/// A port of the loopback address that nobody listens on at the moment.
+/// Returns a port of the loopback address that is free at the moment.
 pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Waits until somebody listens there.
+/// Waits until a process listens there.
 pub fn await_listener(address: &Address) -> io::Result<()> {
     match address {
         Address::Unix(_) | Address::Tcp(_) => super::connection::connect(address).map(drop),
@@ -152,7 +152,7 @@ pub fn await_listener(address: &Address) -> io::Result<()> {
     }
 }
 
-/// What a small file holds; empty if it can't be read.
+/// Returns the contents of a small file; empty if it cannot be read.
 pub fn contents(path: &str) -> String {
     let mut text = String::new();
     _ = std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text));

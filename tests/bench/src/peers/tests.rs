@@ -1,5 +1,5 @@
-//! What every reader's protocol must do with bytes that arrive in pieces, and what readers and the
-//! writer of a ring must do.
+//! Tests of each reader's protocol with bytes that arrive in pieces, and of the readers and the
+//! writer of a ring buffer.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::job::{Job, Load, WRITER};
 
 const LEN: usize = 300;
 
-/// Gives the parser ever more of the bytes until it says what is first.
+/// Gives the parser longer and longer prefixes of the bytes until it returns the first item.
 fn first(parse: &mut impl Parse, bytes: &[u8]) -> (Found, Vec<u8>) {
     let mut answer = Vec::new();
     for end in 0..=bytes.len() {
@@ -29,7 +29,7 @@ fn first(parse: &mut impl Parse, bytes: &[u8]) -> (Found, Vec<u8>) {
     panic!("nothing in {:?}", String::from_utf8_lossy(bytes));
 }
 
-/// The chunks in these bytes and what was answered.
+/// Returns the chunks in these bytes, and the answers.
 fn chunks(mut parse: impl Parse, mut bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
     let (mut chunks, mut answers) = (Vec::new(), Vec::new());
     while !bytes.is_empty() {
@@ -52,7 +52,7 @@ fn three() -> Vec<Vec<u8>> {
     (0..3).map(|counter| Chunk::new(WRITER, LEN).stamped(counter, 0).to_vec()).collect()
 }
 
-/// Each chunk between these.
+/// Frames each chunk with this head and tail.
 fn framed(head: &[u8], tail: &[u8]) -> Vec<u8> {
     three().iter().flat_map(|chunk| [head, chunk, tail].concat()).collect()
 }
@@ -166,7 +166,7 @@ fn an_error_reply_is_not_taken_for_a_chunk() {
     assert!(mqtt::Packets.parse(b"\xe0\0", &mut answer).is_err());
 }
 
-/// A job whose readers and writer are threads of this process.
+/// Job whose readers and writer are threads of this process.
 fn job_of_a_ring(dir: &std::path::Path, readers: usize, window: u64) -> Job {
     Job {
         peer: Peer::Ring,
@@ -186,7 +186,7 @@ fn a_ring_without_a_daemon_loses_nothing_however_small_it_is() {
     const READERS: usize = 3;
     for batched in [false, true] {
         let dir = tempfile::tempdir().expect("a folder");
-        // Room for a few dozen: the writer waits for its readers hundreds of times.
+        // Room for a few dozen chunks: the writer waits for its readers hundreds of times.
         let job = job_of_a_ring(dir.path(), READERS, 16 * 1024);
         let mut writer = Sender::connect(&job).expect("a writer");
         let read = |reader| {
@@ -229,7 +229,7 @@ fn a_reader_of_a_ring_that_sleeps_is_woken_by_a_single_chunk() {
     let mut chunk = Chunk::new(WRITER, LEN);
     for counter in 0..100 {
         let patience = clock::after(Duration::from_secs(10));
-        // What the reader says before it sleeps.
+        // The reader announces that it is going to sleep.
         while std::fs::read(dir.path().join("asleep")).expect("a word") == [0; 8] {
             assert!(clock::now() < patience, "the reader goes to sleep");
             std::thread::sleep(Duration::from_millis(1));

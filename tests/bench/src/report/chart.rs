@@ -1,5 +1,5 @@
-//! Results as a chart: a panel for each column, a bar for each peer, a whisker from its worst round
-//! to its best.
+//! Chart of results: a panel for each column, a bar for each peer, and a whisker from its worst
+//! round to its best.
 
 use std::fmt::Write;
 
@@ -11,10 +11,10 @@ const LABELS: usize = 230;
 const TOP: usize = 76;
 const ROW: usize = 24;
 const BAR: usize = 14;
-/// Room right of the longest bar for its number.
+/// Room for the number to the right of the longest bar.
 const NUMBER: f64 = 66.0;
 
-/// Readable on a light page and on a dark one.
+/// Colors that are readable on a light and on a dark page.
 const STYLE: &str = "\
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 } .bold { font-weight: 600 } .small { font-size: 11px; fill: #59636e }
@@ -27,7 +27,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
   .pfs { fill: #4493f8 } .whisker { stroke: #f0f6fc } .axis { stroke: #3d444d }
 }";
 
-/// An SVG picture; one without bars if there is nothing to show.
+/// Renders an SVG picture; without bars if there is nothing to show.
 pub fn render(results: &Results) -> String {
     let metric = results.metrics().into_iter().find(|metric| metric.shown == Shown::Chart);
     let (peers, columns) = match metric {

@@ -1,10 +1,10 @@
-//! Results as JSON, every value of every round.
+//! Results as JSON, with every value of every round.
 
 use serde_json::{Value, json};
 
 use super::{Cell, Goal, Results};
 
-/// One object.
+/// Renders the results as one object.
 pub fn render(results: &Results) -> anyhow::Result<String> {
     let machine = &results.machine;
     let object = json!({

@@ -1,33 +1,33 @@
-//! Where something was measured, and with what.
+//! Machine and program versions of a measurement.
 
 use crate::peers::{
     Peer,
     server::{Tools, contents},
 };
 
-/// The machine, and the versions of what was measured on it.
+/// The machine, and the versions of the measured programs.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    /// Model of the processor.
+    /// Processor model.
     pub processor: String,
-    /// How many of them.
+    /// Number of processors.
     pub processors: usize,
-    /// Of the last level, as the kernel says it.
+    /// Size of the last-level cache, as the kernel reports it.
     pub cache: String,
-    /// Version of the kernel.
+    /// Kernel version.
     pub kernel: String,
-    /// Processes that ran or wanted to, on average over a minute, when the measurement began.
+    /// Load average over one minute at the start of the measurement.
     pub load: String,
     /// Programs and their versions.
     pub versions: Vec<String>,
-    /// How often each value was measured.
+    /// Number of measurements of each value.
     pub rounds: usize,
-    /// For how long each, in seconds.
+    /// Duration of each measurement, in seconds.
     pub seconds: f64,
 }
 
 impl Machine {
-    /// This one, and what is measured on it.
+    /// Describes this machine and the programs measured on it.
     pub fn here(tools: &Tools, peers: &[Peer], rounds: usize, seconds: f64) -> Self {
         let mut versions: Vec<String> = Vec::new();
         let ours = |peer: Peer| peer.is_ceiling() || matches!(peer, Peer::Baseline | Peer::File);
@@ -37,7 +37,7 @@ impl Machine {
         Self { versions, seconds, ..Self::local(rounds) }
     }
 
-    /// This one alone.
+    /// Describes this machine alone.
     pub fn local(rounds: usize) -> Self {
         let cpuinfo = contents("/proc/cpuinfo");
         let model =
@@ -57,7 +57,7 @@ impl Machine {
         }
     }
 
-    /// In a line.
+    /// Formats the description as one line.
     pub fn describe(&self) -> String {
         format!(
             "{} cores of {}, last-level cache {}, Linux {}, load average {} at the start",

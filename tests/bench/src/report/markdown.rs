@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{Metric, Results, Shown, Spread, number};
 
-/// All tables of the results.
+/// Renders all tables of the results.
 pub fn render(results: &Results) -> String {
     let mut text = format!("## {}\n\n", results.title);
     let machine = &results.machine;

@@ -1,4 +1,4 @@
-//! What was measured, and how it is shown: as Markdown, as JSON and as a chart.
+//! Results of a measurement, shown as Markdown, as JSON and as a chart.
 
 mod chart;
 mod json;
@@ -13,81 +13,81 @@ pub use machine::Machine;
 
 use crate::peers::Peer;
 
-/// A quantity.
+/// Measured quantity.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// What it is.
+    /// Name of the quantity.
     pub name: &'static str,
-    /// In what.
+    /// Unit of the quantity.
     pub unit: &'static str,
-    /// Where it is shown.
+    /// Where the quantity is shown.
     pub shown: Shown,
 }
 
 /// Where a metric is shown, besides in the JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// In a table, and the chart is of it.
+    /// In a table and in the chart.
     Chart,
     /// In a table.
     Table,
-    /// In a table if it is not zero everywhere.
+    /// In a table, unless all values are zero.
     Trouble,
-    /// Nowhere.
+    /// Only in the JSON.
     Json,
 }
 
-/// The values of one metric of one peer in one column, a value for each round.
+/// Values of one metric of one peer in one column, one for each round.
 #[derive(Debug)]
 pub struct Cell {
-    /// What was measured.
+    /// The metric.
     pub metric: &'static Metric,
-    /// Of whom.
+    /// The peer.
     pub peer: Peer,
-    /// Under which load.
+    /// The column, which names the load.
     pub column: String,
-    /// In the order of the rounds.
+    /// Values in the order of the rounds.
     pub values: Vec<f64>,
 }
 
-/// The middle of some values and how far they spread.
+/// Median and range of some values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// Half of the values are not larger, half not smaller.
     pub median: f64,
-    /// The smallest.
+    /// Smallest value.
     pub min: f64,
-    /// The largest.
+    /// Largest value.
     pub max: f64,
 }
 
-/// What is to be reached, and what was.
+/// Goal, and the value that was reached.
 #[derive(Debug, PartialEq)]
 pub struct Goal {
-    /// In words.
+    /// Description.
     pub text: String,
-    /// The ratio, or the value, that is wanted.
+    /// The ratio or value to reach.
     pub wanted: f64,
-    /// Of the value; for a ratio, "x".
+    /// Unit of the value; "x" for a ratio.
     pub unit: &'static str,
-    /// Less is better.
+    /// Whether the goal is a maximum instead of a minimum.
     pub at_most: bool,
-    /// The ratio in each round, or the value; nothing if a part of it was not measured.
+    /// Ratios or values of all rounds; `None` if a part was not measured.
     pub reached: Option<Spread>,
-    /// Against whom.
+    /// What the value is compared with.
     pub against: String,
 }
 
-/// All that came of a table.
+/// All results of a table.
 #[derive(Debug)]
 pub struct Results {
-    /// Its name on the command line, and of its files.
+    /// Name on the command line and of the files.
     pub table: &'static str,
-    /// Its heading.
+    /// Heading.
     pub title: &'static str,
-    /// What one must know to read it.
+    /// Notes that a reader of the table needs.
     pub notes: Vec<String>,
-    /// Where it was measured.
+    /// Machine of the measurement.
     pub machine: Machine,
     /// The values.
     pub cells: Vec<Cell>,
@@ -96,13 +96,13 @@ pub struct Results {
 }
 
 impl Cell {
-    /// The spread of its values.
+    /// Returns the spread of the values.
     pub fn spread(&self) -> Spread {
         Spread::from_values(&self.values)
     }
 
-    /// The spread of the ratios in each round: both were measured in the same minute then, which
-    /// the machine may have had less time for than for others.
+    /// Returns the spread of the ratios of each round. Both values of a round were measured within
+    /// the same minute, so a busy machine affects both.
     fn ratio_to(&self, other: &Self) -> Spread {
         let ratios: Vec<f64> =
             self.values.iter().zip(&other.values).map(|(own, other)| own / other).collect();
@@ -111,7 +111,7 @@ impl Cell {
 }
 
 impl Spread {
-    /// Of at least one value.
+    /// Computes the spread of at least one value.
     pub fn from_values(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -122,7 +122,7 @@ impl Spread {
 }
 
 impl Results {
-    /// Nothing measured yet.
+    /// Creates results without values.
     pub fn new(table: &'static str, title: &'static str, machine: Machine) -> Self {
         Self { table, title, notes: Vec::new(), machine, cells: Vec::new(), goals: Vec::new() }
     }
@@ -142,19 +142,19 @@ impl Results {
         }
     }
 
-    /// The cell, if it was measured.
+    /// Returns the cell, if it was measured.
     pub fn cell(&self, metric: &Metric, peer: Peer, column: &str) -> Option<&Cell> {
         self.cells
             .iter()
             .find(|cell| cell.metric == metric && cell.peer == peer && cell.column == column)
     }
 
-    /// The metrics that were measured, in the order in which they came.
+    /// Returns the measured metrics, in the order of their first value.
     pub fn metrics(&self) -> Vec<&'static Metric> {
         unique(self.cells.iter().map(|cell| cell.metric))
     }
 
-    /// The peers, in the order in which they are declared.
+    /// Returns the peers, in the order of their declaration.
     pub fn peers(&self, metric: &Metric) -> Vec<Peer> {
         let mut peers =
             unique(self.cells.iter().filter(|cell| cell.metric == metric).map(|cell| cell.peer));
@@ -162,14 +162,14 @@ impl Results {
         peers
     }
 
-    /// The columns of a metric, in the order in which they came.
+    /// Returns the columns of a metric, in the order of their first value.
     pub fn columns(&self, metric: &Metric) -> Vec<&str> {
         unique(
             self.cells.iter().filter(|cell| cell.metric == metric).map(|cell| cell.column.as_str()),
         )
     }
 
-    /// A goal for `peer` against the best of the rivals: at least so many times what that has.
+    /// Adds a goal for `peer`: at least this multiple of the value of the best rival.
     pub fn goal_at_least(
         &mut self,
         metric: &'static Metric,
@@ -181,7 +181,7 @@ impl Results {
         self.goal(metric, peer, column, wanted, false, best.map(|(best, _)| best));
     }
 
-    /// A goal for `peer` against the best of those rivals: at most so many times what that has.
+    /// Adds a goal for `peer`: at most this multiple of the value of the best of these rivals.
     pub fn goal_at_most(
         &mut self,
         metric: &'static Metric,
@@ -195,7 +195,7 @@ impl Results {
         self.goal(metric, peer, column, wanted, true, best.map(|(best, _)| best));
     }
 
-    /// A goal for a value of `peer` itself.
+    /// Adds a goal for a value of `peer` itself.
     pub fn goal_value(
         &mut self,
         metric: &'static Metric,
@@ -216,7 +216,7 @@ impl Results {
         });
     }
 
-    /// A goal for `peer` against one other.
+    /// Adds a goal for `peer` against one other.
     pub fn goal_against(
         &mut self,
         metric: &'static Metric,
@@ -251,7 +251,7 @@ impl Results {
         rivals.map(|cell| (cell.peer, cell.spread().median)).collect()
     }
 
-    /// Prints the tables and writes `TABLE.md`, `TABLE.json` and `TABLE.svg` into that folder.
+    /// Prints the tables and writes `TABLE.md`, `TABLE.json` and `TABLE.svg` into this folder.
     pub fn publish(&self, dir: &Path) -> anyhow::Result<()> {
         let markdown = markdown::render(self);
         println!("{markdown}");
@@ -267,7 +267,7 @@ impl Results {
 }
 
 impl Goal {
-    /// Whether it is reached, if that can be said.
+    /// Returns whether the goal is reached, if it was measured.
     pub fn is_reached(&self) -> Option<bool> {
         let reached = self.reached?.median;
         Some(if self.at_most { reached <= self.wanted } else { reached >= self.wanted })
@@ -284,7 +284,7 @@ fn unique<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
     unique
 }
 
-/// A number in three digits or more, with its thousands apart.
+/// Formats a number with three digits or more, with thousands separated.
 pub fn number(value: f64) -> String {
     let decimals = match value.abs() {
         0.0 => 0,

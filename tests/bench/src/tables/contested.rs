@@ -1,4 +1,5 @@
-//! Two writers of a stream at once, each a process, and readers that check every byte.
+//! Table `contested`: two concurrent writers of a stream, each a process, and readers that check
+//! every byte.
 
 use super::{Bench, NOTE_ON_LOSS};
 use crate::{

@@ -1,4 +1,4 @@
-//! HTTP to 1, 16 and 64 readers, against nginx with a file of the same bytes.
+//! Table `http`: HTTP to 1, 16 and 64 readers, against nginx with a file of the same bytes.
 
 use super::{Bench, by_readers};
 use crate::{
@@ -11,7 +11,7 @@ const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", sho
 
 const PEERS: &[Peer] = &[Peer::PfsHttp, Peer::Nginx];
 
-/// What all readers together get, and what one gets at most.
+/// Maximum bytes for all readers together, and for one reader.
 const IN_TOTAL: u64 = 4 * 1024 * 1024 * 1024;
 const EACH: u64 = 2 * 1024 * 1024 * 1024;
 

@@ -1,4 +1,4 @@
-//! What idle readers cost: the server's memory for each, and the processor time of all.
+//! Table `idle`: the cost of idle readers, as server memory per reader and processor time of all.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ const PEERS: &[Peer] = &[
     Peer::Stdintap,
 ];
 
-/// What is written before the readers are idle again.
+/// Chunks that are written before the readers are idle again.
 const CHUNKS: u64 = 4;
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {

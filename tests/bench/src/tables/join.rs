@@ -1,5 +1,5 @@
-//! How long a reader takes that joins with a history of 64 MiB, against copying a file of that size
-//! in memory.
+//! Table `join`: the time for a reader to read a history of 64 MiB, against copying a file of that
+//! size in memory.
 
 use std::{
     fs::File,
@@ -59,7 +59,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     Ok(results)
 }
 
-/// A server, or a file, that holds the history.
+/// Starts a server, or creates a file, that holds the history.
 fn filled(bench: &Bench, peer: Peer) -> anyhow::Result<Session> {
     let load = Load::throughput(1, 60.0);
     let load =
@@ -74,7 +74,7 @@ fn filled(bench: &Bench, peer: Peer) -> anyhow::Result<Session> {
         file.flush()?;
     } else {
         session.write()?;
-        // What was written may still be in the server's socket.
+        // Some of the bytes may still be in the server's socket.
         std::thread::sleep(std::time::Duration::from_millis(300));
     }
     Ok(session)
@@ -97,7 +97,7 @@ fn library(bench: &Bench, peer: Peer) -> anyhow::Result<f64> {
     Ok(report.took as f64 / 1e6)
 }
 
-/// Nothing for a peer that has no such command.
+/// Returns `None` for a peer without such a command.
 fn command(bench: &Bench, peer: Peer) -> anyhow::Result<Option<f64>> {
     let pfs = bench.tools.bin.join("pfs");
     let no_shm: &[&str] = if peer == Peer::PfsUnix { &["--no-shm"] } else { &[] };

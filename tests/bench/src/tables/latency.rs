@@ -1,4 +1,4 @@
-//! From append to arrival, at 1,000 chunks of 64 bytes a second.
+//! Table `latency`: from append to arrival, at 1,000 chunks of 64 bytes per second.
 
 use super::{Bench, NOTE_ON_RING, by_readers};
 use crate::{

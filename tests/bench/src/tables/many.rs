@@ -1,5 +1,5 @@
-//! Many streams: 100,000 that hold a chunk of 100 bytes each, 10,000 with an idle reader each, and
-//! 1,000 that are written and read at the same time.
+//! Table `many`: 100,000 streams with a chunk of 100 bytes each, 10,000 streams with an idle reader
+//! each, and 1,000 streams that are written and read at the same time.
 
 mod idle;
 
@@ -41,18 +41,18 @@ const END: Metric =
 const EXPIRY: Metric =
     Metric { name: "until streams with a time to live are gone", unit: "ms", shown: Shown::Table };
 
-/// Streams that hold a chunk each.
+/// Number of streams with one chunk each.
 const STREAMS: usize = 100_000;
-/// Bytes in a chunk.
+/// Chunk size, in bytes.
 const CHUNK: usize = 100;
-/// How long may be spent on making them by a peer that is too slow to make all.
+/// Time limit for creating the streams; a slow peer creates fewer.
 const MAKING_TIME: Duration = Duration::from_secs(10);
 
-/// Chunks a second in each stream of those that are written and read.
+/// Chunks per second in each stream that is written and read.
 const RATE: u64 = 10;
-/// The time to live of streams that are to expire: by far enough to make all of them.
+/// Time to live of the streams that expire: long enough to create all of them.
 const TTL: Duration = Duration::from_secs(5);
-/// How long whatever has to come may take.
+/// Time limit for each wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const HELD: &str = "100,000 streams";
@@ -131,7 +131,7 @@ fn goals(results: &mut Results) {
     idle::goals(results);
 }
 
-/// A server without any stream.
+/// Starts a server without streams.
 fn start(bench: &Bench, peer: Peer, load: &Load) -> anyhow::Result<Session> {
     let session = Session::start(&bench.tools, peer, load)?;
     settle();
@@ -142,12 +142,12 @@ fn milliseconds(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e6
 }
 
-/// Memory as pfs counts it; nothing for others.
+/// Memory as pfs counts it; `None` for other peers.
 fn counted(peer: Peer, server: &Server) -> anyhow::Result<Option<u64>> {
     Ok(if peer.is_pfs() { Some(pfs::Many::connect(&server.address)?.count()?.1) } else { None })
 }
 
-/// Streams that hold a chunk, and nobody reads them.
+/// Measures streams that hold a chunk and have no reader.
 fn hold(bench: &Bench, results: &mut Results, peer: Peer, seconds: f64) -> anyhow::Result<()> {
     let load = Load { streams: STREAMS, ..Load::small(0, 0.0, true) };
     let mut session = start(bench, peer, &load)?;
@@ -203,7 +203,7 @@ fn hold(bench: &Bench, results: &mut Results, peer: Peer, seconds: f64) -> anyho
     Ok(())
 }
 
-/// Streams that go by themselves.
+/// Measures streams that expire.
 fn expire(bench: &Bench, results: &mut Results, peer: Peer) -> anyhow::Result<()> {
     let load = Load { streams: STREAMS, ..Load::small(0, 0.0, true) };
     let session = start(bench, peer, &load)?;
@@ -229,7 +229,7 @@ fn expire(bench: &Bench, results: &mut Results, peer: Peer) -> anyhow::Result<()
     }
 }
 
-/// Streams with a writer and a reader each.
+/// Measures streams with a writer and a reader each.
 fn follow(
     bench: &Bench,
     results: &mut Results,

@@ -1,4 +1,4 @@
-//! The tables: what is measured for each.
+//! Tables of the benchmark, and their measurements.
 
 mod contested;
 mod http;
@@ -25,7 +25,7 @@ use crate::{
     session::{Outcome, measure},
 };
 
-/// What is measured, and how thoroughly.
+/// Options of a measurement.
 #[derive(clap::Args)]
 pub struct Args {
     /// Tables to measure
@@ -60,13 +60,13 @@ enum Table {
     Throughput,
     /// Chunks of 64 bytes to 1 and 16 readers, one call each and batched
     Small,
-    /// From append to arrival at 1,000 chunks a second
+    /// Latency from append to arrival at 1,000 chunks a second
     Latency,
-    /// Two writers of a stream at once
+    /// Two concurrent writers of a stream
     Contested,
-    /// Whole pipelines to 1 and 16 consumers
+    /// Complete pipelines to 1 and 16 consumers
     Pipes,
-    /// A history of 64 MiB
+    /// Reading a history of 64 MiB
     Join,
     /// Memory and processor time of 1,000 idle readers
     Idle,
@@ -74,13 +74,13 @@ enum Table {
     Http,
     /// 100,000 streams, 10,000 with an idle reader each, and 1,000 with a writer and a reader each
     Many,
-    /// A short run, without other people's servers, that checks every byte
+    /// A short run, without servers of others, that checks every byte
     Smoke,
     /// All but the smoke test
     All,
 }
 
-/// What all tables need.
+/// Parameters of all tables.
 #[derive(Clone)]
 pub struct Bench {
     tools: Tools,
@@ -90,7 +90,7 @@ pub struct Bench {
     seconds: Option<f64>,
 }
 
-/// Measures and publishes.
+/// Measures and publishes the tables.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let absolute = |path: &PathBuf| std::path::absolute(path);
     let stdintap =
@@ -153,12 +153,12 @@ impl Table {
 }
 
 impl Bench {
-    /// The same with one round.
+    /// Returns the same parameters with one round.
     fn once(&self) -> Self {
         Self { rounds: 1, ..self.clone() }
     }
 
-    /// Those of these peers that are asked for and are there.
+    /// Returns those of `peers` that are selected and installed.
     fn peers(&self, peers: &[Peer]) -> Vec<Peer> {
         let asked = |peer: &&Peer| self.peers.is_empty() || self.peers.contains(peer);
         peers.iter().filter(asked).filter(|peer| self.is_there(**peer)).copied().collect()
@@ -202,8 +202,8 @@ impl Bench {
         Results::new(table, title, Machine::here(&self.tools, peers, self.rounds, seconds))
     }
 
-    /// Does something for each column and peer in turn, in every round, each round beginning with
-    /// another peer. What fails is noted, and left out.
+    /// Calls a function for each column and peer in turn, in every round. Each round starts with
+    /// another peer. A failure is noted, and its value is omitted.
     fn rounds<C>(
         &self,
         results: &mut Results,
@@ -267,19 +267,19 @@ const WRITTEN: Metric = Metric { name: "written", unit: "MB", shown: Shown::Json
 const TOOK: Metric =
     Metric { name: "from the first append to the last arrival", unit: "s", shown: Shown::Json };
 
-/// Waits until what was begun is done, so that idle means idle.
+/// Waits until work in progress is done, so that the processes are really idle.
 fn settle() {
     std::thread::sleep(Duration::from_secs(1));
 }
 
-/// Milliseconds of processor time in each of these seconds.
+/// Returns milliseconds of processor time per second.
 fn a_second(time: Duration, seconds: f64) -> f64 {
     time.as_secs_f64() * 1e3 / seconds
 }
 
-/// What it cost, besides time.
+/// Adds the costs besides time: processor time and memory.
 fn costs(results: &mut Results, peer: Peer, column: &str, load: &Load, outcome: &Outcome) {
-    // What has no server must not look as if its server needed nothing.
+    // A ceiling has no server, and must not look as if its server needed nothing.
     if !peer.is_ceiling() {
         let cpu = outcome.server_cpu;
         if load.rate.is_some() {
@@ -299,17 +299,17 @@ fn costs(results: &mut Results, peer: Peer, column: &str, load: &Load, outcome: 
     results.add(&TOOK, peer, column, outcome.seconds);
 }
 
-/// Columns for these numbers of readers.
+/// Returns columns for these numbers of readers.
 fn by_readers(readers: &[usize], load: impl Fn(usize) -> Load) -> Vec<(String, Load)> {
     readers.iter().map(|readers| (format!("N={readers}"), load(*readers))).collect()
 }
 
-/// What all measurements that go through a window or a policy have to say.
+/// Note for all measurements with a window or a slow policy.
 const NOTE_ON_LOSS: &str = "Nothing may be lost: pfs readers have the policy `block`; writers to Redis, nats-server and \
     mosquitto, which would drop chunks or readers, or grow, keep at most 6 MiB ahead of the slowest reader; stdintap runs with \
     `--backpressure`; the 100-line daemon queues at most 96 reads, of up to 256 KiB, for each reader.";
 
-/// What the tables that have [`Peer::Ring`] have to say of it.
+/// Note for the tables with [`Peer::Ring`].
 const NOTE_ON_RING: &str = "`ring without a daemon (the ceiling)` is no peer: it shows what is left to gain. Goals name the share of it \
     that pfs reaches. Its writer's process makes pfs's ring, and each reader maps it, reads it with pfs's own reader and sleeps on its \
     futex. Nobody stands between them: the writer does what otherwise a server does. Readers have the policy `block`, and \

@@ -1,5 +1,5 @@
-//! Whole pipelines: `producer | pfs write --stream` to consumers behind `pfs cat --stream`, against
-//! `producer | tee`.
+//! Table `pipes`: complete pipelines, `producer | pfs write --stream` to consumers behind `pfs cat
+//! --stream`, against `producer | tee`.
 
 use super::{Bench, by_readers};
 use crate::{

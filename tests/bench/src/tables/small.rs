@@ -1,5 +1,5 @@
-//! Chunks of 64 bytes to 1 and 16 readers: one append call each, and where the library may hold
-//! them back to send several at once.
+//! Table `small`: chunks of 64 bytes to 1 and 16 readers, with one append call each, and batched by
+//! the library.
 
 use super::{Bench, NOTE_ON_LOSS, NOTE_ON_RING};
 use crate::{

@@ -1,5 +1,5 @@
-//! The short run for CI: pfs, its ring and what is written here besides, a little of everything,
-//! and every byte is checked.
+//! Table `smoke`: a short run for CI with pfs, its ring buffer and the baseline, a little of
+//! everything, which checks every byte.
 
 use anyhow::ensure;
 
@@ -59,7 +59,7 @@ fn missing(results: &mut Results, peer: Peer, column: &str, outcome: &Outcome) {
     results.add(&MISSING, peer, column, expected.abs_diff(received) as f64);
 }
 
-/// An error unless all was measured and every byte arrived.
+/// Returns an error unless everything was measured and every byte arrived.
 pub fn verdict(results: &Results) -> anyhow::Result<()> {
     ensure!(results.notes.is_empty(), "not all could be measured: {}", results.notes.join("; "));
     for cell in

@@ -1,4 +1,4 @@
-//! What the tables do with rows that are no peers.
+//! Tests of tables with rows that are not peers.
 
 use super::{latency, pipes, small, throughput};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     report::{Machine, Metric, Results},
 };
 
-/// Everybody reached the same, but the ceilings `ceiling`.
+/// Results where all peers have the same values, and the ceilings have `ceiling`.
 fn results(peers: &[Peer], metric: &'static Metric, columns: &[&str], ceiling: f64) -> Results {
     let mut results = Results::new("table", "Table", Machine::default());
     for column in columns {
@@ -51,11 +51,11 @@ fn a_goal_against_the_best_of_all_is_never_against_a_ceiling() {
             ceilings,
             "ceilings in {peers:?}"
         );
-        // The best of all, whether much is good or little.
+        // Better or worse than all others, whether more is good or less.
         for ceiling in [1e-6, 1e6] {
             let mut results = results(peers, metric, columns, ceiling);
             goals(&mut results);
-            // Those that are, name a share of it.
+            // Goals against a ceiling name a share of it.
             let (of_ceiling, others): (Vec<_>, Vec<_>) =
                 results.goals.iter().partition(|goal| goal.against.contains("ceiling"));
             assert!(others.len() >= columns.len(), "a goal for each of {columns:?}");

@@ -1,4 +1,4 @@
-//! Chunks of 64 KiB, as fast as it goes, to 1, 4, 16 and 64 readers.
+//! Table `throughput`: chunks of 64 KiB at full speed to 1, 4, 16 and 64 readers.
 
 use super::{Bench, NOTE_ON_LOSS, NOTE_ON_RING, SERVER_CPU, by_readers};
 use crate::{
@@ -44,7 +44,7 @@ pub fn goals(results: &mut Results) {
     {
         results.goal_at_least(&DELIVERED, Peer::PfsShm, column, of_best);
         results.goal_against(&DELIVERED, (Peer::PfsShm, Peer::Ring), column, (of_ceiling, false));
-        // What the daemon does must not depend on the number of readers.
+        // The work of the daemon must not depend on the number of readers.
         results.goal_value(&SERVER_CPU, Peer::PfsShm, column, (0.01, true));
     }
     results.goal_against(&DELIVERED, (Peer::PfsUnix, Peer::Baseline), "N=16", (1.0, false));

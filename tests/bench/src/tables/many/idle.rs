@@ -1,4 +1,4 @@
-//! Idle readers of as many streams: each has read the chunk of its stream, and waits for more.
+//! Idle readers, each of its own stream: each has read the chunk of its stream and waits for more.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(super) const NOTE: &str = "Idle readers: each attaches to a stream of its ow
     readers beyond that are served over the socket. Redis: XREAD with BLOCK. mosquitto: a subscription. JetStream: a push consumer \
     of as many streams as there was time to make. The memory is the growth of the server's resident memory while they attach.";
 
-/// The peers whose readers wait.
+/// Peers whose readers are measured.
 pub(super) const PEERS: &[Peer] = &[
     Peer::PfsShm,
     Peer::PfsUnix,
@@ -51,11 +51,11 @@ pub(super) const PEERS: &[Peer] = &[
     Peer::Mosquitto,
 ];
 
-/// The time between two keep-alives of server-sent events. The processor time of idle readers
-/// includes a keep-alive of each.
+/// Interval of keep-alives in server-sent events. The processor time of idle readers includes one
+/// keep-alive of each.
 const KEEP_ALIVE_SECONDS: f64 = 15.0;
 
-/// Readers, and the streams that they read.
+/// Number of readers, and of streams.
 pub(super) const READERS: usize = 10_000;
 
 pub(super) fn column(readers: usize) -> String {
@@ -69,7 +69,7 @@ pub(super) fn goals(results: &mut Results) {
     }
 }
 
-/// Attaches as many readers as the peer takes.
+/// Attaches as many readers as the peer accepts.
 pub(super) fn wait(
     bench: &Bench,
     results: &mut Results,
@@ -80,7 +80,7 @@ pub(super) fn wait(
 ) -> anyhow::Result<()> {
     let session = start(bench, peer, &Load { streams: readers, ..Load::small(0, 0.0, true) })?;
     let (server, address) = (&session.server, &session.server.address);
-    // Text, so that server-sent events hold it as it is.
+    // Text, so that server-sent events carry it unencoded.
     let chunk = [b'x'; CHUNK];
     let streams = many::make(peer, address, readers, &chunk, clock::after(MAKING_TIME))?;
     settle();
