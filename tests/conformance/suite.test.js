@@ -1,4 +1,4 @@
-// The suite as it is, against the server at PFSD_URL.
+// Runs the unmodified suite against the server at PFSD_URL.
 import { runConformanceTests } from "@durable-streams/server-conformance-tests"
 
 runConformanceTests({

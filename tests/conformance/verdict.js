@@ -1,4 +1,4 @@
-// Compares what failed with what is known to fail. Only what is known may fail, and what is known must fail.
+// Compares the failed tests with the expected failures. Exactly the expected ones must fail.
 import { readFileSync } from "node:fs"
 
 export default class Verdict {
@@ -20,7 +20,7 @@ export default class Verdict {
     console.log(`\nConformance: ${ran.length - failed.length} of ${ran.length} tests passed`)
     for (const [name, reason] of Object.entries(known)) console.log(`  expected to fail: ${name}\n    because ${reason}`)
     for (const complaint of complaints) console.log(`  ${complaint}`)
-    // Known failures are no failure of the run.
+    // Expected failures do not fail the run.
     process.exitCode = complaints.length > 0 ? 1 : 0
   }
 }

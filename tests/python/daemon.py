@@ -1,4 +1,4 @@
-"""A pfsd of the test's own, with HTTP on a free port."""
+"""A pfsd for one test, with HTTP on a free port."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def eventually(what, condition):
 
 
 class Daemon:
-    """Runs until `stop`; everything of it is in a folder that goes with it."""
+    """Running pfsd. `stop` kills the process and removes its folder with all its files."""
 
     def __init__(self, config=""):
         self._folder = tempfile.TemporaryDirectory(prefix="pfs-python-")
@@ -57,7 +57,7 @@ class Daemon:
         return self._log.read_text(errors="replace")
 
     def memory(self):
-        """Resident bytes."""
+        """Resident memory, in bytes."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 

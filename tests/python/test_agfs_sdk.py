@@ -1,4 +1,4 @@
-"""AGFS's own SDK, as its users call it, on the real pfsd."""
+"""AGFS's own SDK, called as its users call it, against the real pfsd."""
 
 import io
 import tempfile
@@ -24,7 +24,7 @@ class Sdk(unittest.TestCase):
         self.path = f"/streamfs/{self._testMethodName}"
 
     def plain(self, method, query, path=None, **more):
-        """What AGFS has no word for, on the stream's own path."""
+        """Sends a request that AGFS does not support, to the stream's own path."""
         answer = requests.request(method, f"{self.daemon.url}{path or self.path}?{query}", timeout=10, **more)
         answer.raise_for_status()
         return answer
@@ -125,7 +125,7 @@ class Sdk(unittest.TestCase):
         self.plain("PUT", "create&ring-buffer-size=64KB&channel-buffer-size=64KB")
         with self.client.cat(self.path, stream=True) as response:
             eventually("it has attached", lambda: self.readers() == 1)
-            # More than any socket on the way takes.
+            # More than the sockets on the way hold.
             for _ in range(64):
                 self.client.write(self.path, b"x" * 1_000_000)
             self.plain("PUT", "close")

@@ -1,4 +1,4 @@
-"""/metrics, read by the parsers of Prometheus's own client."""
+"""/metrics, parsed by Prometheus's own Python client."""
 
 import unittest
 

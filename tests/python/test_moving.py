@@ -1,6 +1,6 @@
-"""The programs in Python on the page for those who move to pfs, as they are written there.
+"""The Python programs in the migration guide, exactly as printed there.
 
-The comments at the end of a block are what it prints.
+The comments at the end of a block are its expected output.
 """
 
 import os
@@ -14,13 +14,13 @@ from daemon import DEADLINE, Daemon
 
 PAGE = Path(__file__).parents[2] / "docs/moving.md"
 
-# Where the page has its daemon, and the token that the page shows to it.
+# Address of the daemon in the page, and the token in the page.
 ADDRESS = "127.0.0.1:4437"
 TOKEN = "41d0a1ccd2b44d7aab1c"
 
 
 def programs():
-    """The number of its first line, the text and what it prints, of each block."""
+    """Yields the first line number, the text and the expected output of each block."""
     program = None
     for number, line in enumerate(PAGE.read_text().splitlines(), 1):
         if line == "```python":

@@ -1,7 +1,7 @@
-"""What the fuzzer cannot read from the description.
+"""Hooks for requests that the fuzzer cannot derive from the API description.
 
-Some requests are answered for as long as a stream goes on: those are asked to end where the stream's head is. What else a
-client may ask for is left as it comes.
+A response that would follow a stream for ever is requested with an end at the stream's head.
+Other parameters stay as generated.
 """
 
 import struct
@@ -19,7 +19,8 @@ def frame(kind, payload):
 
 HELLO = frame(0x01, b"pfs\0" + struct.pack("<HHQ", 1, 1, 0))
 
-# Create to Info, what only a writer may say, and what nobody says. A reader would be served until its stream ends.
+# Message kinds: Create to Info, those that only a writer may send, and unknown ones. OpenReader is
+# left out, because a reader would be served until its stream ends.
 KINDS = [0x02, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x7F, 0xFF]
 PATHS = st.sampled_from([b"/", b"/streamfs", b"/streamfs/cam", b"/streamfs/README", b"/other/x"])
 PAYLOADS = PATHS.map(lambda path: struct.pack("<H", len(path)) + path + bytes(4)) | st.binary(max_size=64)
@@ -59,22 +60,22 @@ def before_call(context, case, kwargs):
     if operation in ("read", "agfsRead") and query.get("until", "closed") in ("", "closed", "writers-gone"):
         query["until"] = "caught-up"
     if operation == "read":
-        # For a stream that nobody makes.
+        # It could wait for a stream that is never created.
         query.pop("wait", None)
     if operation == "durableRead" and query.get("live") == "sse":
-        # Goes on for a minute, as the protocol wants it.
+        # This response lasts for a minute, as the protocol requires.
         query["live"] = "long-poll"
     case.query = query
 
 
 def make_sense(operation, case, query, headers, chance):
-    """Most requests are about a few streams, so that some exist, and say only what goes together."""
+    """Uses a few names, so that some streams exist, and removes contradictory parameters."""
     name = NAMES[chance % len(NAMES)]
     if case.path_parameters and "name" in case.path_parameters:
         case.path_parameters["name"] = name
     if "path" in query and operation != "agfsList":
         query["path"] = f"/streamfs/{name}"
-    # Few tags are those of a stream, and what such a condition stops is not done.
+    # A generated tag rarely matches a stream, and a failed condition stops the request.
     for condition in ("If-Match", "If-None-Match"):
         headers.pop(condition, None)
     if operation == "read":
@@ -87,7 +88,7 @@ def make_sense(operation, case, query, headers, chance):
     if operation in ("append", "appendByPost") and len(query) > ("close" in query):
         query["create"] = ""
     if operation in ("durableCreate", "durableAppend") and chance % 5:
-        # Otherwise nothing would be made or appended.
+        # With them, nothing would be created or appended.
         for name in fork_headers(headers):
             del headers[name]
     if operation == "durableCreate":

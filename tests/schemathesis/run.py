@@ -1,4 +1,4 @@
-"""Fuzzes a pfsd of its own over HTTP with what its description says, and then looks how it is.
+"""Fuzzes its own pfsd over HTTP from the API description, and then checks the daemon's health.
 
     run.py SECONDS SEED
 """
@@ -16,7 +16,7 @@ sys.path.insert(0, str(HERE.parent / "python"))
 
 from daemon import Daemon, eventually  # noqa: E402
 
-# Small rings, so that there may be many; waits that a fuzzer has the time for.
+# Small ring buffers, so that many streams fit, and long polls that are short enough for a fuzzer.
 CONFIG = """
 [plugins.streamfs]
 enabled = true
@@ -31,9 +31,10 @@ max_streams = 500
 long_poll_time = "100ms"
 """
 
-# The description says less than the daemon knows: which parameters exclude each other, that a path must be a stream's, and
-# that two of the protocols have clients ignored what they do not understand. So these two are not asked of it: that all
-# that fits the description is accepted, and that all else is refused.
+# Two checks do not apply: that every request that fits the description is accepted, and that every
+# other one is refused. The description does not say which parameters exclude each other, or that a
+# path must be one of a stream, and two of the protocols require the server to ignore what it does
+# not understand.
 LEFT_OUT = "positive_data_acceptance,negative_data_rejection"
 
 MEGABYTE = 1 << 20
@@ -56,7 +57,8 @@ def main(seconds, seed):
             "--continue-on-failure", "--no-color",
         ]
         env = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(HERE)}
-        # It remembers in its folder what failed, and begins with that the next time. Each run here is the first.
+        # schemathesis saves failures in its folder and repeats them first in the next run. A new
+        # folder makes each run a first one.
         with tempfile.TemporaryDirectory(prefix="pfs-schemathesis-") as folder:
             fuzzed = subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, timeout=seconds * 3 + 120)
 
