@@ -25,7 +25,7 @@ fn the_main_job_works_with_no_daemon_started_by_hand() {
 }
 
 #[test]
-fn a_reader_may_be_the_one_that_starts_it() {
+fn a_reader_can_start_the_daemon() {
     let user = tempfile::tempdir().unwrap();
     let daemon = Autostarted::for_user(user.path());
     let reader = Pfs::for_user(user.path()).args(["cat", "--stream", S]).spawn();
@@ -39,7 +39,7 @@ fn a_reader_may_be_the_one_that_starts_it() {
 }
 
 #[test]
-fn many_at_once_start_one_daemon() {
+fn many_commands_at_once_start_one_daemon() {
     let user = tempfile::tempdir().unwrap();
     let _daemon = Autostarted::for_user(user.path());
     let create =
@@ -66,7 +66,7 @@ fn the_started_daemon_holds_no_pipe_of_the_command_that_started_it() {
 }
 
 #[test]
-fn a_command_has_the_descriptors_that_are_kept_from_the_daemon() {
+fn a_child_command_inherits_the_descriptors_that_the_daemon_does_not() {
     let user = tempfile::tempdir().unwrap();
     let _daemon = Autostarted::for_user(user.path());
     let file = user.path().join("file");
@@ -81,7 +81,7 @@ fn a_command_has_the_descriptors_that_are_kept_from_the_daemon() {
 }
 
 #[test]
-fn it_is_turned_off_by_the_environment_or_by_naming_a_socket() {
+fn autostart_is_turned_off_by_the_environment_or_by_naming_a_socket() {
     let user = tempfile::tempdir().unwrap();
     let daemon = Autostarted::for_user(user.path());
     let socket = user.path().join("own.sock");

@@ -55,7 +55,7 @@ fn errors_name_the_key_the_line_and_what_is_allowed() {
 }
 
 #[test]
-fn a_configuration_that_is_no_file_is_named_as_that() {
+fn a_configuration_that_is_not_a_file_is_reported_as_such() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing.toml");
     let folder = dir.path().join("folder.toml");
@@ -74,7 +74,7 @@ fn a_configuration_that_is_no_file_is_named_as_that() {
 }
 
 #[test]
-fn check_config_accepts_what_is_right_and_starts_nothing() {
+fn check_config_accepts_a_valid_configuration_and_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("pfsd.toml");
     let toml = "

@@ -85,7 +85,7 @@ fn paths_outside_the_mount_are_refused_and_the_mount_is_named() {
 }
 
 #[test]
-fn a_path_that_is_no_text_is_refused() {
+fn a_path_that_is_not_text_is_refused() {
     use std::os::unix::ffi::OsStrExt as _;
     let daemon = Daemon::start();
     let run = daemon
@@ -150,7 +150,7 @@ fn unknown_commands_and_flags_are_usage_errors() {
 }
 
 #[test]
-fn a_content_type_that_is_too_long_or_not_shown_as_it_is_is_refused() {
+fn a_content_type_that_is_too_long_or_has_hidden_characters_is_refused() {
     let daemon = Daemon::start();
     let hidden = daemon.pfs(["create", "--content-type", "text/x\u{202e}", S]).run().exits(2);
     is_clear("a content type that is not shown as it is", &hidden);

@@ -32,7 +32,7 @@ fn under_way(daemon: &Daemon) -> Running {
 }
 
 #[test]
-fn a_run_accounts_for_every_byte_on_either_way_and_its_stream_is_gone_afterwards() {
+fn a_run_accounts_for_every_byte_over_shm_and_unix_and_removes_its_stream() {
     let daemon = Daemon::start();
     for transport in ["shm", "unix"] {
         let args = [
@@ -72,7 +72,7 @@ fn a_run_accounts_for_every_byte_on_either_way_and_its_stream_is_gone_afterwards
 }
 
 #[test]
-fn with_a_rate_the_time_of_every_chunk_at_every_reader_is_counted() {
+fn with_a_rate_the_latency_of_every_chunk_at_every_reader_is_counted() {
     let daemon = Daemon::start();
     let args = [
         "bench",
@@ -97,7 +97,7 @@ fn with_a_rate_the_time_of_every_chunk_at_every_reader_is_counted() {
 }
 
 #[test]
-fn people_get_a_table_with_a_line_for_everybody() {
+fn the_report_for_people_has_a_line_for_each_writer_and_reader() {
     let daemon = Daemon::start();
     let run = daemon
         .pfs(["bench", "--readers", "2", "--size", "1MB", "--rate", "1000"])
@@ -154,7 +154,7 @@ fn a_run_that_is_ended_by_a_signal_leaves_no_stream_and_no_process() {
 }
 
 #[test]
-fn a_daemon_that_goes_away_ends_it_with_5() {
+fn a_run_whose_daemon_goes_away_ends_with_5() {
     let mut daemon = Daemon::start();
     let run = under_way(&daemon);
     daemon.kill9();
@@ -162,7 +162,7 @@ fn a_daemon_that_goes_away_ends_it_with_5() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_refused_and_leaves_no_stream() {
+fn an_impossible_measurement_is_refused_and_leaves_no_stream() {
     let daemon = Daemon::with_buffers(1024 * 1024, 1 << 16);
     daemon.pfs(["bench", "--chunk-size", "40"]).run().exits(2).says("at least 41 bytes");
     daemon.pfs(["bench", "--chunk-size", "65537"]).run().exits(2).says("at most 64.0 KiB");

@@ -49,7 +49,7 @@ fn messages_usage_errors_help_and_tables_are_colored_on_a_terminal_and_nowhere_e
 }
 
 #[test]
-fn the_variables_that_others_obey_and_the_flag_which_beats_them_hold_for_all_of_it() {
+fn the_usual_color_variables_and_the_flag_that_overrides_them_apply_to_all_output() {
     let daemon = daemon();
     for line in LINES {
         for (variable, value) in [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb")] {

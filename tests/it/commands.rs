@@ -64,14 +64,14 @@ fn ls_ends_paths_with_nul_for_xargs_so_that_any_name_survives() {
 }
 
 #[test]
-fn ls_of_no_streams_prints_nothing_and_is_no_failure() {
+fn ls_without_streams_prints_nothing_and_succeeds() {
     let daemon = Daemon::start();
     assert_eq!(daemon.pfs(["ls", "/streamfs"]).run().exits(0).quietly().text(), "");
     assert_eq!(daemon.pfs(["ls", "--json", "/streamfs"]).run().exits(0).text(), "");
 }
 
 #[test]
-fn ls_tells_programs_and_people_the_same() {
+fn ls_prints_the_same_streams_as_json_and_as_text() {
     let daemon = some_streams();
     daemon.close("/streamfs/b");
     let json = daemon.pfs(["ls", "--json", "/streamfs"]).run().exits(0);
@@ -127,7 +127,7 @@ fn stat_shows_writers_and_readers_with_their_process_ids() {
 }
 
 #[test]
-fn stat_shows_a_stream_or_else_all_streams_below_and_without_a_path_all_there_are() {
+fn stat_shows_a_stream_or_all_streams_below_a_path_and_without_a_path_all_streams() {
     let daemon = Daemon::with_http();
     let shown = |pfs: Pfs, args: &[&str]| -> Vec<String> {
         let run = pfs.args(["stat", "--json"]).args(args).run().exits(0).quietly();
@@ -173,7 +173,7 @@ fn stat_shows_a_stream_or_else_all_streams_below_and_without_a_path_all_there_ar
 }
 
 #[test]
-fn a_missing_stream_is_3_and_the_others_are_still_served() {
+fn a_missing_stream_exits_with_3_and_the_others_are_still_served() {
     let daemon = some_streams();
     daemon.pfs(["stat", "/streamfs/none"]).run().exits(3).says("/streamfs/none");
     daemon.pfs(["close", "/streamfs/none"]).run().exits(3).says("/streamfs/none");
@@ -185,7 +185,7 @@ fn a_missing_stream_is_3_and_the_others_are_still_served() {
 }
 
 #[test]
-fn rm_removes_what_it_is_told_and_nothing_else() {
+fn rm_removes_the_given_streams_and_nothing_else() {
     let daemon = some_streams();
     daemon.pfs(["rm", "-f", "/streamfs/none"]).run().exits(0).quietly();
     daemon.pfs(["rm", "/streamfs/a", "/streamfs/b"]).run().exits(0).quietly();

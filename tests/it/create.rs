@@ -29,7 +29,7 @@ fn a_stream_gets_the_sizes_and_the_type_that_were_asked_for() {
 }
 
 #[test]
-fn a_stream_that_reserves_its_memory_has_it_from_the_start_or_is_not_made() {
+fn a_stream_that_reserves_memory_has_it_from_the_start_or_is_not_created() {
     let daemon = Daemon::with_http_config("[limits]\nmax_memory = \"16MB\"\n");
     daemon.pfs(["create", "--reserve", S]).run().exits(0).quietly();
     assert_eq!(
@@ -93,7 +93,7 @@ fn every_way_to_write_a_size_means_the_same_everywhere() {
 }
 
 #[test]
-fn the_defaults_are_streamfs_s_own() {
+fn the_default_sizes_are_those_of_streamfs() {
     let daemon = Daemon::start();
     daemon.pfs(["write", S]).stdin("x").run().exits(0);
     assert_eq!(daemon.stat_number(S, "ring_buffer_size"), 6 * 1024 * 1024);
@@ -101,7 +101,7 @@ fn the_defaults_are_streamfs_s_own() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_an_error_and_the_stream_stays_as_it_is() {
+fn creating_an_existing_stream_fails_and_leaves_it_unchanged() {
     let daemon = Daemon::start();
     daemon.pfs(["write", S]).stdin("all").run().exits(0);
     daemon.pfs(["create", "--ring-buffer-size", "1KB", S]).run().exits(9).says(S);
@@ -142,7 +142,7 @@ fn a_stream_that_nobody_closed_is_removed_when_it_was_idle_for_idle_ttl_and_one_
 }
 
 #[test]
-fn a_reload_of_idle_ttl_counts_for_streams_that_are_there() {
+fn a_reload_of_idle_ttl_applies_to_existing_streams() {
     let daemon = Daemon::with_config("[limits]\nidle_ttl = \"1h\"\n");
     daemon.create(S);
     let told = daemon.reload("[limits]\nidle_ttl = \"1s\"\n").exits(0);

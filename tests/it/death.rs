@@ -37,7 +37,7 @@ fn a_killed_writer_is_not_the_end_for_a_reader_that_waits_for_writers_to_finish(
 }
 
 #[test]
-fn nothing_of_a_chunk_is_visible_when_its_writer_dies_in_the_middle_of_it() {
+fn no_part_of_a_chunk_is_visible_if_its_writer_dies_in_the_middle_of_it() {
     let daemon = Daemon::start();
     for missing in [1, 50_000] {
         let name = format!("/streamfs/missing-{missing}");
@@ -123,7 +123,7 @@ fn a_killed_daemon_ends_everybody_with_5_and_a_new_one_takes_its_socket_over(tra
 }
 
 #[test]
-fn a_reader_that_shares_memory_gets_all_that_a_killed_daemon_has_left_there() {
+fn an_shm_reader_gets_everything_that_a_killed_daemon_left_in_the_ring() {
     let mut daemon = Transport::Shm.daemon();
     daemon.append(S, "so far");
     let reader = daemon.reader(S, []);

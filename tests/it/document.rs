@@ -26,13 +26,13 @@ fn plain_cat_of_a_stream_says_how_to_read_it() {
 }
 
 #[test]
-fn plain_cat_of_nothing_is_no_such_stream() {
+fn plain_cat_of_a_missing_path_exits_with_3() {
     let daemon = Daemon::start();
     daemon.pfs(["cat", "/streamfs/none"]).run().exits(3).says("/streamfs/none");
 }
 
 #[test]
-fn a_document_is_no_stream() {
+fn a_document_is_not_a_stream() {
     let daemon = Daemon::start();
     for args in [
         &["write", README][..],

@@ -166,7 +166,7 @@ impl Environment {
 }
 
 #[test]
-fn whatever_a_process_finds_it_meets_the_user_s_others_at_one_daemon_or_says_what_to_do() {
+fn in_every_environment_a_user_s_commands_share_one_daemon_or_say_what_to_do() {
     for (number, environment) in (1..).zip(&ENVIRONMENTS) {
         for terminal in [false, true] {
             let Some(machine) = environment.machine() else { continue };

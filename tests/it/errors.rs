@@ -26,7 +26,7 @@ fn a_cause_is_printed_once() {
 /// A chain of errors is printed with `{:#}`, each error with its source. So a cause belongs either
 /// in the message or in the source, not in both.
 #[test]
-fn no_error_has_its_source_in_its_own_message_too() {
+fn no_error_repeats_its_source_in_its_own_message() {
     let mut variants = 0;
     for file in sources() {
         let text = read_to_string(&file).unwrap();

@@ -46,7 +46,7 @@ fn a_stream_that_was_closed_cannot_be_closed_as_failed(transport: Transport) {
 }
 
 #[test]
-fn a_plain_response_breaks_and_has_no_length_that_would_make_it_whole() {
+fn a_plain_response_breaks_and_has_no_length_that_would_make_it_look_complete() {
     let daemon = Daemon::with_http();
     daemon.append(S, "so far");
     let mut live = daemon.http();
@@ -91,7 +91,7 @@ fn a_client_that_reads_late_gets_all_of_a_failed_stream_before_the_connection_br
 }
 
 #[test]
-fn server_sent_events_say_that_it_failed_and_break_and_who_comes_back_is_refused() {
+fn server_sent_events_report_the_failure_and_break_and_a_reconnect_is_refused() {
     let daemon = Daemon::with_http();
     daemon.append(S, "so far");
     let mut live = daemon.http();

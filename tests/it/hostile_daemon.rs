@@ -118,7 +118,7 @@ fn hostile_daemon(socket: &Path) -> Runtime {
 }
 
 #[test]
-fn words_of_a_daemon_are_escaped_wherever_they_are_shown() {
+fn text_from_a_daemon_is_escaped_wherever_it_is_shown() {
     const S: &str = "/streamfs/s";
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
@@ -156,7 +156,7 @@ fn words_of_a_daemon_are_escaped_wherever_they_are_shown() {
 
 /// Nothing exists to check the bytes against: users who do not trust a daemon must sign the data.
 #[test]
-fn the_bytes_of_a_daemon_are_believed_and_passed_on_as_they_are() {
+fn stream_bytes_from_a_daemon_are_trusted_and_passed_on_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let _daemon = hostile_daemon(&socket);

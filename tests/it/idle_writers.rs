@@ -72,7 +72,7 @@ fn a_writer_that_collects_one_chunk_ends_when_its_stream_is_closed_or_removed() 
 }
 
 #[test]
-fn a_writer_whose_input_is_no_pipe_ends_when_its_stream_is_closed_or_removed() {
+fn a_writer_whose_input_is_not_a_pipe_ends_when_its_stream_is_closed_or_removed() {
     let daemon = Daemon::with_http();
     for transport in Transport::ALL {
         for (end, told) in ENDS {

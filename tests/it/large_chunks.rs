@@ -64,7 +64,7 @@ fn a_raw_body_breaks_inside_a_chunk_that_is_overwritten() {
 }
 
 #[test]
-fn stalled_readers_of_a_large_chunk_cost_a_constant_each_whatever_they_speak() {
+fn stalled_readers_of_a_large_chunk_cost_a_constant_each_over_every_protocol() {
     const EACH: usize = 64;
     /// The bound that README.txt promises for a stalled reader, and the large buffers that all
     /// readers share.

@@ -176,7 +176,7 @@ fn an_offset_past_head_is_an_error(transport: Transport) {
 }
 
 #[test]
-fn two_ways_to_say_where_to_start_are_a_usage_error() {
+fn two_options_for_the_start_are_a_usage_error() {
     let daemon = Daemon::start();
     daemon.pfs(["cat", "--stream", "--new", "--offset", "6", S]).run().exits(2);
     daemon.pfs(["cat", "--stream", "--tail", "1KB", "--since", "1s", S]).run().exits(2);

@@ -70,7 +70,7 @@ fn a_started_daemon_has_the_root_as_its_directory_a_session_of_its_own_and_only_
 }
 
 #[test]
-fn a_start_that_fails_is_quoted_with_its_reason() {
+fn a_failed_start_is_reported_with_its_reason() {
     let user = tempfile::tempdir().unwrap();
     let config = user.path().join("pfsd.toml");
     fs::write(&config, "[limits]\nmax_stream = 1\n").unwrap();
@@ -91,7 +91,7 @@ fn a_start_that_fails_is_quoted_with_its_reason() {
 }
 
 #[test]
-fn a_daemon_that_nobody_uses_ends_after_its_time_and_the_next_command_starts_another() {
+fn an_idle_daemon_exits_after_its_time_and_the_next_command_starts_another() {
     let user = tempfile::tempdir().unwrap();
     let config = user.path().join("pfsd.toml");
     fs::write(&config, "[limits]\nidle_exit = \"300ms\"\n").unwrap();
@@ -113,7 +113,7 @@ fn a_daemon_that_nobody_uses_ends_after_its_time_and_the_next_command_starts_ano
 }
 
 #[test]
-fn a_daemon_of_somebody_s_own_ends_by_itself_only_if_it_is_told_to() {
+fn a_daemon_started_by_hand_exits_when_idle_only_if_configured_to() {
     let dir = tempfile::tempdir().unwrap();
     let (config, socket) = (dir.path().join("pfsd.toml"), dir.path().join("pfsd.sock"));
     fs::write(&config, "[limits]\nidle_exit = \"1ms\"\n").unwrap();
@@ -132,7 +132,7 @@ fn a_daemon_of_somebody_s_own_ends_by_itself_only_if_it_is_told_to() {
 }
 
 #[test]
-fn clients_that_come_while_a_daemon_ends_are_served_by_the_next_one() {
+fn clients_that_come_during_a_shutdown_are_served_by_the_next_daemon() {
     let user = tempfile::tempdir().unwrap();
     let config = user.path().join("pfsd.toml");
     fs::write(&config, "[limits]\nidle_exit = \"3ms\"\n").unwrap();
@@ -147,7 +147,7 @@ fn clients_that_come_while_a_daemon_ends_are_served_by_the_next_one() {
 }
 
 #[test]
-fn a_deleted_socket_is_made_again_and_its_clients_notice_nothing() {
+fn a_deleted_socket_is_created_again_and_its_clients_notice_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (config, socket) = (dir.path().join("pfsd.toml"), dir.path().join("pfs/pfsd.sock"));
     fs::write(&config, "[listen]\nsocket_mode = \"0660\"\n").unwrap();
@@ -217,7 +217,7 @@ fn a_runtime_directory_that_comes_back_has_its_daemon_again() {
 }
 
 #[test]
-fn a_directory_that_is_no_longer_the_user_s_alone_is_not_served_in() {
+fn a_daemon_does_not_serve_in_a_directory_that_is_no_longer_private() {
     let base = tempfile::tempdir().unwrap();
     fs::set_permissions(base.path(), Permissions::from_mode(0o700)).unwrap();
     let daemon = Autostarted::for_user(base.path());
@@ -255,7 +255,7 @@ fn taken(socket: &Path, first: &Running) -> Running {
 }
 
 #[test]
-fn a_daemon_whose_place_was_taken_serves_its_clients_and_ends_with_the_last() {
+fn a_daemon_whose_socket_was_taken_over_serves_its_clients_and_exits_with_the_last() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("pfs/pfsd.sock");
     let mut first = pfsd(&socket);
@@ -284,7 +284,7 @@ fn a_daemon_whose_place_was_taken_serves_its_clients_and_ends_with_the_last() {
 }
 
 #[test]
-fn a_daemon_whose_place_was_taken_has_it_back_when_the_other_one_ends() {
+fn a_daemon_whose_socket_was_taken_over_gets_it_back_when_the_other_one_ends() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("pfs/pfsd.sock");
     let first = pfsd(&socket);
@@ -302,7 +302,7 @@ fn a_daemon_whose_place_was_taken_has_it_back_when_the_other_one_ends() {
 }
 
 #[test]
-fn a_socket_of_the_service_manager_is_not_made_again() {
+fn a_socket_of_the_service_manager_is_not_created_again() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("handed.sock");
     let listener = UnixListener::bind(&socket).unwrap();

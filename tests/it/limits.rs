@@ -83,7 +83,7 @@ fn no_more_memory_than_allowed() {
 }
 
 #[test]
-fn no_more_streams_of_a_user_than_its_quota() {
+fn a_user_gets_no_more_streams_than_the_quota() {
     let daemon = Daemon::with_config("[limits]\nmax_streams_per_user = 2\n");
     let mut pair = Pair::start(&daemon);
     daemon.create("/streamfs/2");
@@ -109,7 +109,7 @@ fn no_more_streams_of_a_user_than_its_quota() {
 }
 
 #[test]
-fn no_more_memory_of_a_user_than_its_quota() {
+fn a_user_gets_no_more_memory_than_the_quota() {
     let daemon = Daemon::with_config("[limits]\nmax_memory_per_user = \"15MB\"\n");
     let mut pair = Pair::start(&daemon);
     let refused = "of the 15728640 bytes that the quota allows are taken";
@@ -145,7 +145,7 @@ fn another_user_has_a_quota_of_its_own() {
 }
 
 #[test]
-fn a_daemon_starts_under_a_limit_on_file_sizes_that_no_ring_fits_into() {
+fn a_daemon_starts_under_a_file_size_limit_that_is_too_small_for_any_ring() {
     let folder = tempfile::tempdir().unwrap();
     let (pfsd, socket) = (binary("pfsd"), folder.path().join("s"));
     for arguments in [String::new(), "--check-config".to_owned()] {
@@ -168,7 +168,7 @@ fn a_daemon_starts_under_a_limit_on_file_sizes_that_no_ring_fits_into() {
 }
 
 #[test]
-fn under_a_limit_on_file_sizes_the_daemon_lives_and_new_streams_are_served_over_connections() {
+fn under_a_file_size_limit_the_daemon_survives_and_serves_new_streams_without_shm() {
     // The daemon's log is a file too: 64 KiB are enough for the log and too little for any ring
     // buffer.
     for limit in [64 * 1024, 0] {

@@ -42,7 +42,7 @@ fn lines_about_streams(daemon: &Daemon) -> Vec<String> {
 }
 
 #[test]
-fn an_append_over_http_costs_one_line_that_tells_what_it_did() {
+fn an_append_over_http_logs_one_line_with_its_result() {
     let daemon = Daemon::with_http();
     let text = [("content-type", "text/plain")];
     let before = lines_about_streams(&daemon).len();
@@ -70,7 +70,7 @@ fn an_append_over_http_costs_one_line_that_tells_what_it_did() {
 }
 
 #[test]
-fn a_body_that_goes_on_is_in_the_log_before_it_ends() {
+fn a_long_request_body_is_logged_before_it_ends() {
     let daemon = Daemon::with_http();
     let mut writer = daemon.http();
     writer.begin("PUT", S, &[]);
@@ -86,7 +86,7 @@ fn a_body_that_goes_on_is_in_the_log_before_it_ends() {
 }
 
 #[test]
-fn the_log_shows_no_character_of_a_client_that_a_terminal_obeys() {
+fn the_log_contains_no_terminal_control_character_from_a_client() {
     for format in ["text", "json"] {
         let dir = tempfile::tempdir().unwrap();
         let pfsd = Pfs::new(binary("pfsd")).arg("--socket").arg(dir.path().join("s"));

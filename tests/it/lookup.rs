@@ -37,7 +37,7 @@ fn a_shell_and_a_cron_job_meet_at_one_daemon_whichever_is_first() {
 }
 
 #[test]
-fn who_logs_in_later_finds_the_daemon_of_a_job_that_ran_before() {
+fn a_later_login_finds_the_daemon_of_a_job_that_ran_before() {
     let Some(machine) = Machine::new() else { return };
     machine.pfs(ROOT, BARE).args(["write", S]).stdin("before").run().exits(0).quietly();
     machine.directory(RUNTIME, ROOT, 0o700);
@@ -71,7 +71,7 @@ fn many_at_once_with_and_without_a_session_start_one_daemon() {
 }
 
 #[test]
-fn a_runtime_directory_that_cannot_be_used_is_passed_over() {
+fn an_unusable_runtime_directory_is_skipped() {
     let Some(mut machine) = Machine::new() else { return };
     machine.directory("/run/read-only", ROOT, 0o700);
     machine.make_read_only("/run/read-only");
@@ -92,7 +92,7 @@ fn a_runtime_directory_that_cannot_be_used_is_passed_over() {
 }
 
 #[test]
-fn where_no_daemon_can_be_started_every_place_is_named_with_its_reason() {
+fn if_no_daemon_can_be_started_every_directory_is_named_with_its_reason() {
     let Some(mut machine) = Machine::new() else { return };
     machine.make_read_only("/run");
     machine.make_read_only("/tmp");
@@ -110,7 +110,7 @@ fn where_no_daemon_can_be_started_every_place_is_named_with_its_reason() {
 }
 
 #[test]
-fn where_none_answers_and_none_is_to_be_started_every_socket_is_named() {
+fn if_no_daemon_answers_and_none_may_be_started_every_socket_is_named() {
     let Some(machine) = Machine::new() else { return };
     let variables = &[("XDG_RUNTIME_DIR", "/run/x"), ("PFS_AUTOSTART", "0")];
     let run = machine.pfs(ROOT, variables).arg("ls").run().exits(5);
@@ -122,7 +122,7 @@ fn where_none_answers_and_none_is_to_be_started_every_socket_is_named() {
 }
 
 #[test]
-fn a_user_without_a_daemon_uses_the_system_s() {
+fn a_user_without_a_daemon_uses_the_system_daemon() {
     let Some(machine) = Machine::with_users() else { return };
     machine.directory("/run/pfs", OTHER, 0o755);
     let config = machine.outside("/run/pfs/pfsd.toml");
@@ -181,7 +181,7 @@ fn a_user_whom_root_locked_out_of_the_runtime_directory_is_served_elsewhere() {
 }
 
 #[test]
-fn a_daemon_that_another_user_put_in_tmp_is_not_believed() {
+fn a_daemon_of_another_user_in_tmp_is_not_trusted() {
     let Some(machine) = Machine::with_users() else { return };
     machine.directory("/tmp/pfs-12345", OTHER, 0o755);
     let config = machine.outside("/tmp/pfs-12345/pfsd.toml");

@@ -65,7 +65,7 @@ fn neither_info_nor_stop_starts_a_daemon() {
 }
 
 #[test]
-fn stop_tells_every_client_and_what_is_lost_and_returns_when_another_daemon_can_begin() {
+fn stop_tells_every_client_reports_losses_and_returns_when_another_daemon_can_start() {
     let daemon = Daemon::start();
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"so far");
@@ -112,7 +112,7 @@ fn a_daemon_in_use_is_left_alone_by_stop_if_idle() {
 }
 
 #[test]
-fn nobody_stops_a_daemon_over_http() {
+fn a_daemon_cannot_be_stopped_over_http() {
     let mut daemon = Transport::Http.daemon();
     daemon.pfs(["stop"]).run().exits(1).says("over the socket").says("kill").says("systemctl");
     assert!(daemon.runs());

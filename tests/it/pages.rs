@@ -45,7 +45,7 @@ struct Line {
 }
 
 #[test]
-fn pasted_into_one_shell_every_line_of_readme_works_and_prints_what_is_written_below_it() {
+fn every_shell_line_of_readme_works_and_prints_the_output_shown_below_it() {
     let without_ffmpeg = Pfs::shell("command -v ffmpeg").run().code != 0;
     if without_ffmpeg {
         skip("ffmpeg is missing: README's lines with it are left out (scripts/programs runs them)");
@@ -66,12 +66,12 @@ fn pasted_into_one_shell_every_line_for_those_who_move_here_works_and_prints_wha
 }
 
 #[test]
-fn pasted_into_one_shell_every_line_about_scripts_works_and_prints_what_is_written_below_it() {
+fn every_shell_line_of_the_scripting_page_works_and_prints_the_output_shown_below_it() {
     paste(SCRIPTING, |_| true);
 }
 
 #[test]
-fn pasted_into_one_shell_every_line_about_http_works_and_prints_what_is_written_below_it() {
+fn every_shell_line_of_the_http_page_works_and_prints_the_output_shown_below_it() {
     paste(HTTP, |_| true);
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn paste(page: &str, is_run: impl Fn(&str) -> bool) {
 }
 
 #[test]
-fn the_configuration_is_one_that_the_daemon_takes() {
+fn the_daemon_accepts_the_documented_configuration() {
     let page = text(CONFIGURATION);
     let work = tempdir().unwrap();
     let config = work.path().join("pfsd.toml");

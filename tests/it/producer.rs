@@ -256,7 +256,7 @@ fn a_signal_after_the_end_of_the_command_ends_pfs() {
 }
 
 #[test]
-fn what_the_copy_does_not_take_any_more_ends_the_command() {
+fn a_closed_stdout_of_a_copying_writer_ends_the_command() {
     let daemon = Daemon::start();
     let line = "pfs write --stream --close --tee /streamfs/s -- yes | head -n 1; pfs cat --stream /streamfs/s > /dev/null";
     let path = format!("{}:{}", harness::folder().display(), std::env::var("PATH").unwrap());

@@ -96,7 +96,7 @@ fn a_writer_that_waits_for_a_reader_is_freed_by_a_new_time_limit() {
 }
 
 #[test]
-fn a_configuration_that_is_wrong_changes_nothing_and_the_reason_is_told_and_logged() {
+fn an_invalid_configuration_changes_nothing_and_the_reason_is_reported_and_logged() {
     let daemon = Daemon::with_config(&limits("max_streams = 2"));
     let mut pair = Pair::start(&daemon);
     daemon.create("/streamfs/2");
@@ -163,7 +163,7 @@ fn asked(args: &[&str], place: &Path) -> Finished {
 }
 
 #[test]
-fn the_daemon_is_asked_on_the_socket_where_a_start_would_serve() {
+fn reload_asks_the_daemon_on_the_socket_where_a_start_would_serve() {
     let daemon = Daemon::start();
     let socket = daemon.socket();
     let folder = tempfile::tempdir().unwrap();
@@ -181,7 +181,7 @@ fn the_daemon_is_asked_on_the_socket_where_a_start_would_serve() {
 }
 
 #[test]
-fn without_a_socket_the_daemon_is_looked_for_where_clients_look() {
+fn without_a_socket_reload_looks_for_the_daemon_where_clients_look() {
     // On the real machine, this would find and reload a daemon of the user who runs the test.
     let Some(machine) = Machine::new() else { return };
     machine.directory("/run/user/0", 0, 0o700);
@@ -191,7 +191,7 @@ fn without_a_socket_the_daemon_is_looked_for_where_clients_look() {
 }
 
 #[test]
-fn a_daemon_without_a_configuration_file_lives_on_and_says_that_there_is_nothing_to_reload() {
+fn a_daemon_without_a_configuration_file_survives_and_says_there_is_nothing_to_reload() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let mut daemon = Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).spawn();

@@ -100,7 +100,7 @@ fn create_replaces_or_keeps_only_where_that_is_asked_for(transport: Transport) {
 }
 
 #[test]
-fn an_upload_that_replaces_begins_anew() {
+fn an_upload_that_replaces_starts_a_new_stream() {
     let daemon = Daemon::with_http();
     for old in ["", "old"] {
         let put = daemon.ask("PUT", "/streamfs/s?replace&close", [], b"new").has(201);
@@ -125,7 +125,7 @@ fn an_upload_that_replaces_begins_anew() {
 }
 
 #[test]
-fn nobody_finds_no_stream_while_one_is_replaced() {
+fn no_client_finds_the_stream_missing_while_it_is_replaced() {
     let daemon = Daemon::with_http();
     daemon.create(S);
     std::thread::scope(|scope| {

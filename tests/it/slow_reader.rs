@@ -82,7 +82,7 @@ fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_
 }
 
 #[test]
-fn readers_for_whom_the_daemon_copies_once_each_get_every_byte_from_their_own_start() {
+fn readers_that_share_the_daemon_s_copies_each_get_every_byte_from_their_own_start() {
     let daemon = small_rings(Transport::Unix);
     let data = noise(3, 12 * MIB);
     let half = 6 * MIB + 12_345;

@@ -34,7 +34,7 @@ fn a_gibibyte_reaches_sixteen_block_readers_over_http() {
 
 #[test]
 #[ignore = "soak: minutes, and a gibibyte of disk"]
-fn a_gibibyte_reaches_drop_readers_but_for_what_they_report() {
+fn a_gibibyte_reaches_drop_readers_except_for_the_reported_gaps() {
     for readers in [1, 4, 16] {
         fan_out::drop_readers_report_what_they_miss(Transport::Shm, readers, GIB);
     }
@@ -54,7 +54,7 @@ fn a_gibibyte_reaches_sixteen_curl_block_readers() {
 
 #[test]
 #[ignore = "soak: minutes, and a gibibyte of disk"]
-fn of_sixteen_curl_drop_readers_those_fail_that_lost_something_of_a_gibibyte() {
+fn sixteen_curl_drop_readers_of_a_gibibyte_fail_if_they_lost_something() {
     http::plain::many::curl_readers_fail_if_they_lost_something(16, GIB);
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use harness::{Pfs, Signal, binary, eventually};
 
 #[test]
-fn something_else_at_the_socket_s_place_is_left_alone() {
+fn a_file_in_place_of_the_socket_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("pfsd.sock");
     std::fs::write(&place, "precious").unwrap();
@@ -51,7 +51,7 @@ fn the_socket_s_mode_is_the_configured_one_whatever_the_umask() {
 }
 
 #[test]
-fn a_socket_path_too_long_for_the_kernel_is_named_as_that() {
+fn a_socket_path_too_long_for_the_kernel_is_reported_as_such() {
     let long = format!("/tmp/{}/pfsd.sock", "x".repeat(120));
     Pfs::new(binary("pfsd")).args(["--socket", &long]).run().exits(1).says("107");
     let run = Pfs::usual().args(["--socket", &long, "ls", "/streamfs"]).run().says("135 bytes");

@@ -64,7 +64,7 @@ fn command(daemon: &Daemon, line: &[&str]) -> Pfs {
 }
 
 #[test]
-fn whatever_prints_fails_where_nothing_can_be_printed_and_says_why() {
+fn every_command_that_prints_fails_if_it_cannot_print_and_says_why() {
     let daemon = Daemon::start();
     daemon.append(S, "x");
     for line in PRINTING {
@@ -81,7 +81,7 @@ fn whatever_prints_fails_where_nothing_can_be_printed_and_says_why() {
 }
 
 #[test]
-fn whatever_prints_ends_quietly_with_0_where_nobody_reads() {
+fn every_command_that_prints_ends_quietly_with_0_if_nobody_reads() {
     let daemon = Daemon::start();
     daemon.append(S, "x");
     for line in PRINTING {
@@ -90,7 +90,7 @@ fn whatever_prints_ends_quietly_with_0_where_nobody_reads() {
 }
 
 #[test]
-fn a_path_that_fails_outlives_a_stdout_that_takes_nothing() {
+fn a_failed_path_is_still_reported_if_stdout_cannot_be_written() {
     let daemon = Daemon::start();
     daemon.append(S, "x");
     for command in ["ls", "stat"] {
@@ -151,7 +151,7 @@ fn a_reader_that_lost_nothing_ends_quietly_with_0_when_nobody_reads_it_any_more(
 /// Only with shm are the last bytes and the end visible at once: over a connection, the end may
 /// arrive too late.
 #[test]
-fn an_end_that_is_known_outlives_a_stdout_that_does_not_take_the_last_bytes() {
+fn a_known_end_is_still_reported_if_stdout_does_not_take_the_last_bytes() {
     let daemon = Daemon::start();
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"so far");

@@ -54,7 +54,7 @@ fn the_service_manager_is_told_when_the_daemon_is_ready_and_when_it_ends() {
 }
 
 #[test]
-fn the_service_manager_is_told_when_a_reload_begins_and_when_it_is_over_whatever_came_of_it() {
+fn the_service_manager_is_told_when_a_reload_begins_and_when_it_ends_whatever_its_result() {
     let dir = tempfile::tempdir().unwrap();
     let (told, notify) = manager(dir.path());
     let (socket, config) = (dir.path().join("pfsd.sock"), dir.path().join("pfsd.toml"));

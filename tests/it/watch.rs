@@ -41,7 +41,7 @@ fn columns(line: &str) -> usize {
 }
 
 #[test]
-fn a_watch_fits_its_window_whatever_size_that_gets() {
+fn a_watch_fits_its_window_at_every_size() {
     let daemon = Daemon::start();
     let name = format!("/streamfs/{}", "監視".repeat(40));
     daemon.append(&name, "x");
@@ -97,7 +97,7 @@ fn whatever_ends_a_watch_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn what_goes_wrong_while_it_is_watched_is_on_the_screen_and_stays_afterwards() {
+fn an_error_during_a_watch_is_shown_and_stays_on_the_screen_afterwards() {
     let daemon = Daemon::start();
     daemon.append(S, "x");
     daemon.append("/streamfs/other", "x");
@@ -205,7 +205,7 @@ fn a_watch_in_a_pid_namespace_of_another_session_is_not_stopped() {
 }
 
 #[test]
-fn a_signal_that_comes_while_a_watch_looks_for_keys_is_no_key() {
+fn a_signal_while_a_watch_checks_for_keys_is_not_taken_for_a_key() {
     let daemon = Daemon::start();
     daemon.append(S, "x");
     let terminal = Terminal::open();
@@ -220,7 +220,7 @@ fn a_signal_that_comes_while_a_watch_looks_for_keys_is_no_key() {
 }
 
 #[test]
-fn a_watch_on_a_terminal_that_cannot_be_drawn_on_prints_one_after_the_other() {
+fn a_watch_on_a_dumb_terminal_prints_one_frame_after_the_other() {
     let daemon = Daemon::start();
     daemon.append(S, "x");
     let terminal = Terminal::open();

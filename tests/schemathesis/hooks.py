@@ -19,8 +19,8 @@ def frame(kind, payload):
 
 HELLO = frame(0x01, b"pfs\0" + struct.pack("<HHQ", 1, 1, 0))
 
-# Message kinds: Create to Info, those that only a writer may send, and unknown ones. OpenReader is
-# left out, because a reader would be served until its stream ends.
+# Message kinds: Create to Info, except those that open a writer or a reader (a reader would be
+# served until its stream ends), those that only a writer may send, and unknown ones.
 KINDS = [0x02, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x7F, 0xFF]
 PATHS = st.sampled_from([b"/", b"/streamfs", b"/streamfs/cam", b"/streamfs/README", b"/other/x"])
 PAYLOADS = PATHS.map(lambda path: struct.pack("<H", len(path)) + path + bytes(4)) | st.binary(max_size=64)

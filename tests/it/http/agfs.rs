@@ -14,7 +14,7 @@ fn says(daemon: &Daemon, method: &str, path: &str, status: u16, part: &str) {
 }
 
 #[test]
-fn what_goes_wrong_has_the_status_that_says_whose_fault_it_is() {
+fn each_error_has_the_status_that_says_whose_fault_it_is() {
     let daemon = Daemon::with_http();
     daemon.ask("POST", FILE, [], b"").has(201);
     for (method, path, status, part) in [
@@ -44,7 +44,7 @@ fn what_goes_wrong_has_the_status_that_says_whose_fault_it_is() {
 }
 
 #[test]
-fn a_body_that_breaks_off_is_no_write() {
+fn a_body_that_breaks_off_is_not_a_write() {
     let daemon = Daemon::with_http();
     let mut follower = daemon.http();
     follower.request("GET", &format!("{FILE}&stream=true"), &[], None);
@@ -94,7 +94,7 @@ fn a_request_that_is_refused_does_not_spoil_the_one_after_it() {
 }
 
 #[test]
-fn the_log_tells_of_each_stream_that_is_removed_and_of_no_other() {
+fn the_log_names_each_removed_stream_and_no_other() {
     let daemon = Daemon::with_http();
     for name in ["a", "a/b", "a/c", "d"] {
         daemon.create(&format!("/streamfs/{name}"));

@@ -166,7 +166,7 @@ fn a_client_that_ends_its_side_gets_its_answer() {
 }
 
 #[test]
-fn a_reader_that_ends_its_side_is_served_on() {
+fn a_reader_that_ends_its_side_is_still_served() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"history").has(201);
     for accept in ["*/*", "text/event-stream"] {
@@ -202,7 +202,7 @@ fn gets(connection: &mut HttpConnection, text: &str) {
 }
 
 #[test]
-fn a_reader_that_ended_its_side_and_then_goes_is_noticed_while_nothing_is_sent() {
+fn a_reader_that_ended_its_side_and_then_leaves_is_noticed_while_nothing_is_sent() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"history").has(201);
     // A body is meaningless in a GET, and changes nothing whether it is read or not.

@@ -27,7 +27,7 @@ fn a_header_of_10_mb_is_431_and_costs_no_memory() {
 }
 
 #[test]
-fn who_is_refused_while_still_sending_can_read_why_and_is_not_cut_off() {
+fn a_client_that_is_refused_while_sending_can_read_why_and_is_not_cut_off() {
     let daemon = Daemon::with_http();
     let mut connection = daemon.http();
     connection
@@ -41,7 +41,7 @@ fn who_is_refused_while_still_sending_can_read_why_and_is_not_cut_off() {
 }
 
 #[test]
-fn headers_are_as_large_and_as_many_as_is_allowed() {
+fn headers_may_be_as_large_and_as_many_as_the_limits_allow() {
     let daemon = Daemon::with_http_config("[limits]\nmax_header_size = \"8KB\"\n");
     for (len, status) in [(7_000, 200), (9_000, 431), (60_000, 431)] {
         let answer =
@@ -192,7 +192,7 @@ fn a_token_that_has_exhausted_its_quota_creates_no_more_by_any_protocol_and_anot
 }
 
 #[test]
-fn quotas_that_do_not_hold_over_http_are_noted_at_the_start() {
+fn quotas_that_do_not_apply_over_http_are_logged_at_the_start() {
     let daemon =
         Daemon::with_http_config("[limits]\nmax_streams_per_user = 1\nmax_streams_per_token = 1\n");
     for path in ["/streamfs/1", "/streamfs/2"] {

@@ -38,7 +38,7 @@ fn metric(daemon: &Daemon, name: &str) -> f64 {
 }
 
 #[test]
-fn bytes_are_counted_by_the_way_that_they_go() {
+fn bytes_are_counted_by_transport() {
     let daemon = Daemon::with_http();
     let count = |what: &str, transport: &str| {
         metric(&daemon, &format!("pfs_{what}_bytes_total{{transport=\"{transport}\"}}"))
@@ -83,7 +83,7 @@ fn bytes_are_counted_by_the_way_that_they_go() {
 }
 
 #[test]
-fn what_an_shm_reader_lost_is_counted_while_it_reads_and_afterwards() {
+fn losses_of_an_shm_reader_are_counted_while_it_reads_and_afterwards() {
     let daemon = Daemon::with_http_config(
         "[plugins.streamfs.config]\nring_buffer_size = \"64KB\"\nchannel_buffer_size = \"64KB\"\n",
     );
@@ -111,7 +111,7 @@ fn what_an_shm_reader_lost_is_counted_while_it_reads_and_afterwards() {
 }
 
 #[test]
-fn requests_are_counted_by_protocol_method_and_status_and_no_client_can_make_more_of_these() {
+fn requests_are_counted_by_protocol_method_and_status_and_no_client_can_add_labels() {
     let daemon = Daemon::with_http();
     let before = metrics(&daemon).len();
     for name in 0..50 {
@@ -136,7 +136,7 @@ fn requests_are_counted_by_protocol_method_and_status_and_no_client_can_make_mor
 }
 
 #[test]
-fn a_daemon_with_tokens_tells_everybody_only_that_it_lives_and_the_page_that_asks_for_one() {
+fn without_a_token_only_the_health_check_and_the_dashboard_s_own_files_are_served() {
     let (daemon, _folder) = with_token();
     for path in
         ["/healthz", "/", "/assets/dashboard.js", "/assets/follow.js", "/assets/dashboard.css"]
@@ -151,7 +151,7 @@ fn a_daemon_with_tokens_tells_everybody_only_that_it_lives_and_the_page_that_ask
 }
 
 #[test]
-fn the_dashboard_has_nothing_from_elsewhere_and_may_load_nothing_from_there() {
+fn the_dashboard_contains_and_may_load_nothing_from_other_sites() {
     let daemon = Daemon::with_http();
     let page = daemon.get("/").has(200);
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
@@ -196,7 +196,7 @@ fn answer(daemon: &Daemon, method: &str, path: &str) -> HttpResponse {
 }
 
 #[test]
-fn everything_in_the_description_is_there() {
+fn every_operation_in_the_api_description_exists() {
     let daemon = Daemon::with_http();
     let description: Value = daemon.get("/openapi.json").has(200).json();
     assert_eq!(description["openapi"], "3.1.0");
@@ -220,7 +220,7 @@ fn everything_in_the_description_is_there() {
 }
 
 #[test]
-fn the_description_speaks_of_the_mount_that_is_served() {
+fn the_api_description_names_the_mount_that_is_served() {
     let daemon = Daemon::with_http_config("[plugins.streamfs]\npath = \"/live\"\n");
     let description = daemon.get("/openapi.json").has(200);
     assert!(description.json()["paths"].get("/live/{name}").is_some());

@@ -182,7 +182,7 @@ fn a_flood_of_requests_without_a_token_is_counted_exactly_and_does_not_flood_the
 }
 
 #[test]
-fn what_the_log_has_left_out_is_told_when_the_daemon_ends() {
+fn omitted_log_lines_are_reported_when_the_daemon_shuts_down() {
     let (daemon, _folder) = guarded();
     let mut connection = daemon.http();
     for _ in 0..11 {

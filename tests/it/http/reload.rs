@@ -56,7 +56,7 @@ fn curl(daemon: &Daemon, token: &str) -> Running {
 }
 
 #[test]
-fn sighup_ends_what_a_token_began_that_is_gone_and_leaves_a_running_stream_alone() {
+fn sighup_ends_the_requests_of_a_removed_token_and_leaves_a_running_stream_alone() {
     let tokens = Tokens::new(&format!("{KEPT}\n{GONE}\n"));
     let daemon = Daemon::with_http_config(&tokens.toml());
     daemon.create(S);
@@ -105,7 +105,7 @@ fn sighup_ends_what_a_token_began_that_is_gone_and_leaves_a_running_stream_alone
 }
 
 #[test]
-fn tokens_that_are_needed_from_now_on_are_needed_by_what_runs_already() {
+fn newly_required_tokens_are_also_required_of_running_requests() {
     let tokens = Tokens::new(&format!("{KEPT}\n"));
     let daemon = Daemon::with_http();
     daemon.create(S);
@@ -124,7 +124,7 @@ fn tokens_that_are_needed_from_now_on_are_needed_by_what_runs_already() {
 }
 
 #[test]
-fn a_token_file_that_is_wrong_revokes_nobody() {
+fn an_invalid_token_file_revokes_no_token() {
     let tokens = Tokens::new(&format!("{KEPT}\n"));
     let daemon = Daemon::with_http_config(&tokens.toml());
     daemon.create(S);
@@ -189,7 +189,7 @@ fn new_connections_get_the_new_certificate_and_a_reader_over_the_old_one_goes_on
 }
 
 #[test]
-fn limits_of_http_are_new_and_the_metrics_show_them() {
+fn new_http_limits_apply_and_the_metrics_show_them() {
     let daemon = Daemon::with_http();
     let asked = |connection: &mut HttpConnection, size: usize| {
         connection.request("GET", "/streamfs/", &[("x-large", &"x".repeat(size))], None);

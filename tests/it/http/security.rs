@@ -57,7 +57,7 @@ fn requests(stream: &str) -> (Vec<Asked>, Vec<Asked>) {
 }
 
 #[test]
-fn no_token_and_a_wrong_one_are_401_wherever_one_asks() {
+fn a_missing_or_wrong_token_is_401_on_every_path() {
     let (daemon, _folder) = guarded();
     let (reading, writing) = requests("s");
     let others = [
@@ -94,7 +94,7 @@ fn no_token_and_a_wrong_one_are_401_wherever_one_asks() {
 }
 
 #[test]
-fn a_token_does_what_its_scopes_and_prefixes_say_and_else_is_403() {
+fn a_token_permits_what_its_scopes_and_prefixes_say_and_anything_else_is_403() {
     let (daemon, _folder) = guarded();
     for stream in ["mine", "mine/too", "other"] {
         daemon.create(&format!("/streamfs/{stream}"));
@@ -175,7 +175,7 @@ fn only_a_token_with_the_scope_block_attaches_a_reader_that_writers_wait_for() {
 }
 
 #[test]
-fn pfs_over_http_is_held_to_its_token_too() {
+fn pfs_over_http_is_limited_by_its_token_too() {
     let (daemon, folder) = guarded();
     daemon.create("/streamfs/mine");
     let with = |token: &str| {
@@ -446,7 +446,7 @@ fn a_preflight_is_allowed_to_the_configured_site_and_needs_no_token() {
 }
 
 #[test]
-fn an_answer_says_what_is_wrong_whatever_the_method() {
+fn a_response_says_what_is_wrong_whatever_the_method() {
     let daemon = Daemon::with_http();
     daemon.get("/nothing/here").has(404).refuses("bad_path");
     let answer = daemon.ask("PATCH", "/healthz", [], b"").has(405);
@@ -469,7 +469,7 @@ fn an_answer_says_what_is_wrong_whatever_the_method() {
 }
 
 #[test]
-fn http_1_0_gets_what_has_an_end_and_no_stream_whose_end_it_could_not_tell() {
+fn http_1_0_gets_bounded_responses_and_no_stream_whose_end_it_could_not_tell() {
     let daemon = Daemon::with_http();
     daemon.create("/streamfs/s");
     daemon.curl(["-f", "-0"], "/healthz").run().exits(0);
@@ -481,7 +481,7 @@ fn http_1_0_gets_what_has_an_end_and_no_stream_whose_end_it_could_not_tell() {
 }
 
 #[test]
-fn what_a_writer_stored_is_no_page_of_this_origin_on_any_path() {
+fn bytes_of_a_writer_are_never_a_page_of_this_origin_on_any_path() {
     let daemon = Daemon::with_http();
     let page = "<script>fetch('/streamfs/secret')</script>";
     let sandbox = "default-src 'none'; sandbox";

@@ -40,7 +40,7 @@ fn sigterm_breaks_live_readers_tells_the_others_and_exits_0() {
 }
 
 #[test]
-fn a_body_that_is_still_coming_is_not_waited_for() {
+fn shutdown_does_not_wait_for_an_unfinished_body() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [("content-type", "text/plain")], b"").has(201);
     let mut uploads = [

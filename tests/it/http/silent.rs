@@ -63,7 +63,7 @@ pub(crate) fn paused_block_readers_are_waited_for(times: usize) {
 }
 
 #[test]
-fn the_system_lets_writers_over_http_wait_for_block_readers_without_a_limit() {
+fn the_kernel_lets_http_writers_wait_for_block_readers_without_a_limit() {
     let daemon = Daemon::with_http();
     daemon.create(S);
     let reader = daemon.piped_reader_on(Transport::Http, S, ["--slow", "block"]);
@@ -136,7 +136,7 @@ fn is_waited_for(daemon: &Daemon, path: &str) {
 }
 
 #[test]
-fn a_block_reader_that_is_gone_without_having_read_holds_nobody_up() {
+fn a_block_reader_that_left_without_reading_holds_nobody_up() {
     let daemon = Daemon::with_http_config(IMPATIENT);
     holds_nobody_up_once_it_is_gone(&daemon, || {
         let mut connection = daemon.http();
@@ -182,7 +182,7 @@ fn is_attached(daemon: &Daemon) {
 }
 
 #[test]
-fn the_system_is_told_to_look_after_a_minute_whether_a_silent_client_is_still_there() {
+fn tcp_keepalive_checks_after_a_minute_whether_a_silent_client_is_still_there() {
     let daemon = Daemon::with_http();
     daemon.create(S);
     let mut reader = daemon.http();

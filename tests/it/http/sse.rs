@@ -95,7 +95,7 @@ fn identity(daemon: &Daemon) -> String {
 }
 
 #[test]
-fn a_large_event_breaks_when_its_chunk_is_overwritten_and_the_client_comes_back_to_an_exact_gap() {
+fn a_large_event_breaks_when_its_chunk_is_overwritten_and_a_reconnect_gets_an_exact_gap() {
     // More than all buffers on the way to a reader hold.
     const LARGE: usize = 16 * 1024 * 1024;
     // Without a previous event, the client knows its place from the id at the start.
@@ -143,7 +143,7 @@ fn chunks_are_events_with_the_offset_after_them_and_the_end_is_one_too() {
 }
 
 #[test]
-fn text_is_messages_however_chunks_split_its_characters_and_line_ends() {
+fn text_becomes_messages_however_chunks_split_characters_and_line_ends() {
     let daemon = Daemon::with_http();
     let lines = "GPGGA,1\r\nGPGGA,2\r\n";
     let long = "€".repeat(200_000);
@@ -165,7 +165,7 @@ fn text_is_messages_however_chunks_split_its_characters_and_line_ends() {
 }
 
 #[test]
-fn a_client_that_comes_back_goes_on_after_the_last_event_that_it_saw() {
+fn a_client_that_reconnects_resumes_after_the_last_event_that_it_saw() {
     let daemon = Daemon::with_http();
     for chunk in ["one", "two", "three"] {
         daemon.ask("PUT", S, [], chunk.as_bytes());
@@ -181,7 +181,7 @@ fn a_client_that_comes_back_goes_on_after_the_last_event_that_it_saw() {
 }
 
 #[test]
-fn an_id_that_names_no_stream_is_refused_and_says_how_one_looks() {
+fn an_event_id_that_names_no_stream_is_refused_with_the_valid_form() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"one").has(201);
     for id in ["3", "nonsense", ":3", &identity(&daemon), &format!("{}:x", identity(&daemon))] {
@@ -191,7 +191,7 @@ fn an_id_that_names_no_stream_is_refused_and_says_how_one_looks() {
 }
 
 #[test]
-fn a_client_that_comes_back_to_another_stream_is_told_and_gets_all_of_it() {
+fn a_client_that_reconnects_to_another_stream_is_told_and_gets_all_of_it() {
     let mut daemon = Daemon::with_http();
     for restarts in [false, true] {
         daemon.ask("PUT", S, [], b"of before").has(201);
@@ -221,7 +221,7 @@ fn a_client_that_comes_back_to_another_stream_is_told_and_gets_all_of_it() {
 }
 
 #[test]
-fn a_client_that_comes_back_to_no_stream_waits_for_the_next_one() {
+fn a_client_that_reconnects_to_no_stream_waits_for_the_next_one() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"of before").has(201);
     let old = identity(&daemon);
@@ -243,7 +243,7 @@ fn a_client_that_comes_back_to_no_stream_waits_for_the_next_one() {
 }
 
 #[test]
-fn what_another_stream_has_lost_of_its_beginning_is_a_gap_for_a_client_that_comes_back() {
+fn the_lost_start_of_another_stream_is_a_gap_for_a_client_that_reconnects() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"of before").has(201);
     let mut source = EventSource::open(&daemon, S, None);
@@ -264,7 +264,7 @@ fn what_another_stream_has_lost_of_its_beginning_is_a_gap_for_a_client_that_come
 }
 
 #[test]
-fn a_client_that_has_seen_the_end_is_told_not_to_come_back() {
+fn a_client_that_has_seen_the_end_is_told_not_to_reconnect() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/streamfs/s?close", [], b"abc").has(201);
     let mut source = EventSource::open(&daemon, S, None);
@@ -330,7 +330,7 @@ fn a_gap_is_an_event_and_bytes_and_gaps_add_up() {
 }
 
 #[test]
-fn a_removal_and_a_daemon_that_goes_are_failures_and_the_connection_breaks() {
+fn a_removal_and_a_shutdown_are_failures_and_break_the_connection() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"abc").has(201);
     daemon.ask("PUT", "/streamfs/t", [], b"abc").has(201);
@@ -357,7 +357,7 @@ fn a_removal_and_a_daemon_that_goes_are_failures_and_the_connection_breaks() {
 }
 
 #[test]
-fn a_media_type_that_is_no_text_makes_every_event_base64() {
+fn a_media_type_that_is_not_text_makes_every_event_base64() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [("content-type", "video/mp2t")], b"abc").has(201);
     EventSource::open(&daemon, S, None).gives("base64", 3, "YWJj");

@@ -29,7 +29,7 @@ fn token_file(folder: &TempDir, mode: u32) -> String {
 }
 
 #[test]
-fn off_loopback_it_does_not_start_without_tokens_or_client_certificates() {
+fn http_beyond_loopback_does_not_start_without_tokens_or_client_certificates() {
     let folder = tempfile::tempdir().unwrap();
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:4437", "[::ffff:192.0.2.1]:4437"] {
         let said = refused(folder.path(), "", &["--http", address]);
@@ -72,7 +72,7 @@ fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
 }
 
 #[test]
-fn http_is_off_unless_it_is_asked_for() {
+fn http_is_off_unless_it_is_requested() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = pfsd(folder.path(), "[http]\nallowed_hosts = [\"a.example\"]\n").spawn();
     eventually("it serves", || daemon.stderr().contains("serving socket="));
@@ -83,7 +83,7 @@ fn http_is_off_unless_it_is_asked_for() {
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
+fn unusable_files_are_named_with_the_problem() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -144,7 +144,7 @@ fn a_mount_where_something_else_is_served_is_refused_only_with_http() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named() {
+fn an_address_in_use_is_named() {
     let daemon = Daemon::with_http();
     let folder = tempfile::tempdir().unwrap();
     let address = daemon.http_address().to_string();

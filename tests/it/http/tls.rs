@@ -128,7 +128,7 @@ fn streams_go_over_tls_with_http_1_and_http_2() {
 }
 
 #[test]
-fn who_must_show_a_certificate_is_told_what_is_wrong_with_theirs() {
+fn a_client_that_must_show_a_certificate_is_told_what_is_wrong_with_its_own() {
     let (authority, stranger) = (Authority::new("our own"), Authority::new("somebody else's"));
     let daemon = authority.mutual();
     let root = authority.root();
@@ -151,7 +151,7 @@ fn who_must_show_a_certificate_is_told_what_is_wrong_with_theirs() {
 }
 
 #[test]
-fn client_certificates_are_enough_off_loopback_and_with_tokens_both_are_needed() {
+fn client_certificates_suffice_beyond_loopback_and_with_tokens_both_are_needed() {
     let authority = Authority::new("our own");
     let token = authority.folder.path().join("token");
     std::fs::write(&token, "0123456789abcdef0123\n").unwrap();
@@ -192,7 +192,7 @@ fn a_certificate_and_a_key_that_do_not_belong_together_are_refused() {
 }
 
 #[test]
-fn a_handshake_that_does_not_come_to_its_end_is_given_up() {
+fn an_unfinished_tls_handshake_times_out() {
     let authority = Authority::new("our own");
     let daemon = authority.daemon("[limits]\nheader_time = \"200ms\"\n");
     let mut silent = daemon.http();

@@ -86,7 +86,7 @@ async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader, Rc<Side>
 }
 
 #[tokio::test]
-async fn an_async_reader_that_is_given_up_all_the_time_gets_all_bytes_once() {
+async fn an_async_reader_that_is_cancelled_all_the_time_gets_all_bytes_once() {
     all_arrives(async |reader, side| {
         let mut bytes = reader.into_byte_stream();
         let (mut got, mut buffer) = (Vec::new(), vec![0; 10_007]);
@@ -103,7 +103,7 @@ async fn an_async_reader_that_is_given_up_all_the_time_gets_all_bytes_once() {
 }
 
 #[tokio::test]
-async fn a_stream_of_chunks_that_is_given_up_all_the_time_gets_all_of_them_once() {
+async fn a_stream_of_chunks_that_is_cancelled_all_the_time_yields_each_chunk_once() {
     all_arrives(async |reader, side| {
         let mut chunks = reader.into_byte_stream();
         let mut got = Vec::new();
@@ -139,7 +139,7 @@ async fn a_throttled_reader_that_looks_for_stalls_is_given_up_all_the_time_and_g
 }
 
 #[tokio::test]
-async fn a_stall_is_told_and_what_comes_next_is_not_lost() {
+async fn a_stall_is_reported_and_the_next_event_is_not_lost() {
     for transport in Transport::ALL {
         let daemon = Daemon::with_http();
         let client = client(&daemon, transport).await;
@@ -188,7 +188,7 @@ async fn events_are_a_stream(transport: Transport) {
 }
 
 #[test]
-fn a_line_that_a_thread_writes_with_values_in_it_is_one_chunk() {
+fn a_formatted_line_that_a_thread_writes_is_one_chunk() {
     for transport in Transport::ALL {
         let daemon = daemon(BUFFER);
         let client = blocking::Client::new(endpoint(&daemon, transport));
@@ -241,7 +241,7 @@ fn threads_write_and_read_as_they_do_with_files() {
 }
 
 #[test]
-fn a_thread_that_reads_bytes_is_told_of_a_daemon_that_dies() {
+fn a_thread_that_reads_bytes_gets_an_error_when_the_daemon_dies() {
     let daemon = Daemon::start();
     let client = blocking::Client::new(Endpoint::Unix(daemon.socket()));
     let mut writer = client.writer(path(), WriteOptions::default()).unwrap();

@@ -36,7 +36,7 @@ async fn pair(transport: Transport, buffer: u64) -> (Daemon, Writer, Reader) {
 }
 
 #[tokio::test]
-async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_nothing_twice() {
+async fn a_reader_and_a_writer_that_cancel_all_the_time_lose_and_double_nothing() {
     for transport in Transport::ALL {
         let (daemon, mut writer, mut reader) = pair(transport, BUFFER).await;
         let (writes, reads, sent) = (Side::default(), Side::default(), chunks());
@@ -86,7 +86,7 @@ async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_n
 }
 
 #[tokio::test]
-async fn values_that_are_given_up_all_the_time_arrive_once_each() {
+async fn values_that_are_cancelled_all_the_time_arrive_once_each() {
     for transport in Transport::ALL {
         let (daemon, writer, reader) = pair(transport, 4096).await;
         let mut writer = TypedWriter::<(u64, String), _>::json(writer);
@@ -136,7 +136,7 @@ async fn values_that_are_given_up_all_the_time_arrive_once_each() {
 }
 
 #[tokio::test]
-async fn batches_that_are_given_up_all_the_time_have_every_chunk_once() {
+async fn batches_that_are_cancelled_all_the_time_have_every_chunk_once() {
     for transport in Transport::ALL {
         let (daemon, mut writer, mut reader) = pair(transport, BUFFER).await;
         let (writes, reads, sent) = (Side::default(), Side::default(), chunks());

@@ -14,7 +14,7 @@ fn us(transport: Transport) -> Peer {
 }
 
 #[test]
-fn a_thread_that_watches_a_stream_sees_it_end_and_a_daemon_that_goes_is_the_last_item() {
+fn a_thread_that_watches_sees_the_stream_end_and_last_the_loss_of_the_daemon() {
     for transport in Transport::ALL {
         let mut daemon = Daemon::with_http();
         let client = blocking::Client::new(endpoint(&daemon, transport));
@@ -33,7 +33,7 @@ fn a_thread_that_watches_a_stream_sees_it_end_and_a_daemon_that_goes_is_the_last
 }
 
 #[tokio::test]
-async fn whoever_watches_a_stream_sees_readers_come_and_go_and_the_stream_end() {
+async fn a_watcher_sees_readers_come_and_go_and_the_stream_end() {
     for transport in Transport::ALL {
         let daemon = Daemon::with_http();
         let client = client(&daemon, transport).await;
@@ -124,7 +124,7 @@ async fn a_reader_that_loses_something_is_an_event() {
 }
 
 #[tokio::test]
-async fn an_append_tells_how_many_readers_are_attached_and_stat_whose_the_stream_is() {
+async fn an_append_returns_the_number_of_readers_and_stat_the_owner_of_the_stream() {
     for transport in Transport::ALL {
         let daemon = Daemon::with_http();
         let client = client(&daemon, transport).await;

@@ -9,7 +9,7 @@ fn example(daemon: &Daemon, name: &str, arguments: &[&str]) -> Finished {
 }
 
 #[test]
-fn a_reader_that_is_killed_again_and_again_has_everything_once() {
+fn a_reader_that_is_killed_again_and_again_gets_everything_once() {
     let daemon = Daemon::start();
     let run = example(&daemon, "resume", &[]).exits(0).quietly();
     let lines: Vec<&str> = run.text().lines().collect();
@@ -23,7 +23,7 @@ fn a_reader_that_is_killed_again_and_again_has_everything_once() {
 }
 
 #[test]
-fn a_daemon_that_an_example_starts_keeps_nothing_open_of_whoever_ran_it() {
+fn a_daemon_that_an_example_starts_keeps_no_descriptor_of_its_caller_open() {
     let user = tempfile::tempdir().unwrap();
     let daemon = Autostarted::for_user(user.path());
     let lock = user.path().join("lock");

@@ -25,7 +25,7 @@ fn tells(failure: &WriteError, removes: bool) {
 }
 
 #[tokio::test]
-async fn a_writer_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_removed() {
+async fn a_writer_that_waits_for_failure_is_told_when_its_stream_is_closed_or_removed() {
     for transport in Transport::ALL {
         for removes in [false, true] {
             let daemon = daemon(64 * 1024);
@@ -44,7 +44,7 @@ async fn a_writer_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_r
 }
 
 #[test]
-fn a_thread_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_removed() {
+fn a_thread_that_waits_for_failure_is_told_when_its_stream_is_closed_or_removed() {
     for transport in Transport::ALL {
         for removes in [false, true] {
             let daemon = daemon(64 * 1024);

@@ -45,7 +45,7 @@ async fn write(mut writer: impl StreamWriter, mut other: impl StreamWriter) -> (
 }
 
 #[tokio::test]
-async fn what_is_written_for_the_traits_works_with_a_daemon_as_it_does_without() {
+async fn code_written_for_the_traits_works_with_and_without_a_daemon() {
     let stream = Stream::new("own", StreamConfig::default()).unwrap();
     let reader = stream.reader(ReadOptions::default()).unwrap();
     let writer = || stream.writer().unwrap();
@@ -71,7 +71,7 @@ async fn what_is_written_for_the_traits_works_with_a_daemon_as_it_does_without()
 }
 
 #[tokio::test]
-async fn a_daemon_that_dies_is_told_to_readers_and_writers_and_is_not_the_end() {
+async fn the_death_of_a_daemon_is_reported_to_readers_and_writers_and_is_not_the_end() {
     for transport in Transport::ALL {
         let daemon = Daemon::with_http();
         let client = client(&daemon, transport).await;
@@ -93,7 +93,7 @@ async fn a_daemon_that_dies_is_told_to_readers_and_writers_and_is_not_the_end() 
 }
 
 #[tokio::test]
-async fn what_is_asked_right_after_a_writer_has_finished_is_answered() {
+async fn a_request_right_after_a_writer_has_finished_is_answered() {
     for transport in Transport::ALL {
         let daemon = Daemon::with_http();
         let client = client(&daemon, transport).await;

@@ -179,7 +179,7 @@ fn half_played() -> (Daemon, Browser, &'static [u8]) {
 
 #[test]
 #[ignore = "needs chromium and ffmpeg: scripts/programs"]
-fn a_video_plays_what_comes_while_it_is_live_and_ends_at_the_end() {
+fn a_video_plays_live_bytes_and_ends_at_the_end_of_its_stream() {
     let (daemon, mut browser, second) = half_played();
     daemon.append(S, second);
     let later = browser.until(|report| !report.starts_with("timeupdate") || position(report) > 2.5);

@@ -147,6 +147,6 @@ fn ffmpeg_fails_where_its_stream_fails_or_is_removed_or_the_daemon_is_killed() {
 
 #[test]
 #[ignore = "needs ffmpeg: scripts/programs"]
-fn readme_pasted_into_one_shell_works_with_its_lines_of_ffmpeg() {
+fn the_shell_lines_of_readme_work_with_ffmpeg() {
     pages::paste(pages::README, |_| true);
 }

@@ -8,7 +8,7 @@ use crate::pages;
 
 #[test]
 #[ignore = "needs go: scripts/programs"]
-fn the_program_in_go_for_those_who_move_here_sends_its_input_to_its_consumer() {
+fn the_go_program_of_the_migration_guide_sends_its_input_to_its_consumer() {
     let daemon = Daemon::with_http();
     let file = daemon.dir().join("main.go");
     let program = pages::block(pages::MOVING, "go");

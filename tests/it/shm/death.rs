@@ -176,7 +176,7 @@ fn shm_readers_see_only_whole_chunks_of_shm_writers_that_are_killed_while_they_w
 }
 
 #[test]
-fn a_reader_that_dies_between_being_handed_the_ring_and_mapping_it_is_forgotten() {
+fn a_reader_that_dies_between_receiving_and_mapping_the_ring_is_forgotten() {
     let daemon = Daemon::start();
     daemon.create(S);
     let mut wire = daemon.wire().greeted_to_share();

@@ -82,7 +82,7 @@ fn a_ring_can_be_neither_written_nor_mapped_writable_nor_resized_by_a_reader() {
 }
 
 #[test]
-fn pages_can_be_written_and_not_resized() {
+fn pages_can_be_written_but_not_resized() {
     let daemon = Daemon::start();
     daemon.create(S);
     let handed = handed(&daemon, S, ReadOptions::default());
@@ -91,7 +91,7 @@ fn pages_can_be_written_and_not_resized() {
 }
 
 #[test]
-fn a_client_that_shares_memory_occupies_one_descriptor_of_the_daemon() {
+fn an_shm_client_occupies_one_descriptor_of_the_daemon() {
     const CLIENTS: usize = 10;
     let daemon = Daemon::start();
     daemon.create(S);

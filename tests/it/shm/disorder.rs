@@ -98,7 +98,7 @@ async fn follow(reader: &mut pfs_client::Reader, chunks: &[Vec<u8>]) {
 }
 
 #[test]
-fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
+fn three_hundred_thousand_one_byte_chunks_arrive_over_shm_and_unix() {
     const COUNT: usize = 300_000;
     let data = noise(1, COUNT);
     for writers_transport in Transport::OF_THE_SOCKET {
@@ -128,7 +128,7 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
 
 /// Runs in its own thread: a writer that polled in a loop would never let this thread notice.
 #[test]
-fn what_is_read_from_a_file_after_a_large_chunk_waits_for_its_turn_and_lets_others_run() {
+fn bytes_from_a_file_after_a_large_chunk_wait_for_their_turn_and_let_others_run() {
     /// More than the ring buffer, the daemon and the socket hold.
     const TIMES: usize = 8;
     let daemon = Daemon::with_buffers(256 * 1024, 256 * 1024);

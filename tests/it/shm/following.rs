@@ -60,14 +60,14 @@ fn read_each(daemon: &Daemon, before: impl Fn(usize)) -> bool {
 }
 
 #[test]
-fn a_thread_that_waits_for_each_chunk_gets_all_while_the_stream_grows_under_it() {
+fn a_thread_that_waits_for_each_chunk_gets_all_while_its_stream_grows() {
     let daemon = Daemon::start();
     assert!(read_each(&daemon, |_| ()));
     assert!(daemon.stat_number(S, "moves") > 4);
 }
 
 #[tokio::test]
-async fn a_task_that_waits_for_each_chunk_gets_all_while_the_stream_grows_under_it() {
+async fn a_task_that_waits_for_each_chunk_gets_all_while_its_stream_grows() {
     let daemon = Daemon::start();
     daemon.create(S);
     let client = Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap();

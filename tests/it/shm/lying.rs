@@ -131,7 +131,7 @@ fn a_writer_waits_for_a_reader_that_claims_to_be_at_the_start_only_until_it_goes
 }
 
 #[test]
-fn an_shm_reader_that_says_anything_else_is_refused() {
+fn an_shm_reader_that_sends_any_other_request_is_refused() {
     let daemon = Daemon::start();
     daemon.create(S);
     let append = Request::Append(bytes::Bytes::from_static(b"x"));

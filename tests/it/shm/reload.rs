@@ -9,7 +9,7 @@ use pfs_stream::{Read, shm::ShmReader};
 use super::{Handed, S, handed};
 
 #[test]
-fn a_block_reader_passes_nothing_on_straight_from_the_ring_once_a_time_limit_is_set() {
+fn a_block_reader_copies_every_chunk_out_of_the_ring_once_a_time_limit_is_set() {
     let daemon = Daemon::start();
     daemon.create(S);
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };

@@ -27,7 +27,7 @@ fn both_readers(daemon: &Daemon, args: [&str; 2]) -> [Running; 2] {
 }
 
 #[test]
-fn readers_and_writers_share_memory_with_the_daemon_unless_they_are_told_not_to() {
+fn readers_and_writers_use_shm_unless_they_are_told_not_to() {
     const LEN: usize = 4 * 1024 * 1024;
     let daemon = Daemon::start();
     daemon.create(S);
@@ -44,7 +44,7 @@ fn readers_and_writers_share_memory_with_the_daemon_unless_they_are_told_not_to(
 }
 
 #[test]
-fn what_is_already_there_is_read_the_same_both_ways() {
+fn history_is_read_the_same_with_and_without_shm() {
     let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     let data = noise(1, 300 * KIB);
     let write = ["write", "--stream", "--close", "--chunk-size", "1000", S];
@@ -74,7 +74,7 @@ fn what_is_already_there_is_read_the_same_both_ways() {
 }
 
 #[test]
-fn every_end_is_told_the_same_both_ways() {
+fn every_end_is_reported_the_same_with_and_without_shm() {
     type Event = fn(&mut Daemon, Running);
     let ends: [(&str, i32, Event); 6] = [
         ("closed", 0, |daemon, _writer| drop(daemon.pfs(["close", S]).run().exits(0))),
@@ -100,7 +100,7 @@ fn every_end_is_told_the_same_both_ways() {
 }
 
 #[test]
-fn readers_that_wait_for_a_stream_are_attached_before_its_first_byte_both_ways() {
+fn readers_that_wait_for_a_stream_are_attached_before_its_first_byte_with_and_without_shm() {
     let daemon = Daemon::start();
     let readers = Transport::OF_THE_SOCKET
         .map(|transport| daemon.pfs_on(transport, ["cat", "--stream", "--new", S]).spawn());
@@ -110,7 +110,7 @@ fn readers_that_wait_for_a_stream_are_attached_before_its_first_byte_both_ways()
 }
 
 #[test]
-fn stopped_drop_readers_report_their_gaps_in_the_same_words_and_to_the_byte_both_ways() {
+fn stopped_drop_readers_report_exact_gaps_in_the_same_words_with_and_without_shm() {
     let daemon = Daemon::with_buffers(1024 * 1024, 1024 * 1024);
     daemon.create(S);
     let data = noise(2, 8 * MIB);
@@ -141,7 +141,7 @@ fn stopped_drop_readers_report_their_gaps_in_the_same_words_and_to_the_byte_both
 }
 
 #[test]
-fn disconnect_readers_that_lag_are_ended_with_6_both_ways() {
+fn disconnect_readers_that_lag_are_ended_with_6_with_and_without_shm() {
     let daemon = Daemon::with_buffers(1024 * 1024, 1024 * 1024);
     daemon.create(S);
     let mut readers = Transport::OF_THE_SOCKET

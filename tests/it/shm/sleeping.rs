@@ -64,7 +64,7 @@ fn word(file: BorrowedFd<'_>, protection: ProtFlags, place: usize) -> &'static A
 }
 
 #[test]
-fn pfs_cat_gets_the_news_whose_wake_up_was_stolen() {
+fn pfs_cat_gets_the_chunk_whose_wake_up_was_stolen() {
     let daemon = Daemon::start();
     daemon.create(S);
     let reader = daemon.reader(S, []);
@@ -77,7 +77,7 @@ fn pfs_cat_gets_the_news_whose_wake_up_was_stolen() {
 }
 
 #[test]
-fn a_thread_that_reads_gets_the_news_whose_wake_up_was_stolen() {
+fn a_thread_that_reads_gets_the_chunk_whose_wake_up_was_stolen() {
     let daemon = Daemon::start();
     daemon.create(S);
     let client = blocking::Client::new(Endpoint::Unix(daemon.socket()));

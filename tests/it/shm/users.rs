@@ -50,7 +50,7 @@ fn a_writer_of_another_user_is_served_over_the_socket() {
 
 /// Bit 1 was the capability of older clients whose writers used shm without a lease.
 #[test]
-fn a_client_that_shares_memory_as_older_ones_do_is_served_over_the_socket() {
+fn an_older_shm_client_is_served_over_the_socket() {
     const SHARING_AS_BEFORE: u64 = 1;
     let daemon = Daemon::start();
     daemon.append(S, "so far");
@@ -76,7 +76,7 @@ fn a_client_that_shares_memory_as_older_ones_do_is_served_over_the_socket() {
 }
 
 #[test]
-fn all_users_share_memory_where_the_configuration_says_so() {
+fn all_users_may_use_shm_if_the_configuration_says_so() {
     let daemon = open_to_all("shm = \"all\"");
     let Some((mut wire, shares)) = greeted_as_nobody(&daemon) else { return };
     assert_eq!(shares, Hello::SHM);

@@ -104,7 +104,7 @@ fn the_entries_of_one_of_several_streams_are_asked_for_by_its_name() {
 }
 
 #[test]
-fn every_stream_that_was_made_is_an_answer() {
+fn every_created_stream_has_an_answer() {
     let count = |chunks: (Vec<Vec<u8>>, Vec<u8>)| (chunks.0.len(), chunks.1);
     assert_eq!(count(chunks(resp::Added, b"$3\r\n7-0\r\n$3\r\n7-1\r\n")), (2, vec![]));
     assert_eq!(count(chunks(mqtt::Acks, b"\x40\x02\0\x01\x40\x02\0\x02")), (2, vec![]));
@@ -136,7 +136,7 @@ fn names_come_page_by_page_up_to_an_empty_one() {
 }
 
 #[test]
-fn what_mosquitto_retains_ends_with_an_empty_chunk() {
+fn retained_messages_of_mosquitto_end_with_an_empty_chunk() {
     let message = b"\x31\x09\0\x05job-1hi";
     let bytes = [b"\x90\x03\0\x01\0", &message[..], message, b"\xd0\0"].concat();
     let (messages, answer) = chunks(mqtt::Retained, &bytes);

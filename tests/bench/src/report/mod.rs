@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_three_digits_and_thousands_apart() {
+    fn numbers_have_three_digits_and_separated_thousands() {
         let numbers = [0.0, 0.0123, 1.234, 12.34, 123.4, 1234.5, 1_234_567.0, -1234.0];
         let texts = ["0", "0.012", "1.23", "12.3", "123", "1,234", "1,234,567", "-1,234"];
         assert_eq!(numbers.map(number), texts);

@@ -31,7 +31,7 @@ fn a_body_that_is_too_large_or_breaks_off_leaves_nothing_behind() {
 }
 
 #[test]
-fn of_a_batch_of_messages_all_are_appended_or_none() {
+fn a_batch_of_messages_is_appended_as_a_whole_or_not_at_all() {
     let daemon = small();
     daemon.ask("PUT", "/v1/stream/s", [JSON], b"[]").has(201);
     daemon.ask("POST", "/v1/stream/s", [JSON], b"[1, 2, {]").has(400).refuses("bad_request");
@@ -44,7 +44,7 @@ fn of_a_batch_of_messages_all_are_appended_or_none() {
 }
 
 #[test]
-fn bodies_on_their_way_share_a_bounded_memory() {
+fn request_bodies_share_a_bounded_memory() {
     let daemon = Daemon::with_http_config("[limits]\nmax_memory = \"16MB\"\n");
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
     let length = (1_500_000).to_string();
@@ -69,7 +69,7 @@ fn bodies_on_their_way_share_a_bounded_memory() {
 }
 
 #[test]
-fn an_append_that_waits_for_a_block_reader_goes_on_when_that_reads() {
+fn an_append_that_waits_for_a_block_reader_goes_on_when_the_reader_reads() {
     let daemon = small();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
     let mut reader = daemon.http();
@@ -105,7 +105,7 @@ fn an_append_that_waits_for_a_block_reader_goes_on_when_that_reads() {
 }
 
 #[test]
-fn forks_are_refused_and_nothing_is_made() {
+fn forks_are_refused_and_create_nothing() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"x").has(201);
     for name in ["Stream-Forked-From", "Stream-Fork-Offset", "stream-fork-sub-offset"] {

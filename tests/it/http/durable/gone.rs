@@ -3,7 +3,7 @@
 use super::{TEXT, controls, next, small};
 
 #[test]
-fn an_offset_that_the_ring_has_dropped_is_gone_and_the_earliest_one_is_told() {
+fn an_offset_that_left_the_ring_is_410_and_the_earliest_one_is_named() {
     let daemon = small();
     let created = daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
     let first = next(&created);
@@ -28,7 +28,7 @@ fn an_offset_that_the_ring_has_dropped_is_gone_and_the_earliest_one_is_told() {
 }
 
 #[test]
-fn an_offset_is_not_one_of_another_stream_of_the_same_name() {
+fn an_offset_is_not_valid_in_another_stream_of_the_same_name() {
     let mut daemon = small();
     let old = next(&daemon.ask("PUT", "/v1/stream/s", [TEXT], b"old!").has(201));
     daemon.ask("DELETE", "/v1/stream/s", [], b"").has(204);
@@ -64,7 +64,7 @@ fn a_page_is_bounded_and_pages_add_up_to_the_stream() {
 }
 
 #[test]
-fn a_live_reader_that_lost_data_is_cut_off_and_told_when_it_comes_back() {
+fn a_live_reader_that_lost_data_is_cut_off_and_told_when_it_reconnects() {
     let daemon = small();
     daemon.ask("PUT", "/v1/stream/s", [("content-type", "video/mp2t")], b"").has(201);
     let mut reader = daemon.http();

@@ -14,7 +14,7 @@ fn ask<const N: usize>(daemon: &Daemon, path: &str, args: [&str; N]) -> Finished
 const TEXT: &str = "Content-Type: text/plain";
 
 #[test]
-fn a_stream_is_made_appended_to_read_closed_and_deleted_over_http_2() {
+fn a_stream_is_created_appended_to_read_closed_and_deleted_over_http_2() {
     let daemon = Daemon::with_http();
     let made = ask(&daemon, "/v1/stream/s", ["-X", "PUT", "-H", TEXT, "-d", "one "]);
     assert_eq!(made.text(), "\n2 201");
@@ -49,7 +49,7 @@ fn a_stream_is_made_appended_to_read_closed_and_deleted_over_http_2() {
 }
 
 #[test]
-fn a_live_reader_over_http_2_is_told_a_removal_from_the_end() {
+fn a_live_reader_over_http_2_can_tell_a_removal_from_the_end() {
     let daemon = Daemon::with_http();
     ask(&daemon, "/v1/stream/s", ["-X", "PUT", "-H", TEXT, "-d", "x"]);
     let path = "/v1/stream/s?offset=-1&live=sse";

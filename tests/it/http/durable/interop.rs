@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{JSON, TEXT, data, next};
 
 #[test]
-fn what_others_append_is_read_here_and_the_other_way_round() {
+fn bytes_of_other_protocols_are_read_here_and_vice_versa() {
     let daemon = Daemon::with_http();
     let at = next(&daemon.ask("PUT", "/v1/stream/lab/s", [TEXT], b"one ").has(201));
     daemon.pfs(["write", "/streamfs/lab/s"]).stdin("two ").run().exits(0);
@@ -38,7 +38,7 @@ fn what_others_append_is_read_here_and_the_other_way_round() {
 }
 
 #[test]
-fn messages_of_json_are_lines_to_others_and_lines_of_json_are_messages() {
+fn json_messages_are_lines_in_other_protocols_and_json_lines_are_messages() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [JSON], br#"[{"a": 1}, [2, 3]]"#).has(201);
     daemon.pfs(["write", "/streamfs/s"]).stdin("{\"b\":4}\n{\"c\":5}\n").run().exits(0);
@@ -54,7 +54,7 @@ fn messages_of_json_are_lines_to_others_and_lines_of_json_are_messages() {
 }
 
 #[test]
-fn a_character_that_came_in_two_chunks_is_one_in_an_event() {
+fn a_character_split_across_two_chunks_is_whole_in_an_event() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
     let mut reader = daemon.http();

@@ -13,7 +13,7 @@ fn waiting(daemon: &Daemon, live: &str) -> HttpConnection {
 }
 
 #[test]
-fn a_reader_that_waits_is_woken_by_whoever_appends() {
+fn a_waiting_reader_is_woken_by_an_append_of_another_protocol() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"before").has(201);
     let (mut poll, mut events) = (waiting(&daemon, "long-poll"), waiting(&daemon, "sse"));
@@ -41,7 +41,7 @@ fn a_stream_that_is_removed_is_not_at_its_end() {
 }
 
 #[test]
-fn a_daemon_that_ends_tells_those_who_wait() {
+fn a_daemon_that_shuts_down_tells_waiting_readers() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
     let (mut poll, mut events) = (waiting(&daemon, "long-poll"), waiting(&daemon, "sse"));

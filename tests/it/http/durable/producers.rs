@@ -40,7 +40,7 @@ fn a_repeated_request_is_a_success_even_when_the_stream_is_closed() {
 }
 
 #[test]
-fn what_is_kept_of_producers_dies_with_the_stream() {
+fn the_state_of_producers_is_removed_with_the_stream() {
     let daemon = Daemon::with_http();
     for _ in 0..2 {
         daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);

@@ -29,7 +29,7 @@ fn guarded() -> (Daemon, tempfile::TempDir) {
 }
 
 #[test]
-fn a_command_does_what_its_token_allows_and_else_says_what_is_missing() {
+fn a_command_does_what_its_token_allows_and_otherwise_says_what_is_missing() {
     let (daemon, folder) = guarded();
     let url = daemon.url("");
     let token = |name: &str| folder.path().join(name);
@@ -62,7 +62,7 @@ fn a_command_does_what_its_token_allows_and_else_says_what_is_missing() {
 }
 
 #[test]
-fn no_token_goes_to_where_a_server_redirects() {
+fn no_token_is_sent_to_the_target_of_a_redirect() {
     let (elsewhere, here) =
         (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     elsewhere.set_nonblocking(true).unwrap();

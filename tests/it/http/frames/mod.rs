@@ -41,7 +41,7 @@ fn a_flag_a_variable_and_a_url_below_a_path_lead_to_the_same_daemon() {
 }
 
 #[test]
-fn two_places_at_once_and_what_is_no_url_are_wrong_usage() {
+fn two_daemons_at_once_and_an_invalid_url_are_usage_errors() {
     let daemon = Daemon::with_http();
     let (url, socket) = (daemon.url(""), daemon.socket());
     let socket = socket.to_str().unwrap();
@@ -60,7 +60,7 @@ fn two_places_at_once_and_what_is_no_url_are_wrong_usage() {
 }
 
 #[test]
-fn where_nobody_answers_there_is_no_daemon_and_none_is_started() {
+fn a_url_where_nothing_answers_has_no_daemon_and_none_is_started() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let user = tempfile::tempdir().unwrap();
     let url = format!("http://{free}");
@@ -70,14 +70,14 @@ fn where_nobody_answers_there_is_no_daemon_and_none_is_started() {
 }
 
 #[test]
-fn what_answers_but_is_no_daemon_is_named_as_that() {
+fn a_server_that_is_not_a_daemon_is_reported_as_such() {
     let daemon = Daemon::with_http();
     let run = pfs_at(&daemon.url("/elsewhere"), ["ls"]).run().exits(1);
     run.says(&daemon.url("/elsewhere"));
 }
 
 #[test]
-fn a_measurement_goes_over_http_where_the_daemon_is_at_a_url() {
+fn bench_measures_over_http_if_the_daemon_is_at_a_url() {
     let daemon = Daemon::with_http();
     let run = daemon
         .pfs_http(["bench", "--json", "--readers", "3", "--writers", "2", "--size", "10MB"])
@@ -97,7 +97,7 @@ fn a_measurement_goes_over_http_where_the_daemon_is_at_a_url() {
 }
 
 #[test]
-fn a_reader_and_a_writer_on_this_machine_are_known_by_their_processes() {
+fn a_local_reader_and_writer_are_identified_by_their_process_ids() {
     let daemon = Daemon::with_http();
     let mut writer = daemon.pfs_http(["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"x");

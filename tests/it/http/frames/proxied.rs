@@ -32,7 +32,7 @@ fn answered<const N: usize>(head: &str, args: [&str; N]) -> Pfs {
 }
 
 #[test]
-fn what_a_proxy_answers_is_told_with_its_name_and_the_setting_that_is_why() {
+fn the_answer_of_a_proxy_is_reported_with_its_name_and_the_responsible_setting() {
     for (head, code, parts) in [
         (
             "408 Request Timeout",
@@ -73,7 +73,7 @@ fn what_a_proxy_answers_is_told_with_its_name_and_the_setting_that_is_why() {
 }
 
 #[test]
-fn a_proxy_that_cuts_a_large_request_is_named_with_the_setting_and_what_arrived_is_told() {
+fn a_proxy_that_cuts_a_large_request_is_named_with_its_setting_and_the_arrived_bytes() {
     let daemon = Daemon::with_http();
     let proxy = Proxy::that_limits_requests(daemon.http_address(), 1024 * 1024, "nginx/1.22.1");
     let run = pfs_at(&proxy.url(), ["write", "--stream", S])
@@ -154,7 +154,7 @@ fn every_command_works_through_a_proxy_that_answers_only_at_the_end_of_a_request
 }
 
 #[test]
-fn a_writer_through_such_a_proxy_never_takes_less_than_all_for_all() {
+fn a_writer_through_such_a_proxy_never_reports_a_partial_append_as_complete() {
     let mut daemon = Daemon::with_http();
     let proxy = Proxy::half_duplex(daemon.http_address());
     let write = |stream: &str| {
@@ -195,7 +195,7 @@ fn a_writer_through_such_a_proxy_never_takes_less_than_all_for_all() {
 }
 
 #[test]
-fn a_proxy_that_gathers_requests_is_told_apart_and_named_with_its_setting() {
+fn a_proxy_that_buffers_requests_is_recognized_and_named_with_its_setting() {
     let daemon = Daemon::with_http();
     let proxy = Proxy::that_gathers_requests(daemon.http_address(), "nginx/1.22.1");
     let run = pfs_at(&proxy.url(), ["write", "--stream", S]).stdin("x").run().exits(1);
@@ -204,7 +204,7 @@ fn a_proxy_that_gathers_requests_is_told_apart_and_named_with_its_setting() {
 }
 
 #[test]
-fn a_daemon_that_knows_no_frames_in_a_header_is_asked_in_a_body() {
+fn a_daemon_that_does_not_know_frames_in_a_header_gets_them_in_a_body() {
     let daemon = Daemon::with_http();
     let proxy = Proxy::without_header(daemon.http_address(), "pfs-frames");
     pfs_at(&proxy.url(), ["write", "--close", S]).stdin("all").run().exits(0).quietly();

@@ -27,7 +27,7 @@ fn while_broken<const N: usize>(link: &Link, readers: [&Running; N], meanwhile: 
 }
 
 #[test]
-fn a_reader_goes_on_where_it_was_and_says_so() {
+fn a_reader_resumes_at_its_offset_and_says_so() {
     let daemon = Daemon::with_http();
     let link = line(&daemon);
     daemon.create(S);
@@ -53,7 +53,7 @@ const LARGE: &str =
     "[plugins.streamfs.config]\nring_buffer_size = \"64MB\"\nchannel_buffer_size = \"64MB\"\n";
 
 #[test]
-fn nothing_is_lost_or_doubled_however_often_it_breaks_in_the_middle_of_chunks() {
+fn no_byte_is_lost_or_doubled_however_often_the_connection_breaks_inside_a_chunk() {
     let daemon = Daemon::with_http_config(LARGE);
     let link = line(&daemon);
     let data = noise(2, 32_000_000);
@@ -71,7 +71,7 @@ fn nothing_is_lost_or_doubled_however_often_it_breaks_in_the_middle_of_chunks() 
 }
 
 #[test]
-fn what_the_ring_dropped_meanwhile_is_a_gap_to_the_byte() {
+fn bytes_that_left_the_ring_meanwhile_are_a_gap_exact_to_the_byte() {
     let config =
         "[plugins.streamfs.config]\nring_buffer_size = 100000\nchannel_buffer_size = 100000\n";
     let daemon = Daemon::with_http_config(config);
@@ -99,7 +99,7 @@ fn what_the_ring_dropped_meanwhile_is_a_gap_to_the_byte() {
 }
 
 #[test]
-fn a_stream_of_a_daemon_that_was_restarted_is_another_one() {
+fn a_stream_of_a_restarted_daemon_is_another_stream() {
     let mut daemon = Daemon::with_http();
     let link = line(&daemon);
     daemon.create(S);
@@ -119,7 +119,7 @@ fn a_stream_of_a_daemon_that_was_restarted_is_another_one() {
 }
 
 #[test]
-fn a_stream_that_was_made_anew_meanwhile_is_another_one() {
+fn a_stream_that_was_created_again_meanwhile_is_another_stream() {
     let daemon = Daemon::with_http();
     let link = line(&daemon);
     for anew in [None, Some(&b"short"[..]), Some(b"longer than before")] {
@@ -140,7 +140,7 @@ fn a_stream_that_was_made_anew_meanwhile_is_another_one() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_is_waited_for_in_vain_and_not_the_end() {
+fn a_reader_waits_for_a_killed_daemon_and_does_not_take_its_death_for_the_end() {
     let mut daemon = Daemon::with_http();
     daemon.create(S);
     let data = noise(4, 50_000_000);
@@ -167,7 +167,7 @@ fn a_daemon_that_is_killed_is_waited_for_in_vain_and_not_the_end() {
 }
 
 #[test]
-fn a_daemon_that_ends_in_order_is_not_waited_for() {
+fn a_reader_does_not_wait_for_a_daemon_that_shut_down() {
     let daemon = Daemon::with_http();
     daemon.create(S);
     let reader = daemon.attached(S, daemon.pfs_http(["cat", "--stream", S]));
@@ -177,7 +177,7 @@ fn a_daemon_that_ends_in_order_is_not_waited_for() {
 }
 
 #[test]
-fn a_writer_does_not_go_on_because_bytes_could_be_doubled() {
+fn a_writer_does_not_resume_because_bytes_could_be_doubled() {
     let daemon = Daemon::with_http();
     let link = line(&daemon);
     let mut writer = pfs_at(&link.url(), ["write", "--stream", S]).stdin_pipe().spawn();
@@ -191,7 +191,7 @@ fn a_writer_does_not_go_on_because_bytes_could_be_doubled() {
 }
 
 #[test]
-fn the_end_that_was_asked_for_stays_the_same() {
+fn the_requested_end_stays_the_same_after_a_resume() {
     let daemon = Daemon::with_http_config(LARGE);
     let link = line(&daemon);
     // The reader must get the bytes that were there at its start and not the later ones. This is

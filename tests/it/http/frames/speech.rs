@@ -45,7 +45,7 @@ fn refusal(replies: &[Reply]) -> Option<ErrorCode> {
 }
 
 #[test]
-fn a_body_of_known_length_is_answered_whole_and_its_end_is_not_the_client_s() {
+fn a_request_of_known_length_is_answered_completely_and_its_end_is_not_a_hang_up() {
     let daemon = Daemon::with_http();
     daemon.pfs(["write", "--close", S]).stdin("all").run().exits(0);
     let read = Request::OpenReader(S.parse().unwrap(), ReadOptions::default());
@@ -73,7 +73,7 @@ fn a_body_of_known_length_is_answered_whole_and_its_end_is_not_the_client_s() {
 }
 
 #[test]
-fn a_connection_is_used_again_only_after_a_request_of_known_length() {
+fn a_connection_is_reused_only_after_a_request_of_known_length() {
     let daemon = Daemon::with_http();
     let mut connection = daemon.http();
     for _ in 0..2 {
@@ -96,7 +96,7 @@ fn a_connection_is_used_again_only_after_a_request_of_known_length() {
 }
 
 #[test]
-fn what_is_no_connection_is_refused_by_its_status() {
+fn a_request_that_opens_no_frame_connection_is_refused_with_a_status() {
     let daemon = Daemon::with_http();
     daemon.ask("POST", PLACE, [], b"x").has(415).refuses("bad_media_type");
     daemon.ask("POST", PLACE, [("content-type", "text/plain")], b"x").has(415);
@@ -104,7 +104,7 @@ fn what_is_no_connection_is_refused_by_its_status() {
 }
 
 #[test]
-fn bad_speech_is_answered_in_frames_and_does_nothing() {
+fn invalid_frames_are_answered_in_frames_and_change_nothing() {
     let mut daemon = Daemon::with_http();
     let newer = Hello { min_version: VERSION + 1, max_version: VERSION + 1, capabilities: 0 };
     let open = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());

@@ -21,7 +21,7 @@ fn curl_appends_a_file_and_gets_it_back_byte_for_byte() {
 }
 
 #[test]
-fn a_pipe_into_curl_appends_what_flows_while_it_flows() {
+fn a_pipe_into_curl_is_appended_while_it_flows() {
     let daemon = Daemon::with_http();
     let mut put = daemon.curl(["-f", "-T", "-"], S).stdin_pipe().spawn();
     for (said, head) in [("abc", 3), ("de", 5), ("f", 6)] {
@@ -36,7 +36,7 @@ fn a_pipe_into_curl_appends_what_flows_while_it_flows() {
 }
 
 #[test]
-fn put_and_post_both_append_and_tell_where_they_are() {
+fn put_and_post_both_append_and_return_the_offset() {
     let daemon = Daemon::with_http();
     let first = daemon.ask("PUT", S, [], b"abc").has(201);
     assert_eq!((first.header("pfs-offset"), &first.json()["created"]), (Some("3"), &true.into()));
@@ -85,7 +85,7 @@ fn a_client_that_breaks_off_is_a_writer_that_died_and_one_that_ends_its_body_is_
 }
 
 #[test]
-fn a_killed_curl_is_told_to_readers_as_a_death() {
+fn a_killed_curl_is_reported_to_readers_as_a_dead_writer() {
     let daemon = Daemon::with_http();
     daemon.create(S);
     let reader = daemon.reader(S, ["--until", "writers-gone"]);
@@ -98,7 +98,7 @@ fn a_killed_curl_is_told_to_readers_as_a_death() {
 }
 
 #[test]
-fn close_gives_readers_the_end_and_takes_no_more() {
+fn close_ends_readers_and_refuses_further_appends() {
     let daemon = Daemon::with_http();
     daemon.create(S);
     let reader = daemon.curl(["-f"], S).spawn();
@@ -110,7 +110,7 @@ fn close_gives_readers_the_end_and_takes_no_more() {
 }
 
 #[test]
-fn an_empty_post_creates_and_closes_without_a_writer_that_others_would_see() {
+fn an_empty_post_creates_and_closes_without_a_visible_writer() {
     let daemon = Daemon::with_http();
     let query = "?create&ring-buffer-size=64KB&channel-buffer-size=4096&ttl=1h";
     let created =
@@ -135,7 +135,7 @@ fn an_empty_post_creates_and_closes_without_a_writer_that_others_would_see() {
 }
 
 #[test]
-fn a_media_type_is_that_of_the_request_that_creates_the_stream_unless_it_is_only_curl_s() {
+fn the_media_type_is_that_of_the_creating_request_unless_it_is_curl_s_default() {
     let daemon = Daemon::with_http();
     daemon.curl(["-f", "--data-binary", "abc"], S).run().exits(0);
     assert!(daemon.stat(S).unwrap()["content_type"].is_null());
@@ -148,7 +148,7 @@ fn a_media_type_is_that_of_the_request_that_creates_the_stream_unless_it_is_only
 }
 
 #[test]
-fn a_client_that_asks_first_is_told_to_go_on() {
+fn a_client_that_expects_100_continue_gets_it() {
     let daemon = Daemon::with_http();
     let mut put = daemon.http();
     put.begin("PUT", S, &[("expect", "100-continue")]);
@@ -161,7 +161,7 @@ fn a_client_that_asks_first_is_told_to_go_on() {
 }
 
 #[test]
-fn a_block_reader_holds_an_upload_up_without_a_byte_lost() {
+fn a_block_reader_holds_an_upload_up_and_no_byte_is_lost() {
     let daemon = Daemon::with_http();
     daemon.create_with_buffers(S, 64 * 1024, 64 * 1024);
     let mut reader = reading(&daemon, "/streamfs/s?slow=block");

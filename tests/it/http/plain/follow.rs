@@ -5,7 +5,7 @@ use harness::{Daemon, HttpConnection, Signal, eventually};
 use super::{S, head_reaches, reading};
 
 #[test]
-fn curl_gets_history_then_live_and_ends_well_when_the_stream_is_closed() {
+fn curl_gets_history_then_live_bytes_and_succeeds_when_the_stream_is_closed() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"history ").has(201);
     let reader = daemon.curl(["-f"], S).spawn();
@@ -162,7 +162,7 @@ fn a_reader_that_is_disconnected_for_being_slow_sees_its_connection_break() {
 }
 
 #[test]
-fn an_offset_that_the_ring_does_not_hold_is_416_and_what_it_holds_is_told() {
+fn an_offset_that_the_ring_does_not_hold_is_416_and_the_held_range_is_named() {
     let daemon = Daemon::with_http();
     daemon.create_with_buffers(S, 1000, 1000);
     for _ in 0..10 {
@@ -186,7 +186,7 @@ fn an_offset_that_the_ring_does_not_hold_is_416_and_what_it_holds_is_told() {
 }
 
 #[test]
-fn a_reader_that_goes_is_noticed_while_nothing_is_sent() {
+fn a_reader_that_leaves_is_noticed_while_nothing_is_sent() {
     let daemon = Daemon::with_http();
     daemon.create(S);
     let readers: Vec<HttpConnection> = (0..3).map(|_| reading(&daemon, S)).collect();

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{S, reading};
 
 #[test]
-fn head_tells_the_stats() {
+fn head_returns_the_stats() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [("content-type", "text/csv")], b"a,b\n").has(201);
     let _reader = reading(&daemon, S);
@@ -40,7 +40,7 @@ fn head_tells_the_stats() {
 }
 
 #[test]
-fn a_listing_and_a_stat_have_the_names_that_pfs_prints() {
+fn a_listing_and_a_stat_use_the_field_names_of_pfs() {
     let daemon = Daemon::with_http();
     assert_eq!(daemon.get("/streamfs/").has(200).json(), serde_json::json!([]));
     for path in ["/streamfs/a", "/streamfs/lab/b", "/streamfs/lab/c"] {
@@ -72,7 +72,7 @@ fn a_listing_and_a_stat_have_the_names_that_pfs_prints() {
 }
 
 #[test]
-fn the_document_is_there_and_no_stream_can_take_its_place() {
+fn the_document_exists_and_no_stream_can_replace_it() {
     let daemon = Daemon::with_http();
     let document = daemon.get("/streamfs/README").has(200);
     assert!(document.header("content-type").unwrap().starts_with("text/plain"));
@@ -82,7 +82,7 @@ fn the_document_is_there_and_no_stream_can_take_its_place() {
 }
 
 #[test]
-fn a_page_that_somebody_wrote_into_a_stream_runs_in_no_site_s_name() {
+fn a_page_written_into_a_stream_runs_in_no_site_s_origin() {
     let daemon = Daemon::with_http();
     let page = b"<script>fetch('/streamfs/s', {method: 'DELETE'})</script>";
     daemon.ask("PUT", "/streamfs/s?close", [("content-type", "text/html")], page).has(201);
@@ -101,7 +101,7 @@ fn a_page_that_somebody_wrote_into_a_stream_runs_in_no_site_s_name() {
 }
 
 #[test]
-fn delete_removes_and_says_so_when_there_is_nothing_to_remove() {
+fn delete_removes_a_stream_and_reports_a_missing_one() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"abc").has(201);
     daemon.ask("DELETE", S, [], b"").has(204);

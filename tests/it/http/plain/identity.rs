@@ -31,7 +31,7 @@ fn tag_of(daemon: &Daemon) -> String {
 }
 
 #[test]
-fn every_answer_with_bytes_has_the_tag_of_its_stream_and_another_stream_has_another_one() {
+fn every_response_with_bytes_has_the_tag_of_its_stream_and_tags_of_streams_differ() {
     let mut daemon = Daemon::with_http();
     let mut tags = Vec::new();
     for round in 0..3 {
@@ -72,7 +72,7 @@ fn a_body_that_does_not_begin_at_offset_0_has_a_weak_tag_and_is_not_continued_by
 }
 
 #[test]
-fn a_range_is_served_of_the_stream_that_if_range_names_and_else_the_whole() {
+fn a_range_is_served_of_the_stream_that_if_range_names_and_otherwise_everything() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"of before").has(201);
     let old = tag_of(&daemon);
@@ -105,7 +105,7 @@ fn a_range_is_served_of_the_stream_that_if_range_names_and_else_the_whole() {
 }
 
 #[test]
-fn curl_goes_on_with_the_stream_that_it_has_and_with_no_other() {
+fn curl_resumes_the_stream_that_it_has_and_no_other() {
     let daemon = Daemon::with_http();
     let (saved, file) = (daemon.dir().join("s.etag"), daemon.dir().join("s"));
     let (saved, file) = (saved.to_str().unwrap(), file.to_str().unwrap());
@@ -177,7 +177,7 @@ fn if_match_is_a_condition_of_every_method() {
 }
 
 #[test]
-fn if_none_match_stops_writers_and_never_hides_what_came_since() {
+fn if_none_match_stops_writers_and_never_hides_new_bytes() {
     let daemon = Daemon::with_http();
     ask(&daemon, "PUT", S, &[("if-none-match", "*")]).has(201);
     let own = tag_of(&daemon);

@@ -12,7 +12,7 @@ fn range(daemon: &Daemon, range: &str) -> HttpResponse {
 }
 
 #[test]
-fn a_range_is_what_the_ring_holds_of_it() {
+fn a_range_returns_the_part_that_the_ring_holds() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"0123").has(201);
     daemon.ask("PUT", S, [], b"456789").has(200);
@@ -89,7 +89,7 @@ fn a_range_from_the_first_byte_follows_a_live_stream() {
 }
 
 #[test]
-fn a_range_from_the_first_byte_of_a_closed_stream_that_lost_it_is_what_is_left() {
+fn a_range_from_a_lost_first_byte_of_a_closed_stream_returns_the_rest() {
     let daemon = Daemon::with_http();
     daemon.create_with_buffers(S, 1000, 1000);
     for _ in 0..10 {
@@ -140,7 +140,7 @@ fn a_range_that_begins_where_nothing_is_any_more_or_never_was_is_gone_and_only_o
 }
 
 #[test]
-fn curl_that_goes_on_after_a_loss_fails() {
+fn curl_that_resumes_after_a_loss_fails() {
     let daemon = Daemon::with_http();
     daemon.create_with_buffers(S, 1000, 1000);
     let begun = daemon.dir().join("begun");
@@ -154,7 +154,7 @@ fn curl_that_goes_on_after_a_loss_fails() {
 }
 
 #[test]
-fn a_range_that_is_none_is_refused_and_other_units_are_ignored() {
+fn an_invalid_range_is_refused_and_other_units_are_ignored() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/streamfs/s?close", [], b"0123456789").has(201);
     for asked in ["bytes=5-2", "bytes=a-", "bytes=0-1,3-4", "bytes"] {

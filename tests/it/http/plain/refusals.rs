@@ -5,7 +5,7 @@ use harness::Daemon;
 use super::S;
 
 #[test]
-fn a_wrong_method_is_405_with_those_that_are_right() {
+fn a_wrong_method_is_405_with_the_allowed_methods() {
     let daemon = Daemon::with_http();
     for (path, allowed) in [
         (S, "GET, HEAD, PUT, POST, DELETE, OPTIONS"),
@@ -25,7 +25,7 @@ fn a_wrong_method_is_405_with_those_that_are_right() {
 }
 
 #[test]
-fn an_unknown_query_or_value_is_400_and_what_is_allowed_is_named() {
+fn an_unknown_query_or_value_is_400_and_the_allowed_ones_are_named() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"abc").has(201);
     for (method, query, says) in [

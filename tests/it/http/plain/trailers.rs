@@ -26,7 +26,7 @@ fn trailers(response: &HttpResponse) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn a_response_that_ends_as_it_should_says_how_and_where_the_stream_ended() {
+fn a_complete_response_says_how_and_where_the_stream_ended() {
     let daemon = Daemon::with_http();
     let agfs = format!("/api/v1/files?path={S}&stream=true");
     for (path, end) in [
@@ -66,7 +66,7 @@ fn a_response_that_breaks_has_no_trailers() {
 }
 
 #[test]
-fn trailers_come_only_where_they_are_accepted_and_no_length_tells_the_same() {
+fn trailers_are_sent_only_if_accepted_and_if_the_response_has_no_length() {
     let daemon = Daemon::with_http();
     daemon.append(S, b"abc");
     let (mut reader, mut response) = following(&daemon, S, &[]);

@@ -7,7 +7,7 @@ use super::{Fed, MIB, holder, other, told_apart};
 use crate::shm::S;
 
 #[test]
-fn a_holder_appends_to_a_ring_that_is_larger_than_all_memory_that_it_may_use() {
+fn a_holder_appends_to_a_ring_that_is_larger_than_its_memory_limit() {
     const RING: u64 = 32 * MIB;
     let Some(group) = Cgroup::with_memory(12 * MIB) else { return };
     let daemon = Daemon::start();

@@ -10,7 +10,7 @@ use crate::shm::{S, handed_over, is_unharmed};
 const OTHER: &str = "/streamfs/other";
 
 #[test]
-fn a_client_that_has_not_said_that_it_knows_leases_is_offered_none() {
+fn a_client_without_the_leasing_capability_is_offered_no_lease() {
     let daemon = Daemon::start();
     daemon.create(S);
     let mut wire = writing(daemon.wire().greeted_to_follow(), S);
@@ -50,7 +50,7 @@ fn a_client_that_never_answers_the_offer_goes_on_as_before_and_its_memory_is_giv
 }
 
 #[test]
-fn a_client_that_cannot_map_the_offer_goes_on_as_before_and_gets_no_other_one() {
+fn a_client_that_cannot_map_the_offer_goes_on_as_before_and_gets_no_further_offer() {
     let daemon = Daemon::start();
     let mut client = offered(&daemon, S);
     client.wire.send(&Request::CannotMap);
@@ -104,7 +104,7 @@ fn an_answer_without_an_offer_is_a_protocol_error() {
 }
 
 #[test]
-fn an_offer_that_is_answered_when_it_is_too_late_is_no_lease() {
+fn an_offer_that_is_answered_too_late_gives_no_lease() {
     for (number, what) in
         ["somebody who cannot follow reads", "somebody else writes"].into_iter().enumerate()
     {
@@ -163,7 +163,7 @@ fn a_lease_under_which_nothing_was_appended_ends_without_an_offset() {
 }
 
 #[test]
-fn a_command_that_rests_takes_the_lease_that_it_was_offered() {
+fn an_idle_command_accepts_the_lease_that_it_was_offered() {
     let daemon = Daemon::start();
     let mut writer = Fed::start(&daemon, []);
     // The daemon starts to count here, and makes the offer after the last byte.
@@ -182,7 +182,7 @@ fn offered_on(wire: harness::Wire) -> Held {
 }
 
 #[test]
-fn a_holder_that_says_anything_in_any_order_harms_nobody() {
+fn a_holder_that_sends_anything_in_any_order_harms_nobody() {
     let mut daemon = Transport::Shm.daemon_with_http();
     daemon.create(OTHER);
     let pairs =
@@ -246,7 +246,7 @@ fn a_holder_that_says_anything_in_any_order_harms_nobody() {
 }
 
 #[test]
-fn a_block_reader_that_has_read_all_is_not_given_up_whatever_room_a_holder_says_it_needs() {
+fn a_block_reader_that_has_read_all_is_kept_whatever_room_a_holder_asks_for() {
     let daemon = Daemon::with_config("[limits]\nmax_block_time = \"20ms\"\n");
     daemon.create_with_buffers(S, MIB, MIB);
     for transport in Transport::OF_THE_SOCKET {
@@ -264,7 +264,7 @@ fn a_block_reader_that_has_read_all_is_not_given_up_whatever_room_a_holder_says_
 }
 
 #[test]
-fn a_holder_that_asks_again_and_again_and_hears_nothing_costs_no_memory() {
+fn a_holder_that_sends_endless_requests_and_reads_no_reply_costs_no_memory() {
     const TIMES: usize = 1_000_000;
     let mut daemon = Daemon::start();
     daemon.create_with_buffers(S, MIB, MIB);
@@ -275,7 +275,7 @@ fn a_holder_that_asks_again_and_again_and_hears_nothing_costs_no_memory() {
         let mut frame = bytes::BytesMut::new();
         request.encode(&mut frame);
         let frames = frame.repeat(TIMES / 100);
-        // The client stops reading while the replies have nowhere to go, so sending may fail, which
+        // The daemon stops reading while its replies have nowhere to go, so sending may fail, which
         // is fine.
         let _sent = (0..100).take_while(|_| client.wire.offer_bytes(&frames)).count();
     }

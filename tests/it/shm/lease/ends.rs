@@ -133,7 +133,7 @@ fn a_killed_daemon_is_noticed_by_a_holder_that_only_appends() {
 }
 
 #[test]
-fn a_killed_daemon_is_noticed_by_a_command_that_holds_a_lease_at_work_and_at_rest() {
+fn a_killed_daemon_is_noticed_by_a_command_that_holds_a_lease_while_busy_and_while_idle() {
     for is_at_work in [false, true] {
         let mut daemon = Daemon::start();
         let mut writer = Fed::start(&daemon, []);
@@ -199,7 +199,7 @@ fn a_daemon_that_is_terminated_during_a_lease_has_told_its_readers_of_all_that_w
 }
 
 #[test]
-fn a_stream_lives_as_long_as_a_holder_appends_and_its_end_is_told_when_it_rests() {
+fn a_stream_lives_while_a_holder_appends_and_an_idle_holder_is_told_of_its_end() {
     let daemon = Daemon::with_config("[limits]\nidle_ttl = \"1s\"\n");
     daemon.pfs(["create", "--ttl", "1s", S]).run().exits(0);
     let mut writer = Fed::new(daemon.pfs(["write", "--stream", S]));

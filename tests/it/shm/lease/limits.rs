@@ -43,7 +43,7 @@ fn daemon_with_quota(memory: &str) -> (Daemon, TempDir, impl Fn(&Daemon, &[&str]
 }
 
 #[test]
-fn the_ring_of_a_lease_takes_of_the_quota_of_the_streams_creator_as_long_as_it_is_there() {
+fn the_ring_of_a_lease_counts_towards_the_quota_of_the_stream_s_creator() {
     let (daemon, _folder, pfs) = daemon_with_quota("16MB");
     let size = ["--ring-buffer-size", "8MB", "--channel-buffer-size", "8MB"];
     pfs(&daemon, &["create", S]).args(size).run().exits(0);
@@ -113,7 +113,7 @@ fn a_stream_whose_lease_ends_while_the_quota_is_full_takes_appends_as_before() {
 }
 
 #[test]
-fn a_daemon_that_can_make_no_memory_files_goes_on_without_leases_and_after_them() {
+fn a_daemon_that_cannot_create_memory_files_goes_on_without_and_after_leases() {
     let daemon = Daemon::start();
     daemon.create_with_buffers(S, 8 * MIB, 8 * MIB);
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);

@@ -81,7 +81,7 @@ impl QuietlyRead for harness::Finished {
 }
 
 #[test]
-fn drop_readers_that_stand_still_while_a_holder_laps_them_report_their_gaps_to_the_byte() {
+fn stopped_drop_readers_that_a_holder_laps_report_their_gaps_to_the_byte() {
     let daemon = Transport::Shm.daemon_with_http();
     daemon.create_with_buffers(S, MIB, MIB);
     let readers = attached(&daemon, &["drop"]);
@@ -105,7 +105,7 @@ fn drop_readers_that_stand_still_while_a_holder_laps_them_report_their_gaps_to_t
 }
 
 #[test]
-fn a_holder_waits_for_block_readers_that_stand_still_and_says_so_and_nothing_is_lost() {
+fn a_holder_waits_for_stopped_block_readers_and_says_so_and_nothing_is_lost() {
     for transport in Transport::ALL {
         let daemon = transport.daemon_with_http();
         daemon.create_with_buffers(S, MIB, MIB);
@@ -141,7 +141,7 @@ fn a_holder_waits_for_block_readers_that_stand_still_and_says_so_and_nothing_is_
 }
 
 #[test]
-fn a_holder_and_block_readers_of_shared_memory_go_on_while_the_daemon_is_stopped() {
+fn a_holder_and_shm_block_readers_go_on_while_the_daemon_is_stopped() {
     let daemon = Transport::Shm.daemon_with_http();
     daemon.create_with_buffers(S, MIB, MIB);
     let readers = attached_on(&daemon, Transport::Shm, ["block", "block", "drop"]);
@@ -168,7 +168,7 @@ fn a_holder_and_block_readers_of_shared_memory_go_on_while_the_daemon_is_stopped
 }
 
 #[test]
-fn a_block_reader_that_joins_during_a_lease_and_stands_still_loses_nothing() {
+fn a_block_reader_that_joins_during_a_lease_and_is_stopped_loses_nothing() {
     for transport in Transport::ALL {
         let daemon = transport.daemon_with_http();
         daemon.create_with_buffers(S, MIB, MIB);
@@ -285,7 +285,7 @@ fn a_reader_that_cannot_follow_keeps_leases_away_until_it_goes() {
 }
 
 #[test]
-fn only_clients_that_know_leases_are_told_of_one() {
+fn only_clients_with_the_leasing_capability_are_told_of_a_lease() {
     use pfs_proto::{Reply, Request};
     let daemon = Daemon::start();
     let mut writer = Fed::start(&daemon, []);
