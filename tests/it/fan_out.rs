@@ -108,8 +108,8 @@ pub(crate) fn drop_readers_report_what_they_miss(transport: Transport, count: us
     });
 }
 
-/// Reads the file as a `block` reader, which the writer waits for. Pauses twice, until all the
-/// other readers, which do not read meanwhile, are too far behind. The gate then opens: the first
+/// Reads the file as a `block` reader, which the writer waits for. Twice, reads until all the other
+/// readers, which do not read meanwhile, are too far behind, and then opens the gate: the first
 /// time until the others know their loss, the second time for good.
 fn pace(daemon: &Daemon, mut out: ChildStdout, others: usize, gate: &AtomicBool) {
     let count = |is_it: &dyn Fn(&Value, &Value) -> bool| {

@@ -4,8 +4,8 @@
 //!
 //! A `block` reader that is attached from the start must get every byte that any writer was told is
 //! in the stream, each writer's bytes in order and none of them twice. Every other reader must get
-//! the same bytes or report exactly which of them it lost. If the daemon was killed, their output
-//! is a prefix of these bytes, and their exit codes report the loss of the daemon.
+//! the same bytes or report exactly which of them it lost. If the daemon was killed, the readers'
+//! outputs are parts of a prefix of these bytes, and all exit codes report the loss of the daemon.
 //!
 //! `PFS_TEST_SEED` repeats the round that a failure names; processes race, so the failure may need
 //! several runs. `PFS_TEST_SECONDS` makes a run longer.
@@ -138,7 +138,7 @@ impl Writer {
         for byte in &mut bytes {
             *byte = self.slot << 6 | *byte & 0x3f;
         }
-        // Line ends, where lines are cut.
+        // Line ends, after which a writer with `--lines` cuts.
         if self.slot == 0 {
             bytes.iter_mut().step_by(100).for_each(|byte| *byte = b'\n');
         }

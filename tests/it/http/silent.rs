@@ -24,8 +24,8 @@ fn a_block_reader_that_pauses_is_waited_for_and_named_and_loses_nothing() {
     paused_block_readers_are_waited_for(1);
 }
 
-/// Stops readers of every kind in the middle of a file, until the daemon has `times` times closed
-/// every other kind of stalled connection.
+/// Stops readers of every kind in the middle of a file, and continues them after the daemon has
+/// closed every other kind of stalled connection `times` times. Each must get the whole file.
 pub(crate) fn paused_block_readers_are_waited_for(times: usize) {
     let daemon = Daemon::with_http_config(IMPATIENT);
     let file = daemon.dir().join("data");

@@ -63,7 +63,7 @@ impl EventSource {
         );
     }
 
-    /// Expects the event that the followed stream is gone. Returns the id to send on the next
+    /// Expects the `removed` event of the followed stream. Returns the id to send on the next
     /// reconnect.
     #[track_caller]
     fn gives_removed(&mut self, identity: &str) -> Option<String> {
