@@ -93,7 +93,7 @@ impl Chunk {
     ///
     /// If `len` is less than [`SMALLEST`].
     pub fn new(writer: u16, len: usize) -> Self {
-        assert!(len >= SMALLEST, "a chunk has at least {SMALLEST} bytes, for its stamps");
+        assert!(len >= SMALLEST, "a chunk must have at least {SMALLEST} bytes for its stamps");
         let mut bytes: Vec<u8> = (0..len as u64).map(|at| word(at).to_le_bytes()[0]).collect();
         bytes[len - 1] = b'\n';
         Self { writer, bytes }
@@ -151,13 +151,13 @@ pub enum Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// The chunk is longer or shorter than the appended ones.
-    #[error("a chunk has {0} bytes, which nobody appended so")]
+    #[error("a chunk has {0} bytes, unlike every appended chunk")]
     Length(usize),
     /// The stamps do not match each other, or name a writer that does not exist.
-    #[error("the stamps of a chunk do not belong together")]
+    #[error("the stamps of a chunk do not match")]
     Torn,
     /// The chunk was repeated, or arrived after a later one.
-    #[error("chunk {number} of writer {writer} came after its chunk {last}")]
+    #[error("chunk {number} of writer {writer} arrived after chunk {last} of the same writer")]
     Order {
         /// The number of the writer.
         writer: u16,
@@ -447,7 +447,7 @@ mod tests {
             (0..).zip([(7, 12), (wrap - 2, wrap + 3), (wrap + 7, wrap + 12), (u64::MAX - 1, 3)])
         {
             let Ok(Seen::Data(made)) = checker.check(chunk.stamped(number, made)) else {
-                panic!("chunk {number} is whole");
+                panic!("chunk {number} is corrupt");
             };
             assert_eq!(made.latency(now), 5, "at {now}");
         }
