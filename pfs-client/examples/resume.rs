@@ -103,7 +103,7 @@ async fn demonstrate(client: &Client) -> Result<(), Box<dyn Error>> {
     let runs = read??;
     println!("the writer wrote {NUMBERS} numbers in {} bytes", written?);
     check(&std::fs::read_to_string(&results)?)?;
-    println!("the results of {runs} runs have each of them once, in order");
+    println!("the results of {runs} runs have each number once, in order");
     std::fs::remove_file(&results)?;
     client.remove(&path).await?;
     Ok(())
@@ -133,7 +133,8 @@ fn supervise(path: &StreamPath, results: &Path) -> Result<usize, Box<dyn Error>>
 /// Kills the reader once it has printed enough numbers, and returns its first line. Returns `None`
 /// if the reader ended by itself.
 fn watch(reader: &mut Child) -> Result<Option<String>, Box<dyn Error>> {
-    let mut lines = BufReader::new(reader.stdout.take().ok_or("it has no output")?).lines();
+    let mut lines =
+        BufReader::new(reader.stdout.take().ok_or("the reader has no standard output")?).lines();
     let begin = lines.next().transpose()?.unwrap_or_default();
     if lines.nth(LIFE - 1).transpose()?.is_none() {
         return Ok(None);

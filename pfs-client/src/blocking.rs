@@ -191,7 +191,7 @@ impl Reader {
     /// # Errors
     ///
     /// The reader failed. Every later call returns the same error.
-    #[allow(clippy::should_implement_trait, reason = "its end is an event")]
+    #[allow(clippy::should_implement_trait, reason = "the end of a stream is an event")]
     pub fn next(&mut self) -> Result<Event, ReadError> {
         self.wait_for(crate::Reader::try_next)
     }

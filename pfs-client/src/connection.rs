@@ -119,7 +119,7 @@ impl Connection {
         match self.request(&Request::Info).await? {
             Reply::Daemon(_) => Ok(()),
             Reply::Error { code, message } => Err(ConnectError::Refused { code, message }),
-            _ => Err(ProtocolError::Unexpected { expected: "stats of itself" }.into()),
+            _ => Err(ProtocolError::Unexpected { expected: "the daemon's stats" }.into()),
         }
     }
 
@@ -380,9 +380,11 @@ impl Connection {
         // The future of `read_buf` holds no state, so it may be dropped between polls.
         let read = ready!(pin!(self.transport.read_buf(buffer)).poll(cx));
         Poll::Ready(match read {
-            Ok(0) => {
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection").into())
-            }
+            Ok(0) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the daemon closed the connection",
+            )
+            .into()),
             Ok(_) => Ok(()),
             Err(error) => Err(error
                 .downcast::<ConnectError>()
@@ -503,15 +505,15 @@ fn understood(reply: Reply, offer: Hello) -> Result<Hello, ConnectError> {
         }
         Reply::Hello(Hello { min_version, max_version, .. }) => Err(ConnectError::Version {
             message: format!(
-                "the daemon wants to speak version {min_version} to {max_version} of the protocol, and this \
-                 program speaks {VERSION}; use versions of pfs and pfsd that belong together"
+                "the daemon speaks version {min_version} to {max_version} of the protocol, and this program speaks \
+                 version {VERSION}; use pfs and pfsd of the same release"
             ),
         }),
         Reply::Error { code: ErrorCode::Version, message } => {
             Err(ConnectError::Version { message })
         }
         Reply::Error { code, message } => Err(ConnectError::Refused { code, message }),
-        _ => Err(ProtocolError::Unexpected { expected: "its hello" }.into()),
+        _ => Err(ProtocolError::Unexpected { expected: "the daemon's hello" }.into()),
     }
 }
 

@@ -64,7 +64,7 @@ impl Dialer {
     pub(crate) async fn connect(&self, sharing: bool) -> Result<Connection, ConnectError> {
         #[cfg_attr(
             not(feature = "http"),
-            expect(unused_mut, reason = "a socket's is greeted when it is opened")
+            expect(unused_mut, reason = "over a socket, opening includes the hello")
         )]
         let mut connection = self.open(sharing).await?;
         #[cfg(feature = "http")]

@@ -106,7 +106,10 @@ impl Endpoint {
     }
 
     /// Adds the token, the CA and the client certificate from the environment to a URL endpoint.
-    #[cfg_attr(not(feature = "http"), expect(unused_variables, reason = "there is no URL then"))]
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(unused_variables, reason = "without HTTP, there is no URL")
+    )]
     fn with_variables(
         self,
         variable: impl Fn(&'static str) -> Option<OsString>,
@@ -149,7 +152,7 @@ impl Endpoint {
 #[non_exhaustive]
 pub enum EndpointError {
     /// The text is empty.
-    #[error("it is empty; a daemon is named by the path of its socket or by its URL")]
+    #[error("the endpoint is empty; name a daemon by the path of its socket or by its URL")]
     Empty,
     /// Two variables are set that exclude each other.
     #[error("{one} and {other} are both set; unset one")]
@@ -174,7 +177,7 @@ pub enum EndpointError {
         url: String,
     },
     /// The text is not a valid daemon URL.
-    #[error("{url:?} is not the URL of a daemon: {reason}; one looks like http://127.0.0.1:4437")]
+    #[error("{url:?} is not the URL of a daemon: {reason}; an example is http://127.0.0.1:4437")]
     Url {
         /// The text.
         url: String,
@@ -182,13 +185,13 @@ pub enum EndpointError {
         reason: String,
     },
     /// The token is empty, or has spaces or control characters.
-    #[error("the token is empty or has spaces or control characters in it; it is one word")]
+    #[error("the token is empty or contains spaces or control characters; a token is one word")]
     Token,
     /// The PEM data holds no CA certificates.
-    #[error("these are no certificates in PEM: {0}")]
+    #[error("the data does not hold certificates in PEM: {0}")]
     Certificates(String),
     /// The PEM data holds no certificate with its private key.
-    #[error("this is no certificate with its private key in PEM: {0}")]
+    #[error("the data does not hold a certificate with its private key in PEM: {0}")]
     Identity(String),
     /// A file cannot be read, or its contents are invalid.
     #[error("cannot use {what} {}: {reason}", path.display())]

@@ -63,7 +63,9 @@ pub enum ConnectError {
     /// not learn what happens to its chunks. Where possible,
     /// [`Client::with_half_duplex`](crate::Client::with_half_duplex) writes without
     /// acknowledgements.
-    #[error("{url} passes no answer on before a request has ended, as writers need it; {remedy}")]
+    #[error(
+        "{url} forwards no answer before a request has ended, but writers need earlier answers; {remedy}"
+    )]
     HalfDuplex {
         /// The URL.
         url: String,
@@ -79,7 +81,7 @@ pub enum ConnectError {
     /// The daemon speaks only an older version of the protocol.
     #[error(
         "pfsd {version} (pid {pid}) is older than this program: it speaks version {protocol} of the protocol, and pfs-client {own} \
-         version {VERSION}", own = env!("CARGO_PKG_VERSION")
+         speaks version {VERSION}", own = env!("CARGO_PKG_VERSION")
     )]
     Older {
         /// The version of the daemon, as `pfsd --version` prints it.
@@ -104,13 +106,13 @@ pub enum ConnectError {
         message: String,
     },
     /// The daemon went away before it answered.
-    #[error("the daemon went away while it was connected to")]
+    #[error("the daemon went away while the connection was opened")]
     Lost(#[source] Arc<io::Error>),
     /// The system refused a resource that the connection needs.
-    #[error("the system refused what a connection needs")]
+    #[error("the system refused a resource that the connection needs")]
     System(#[source] Arc<io::Error>),
     /// The other side does not speak the protocol.
-    #[error("what answered is not a daemon of pfs")]
+    #[error("the server is not a pfs daemon")]
     Protocol(#[from] ProtocolError),
 }
 
@@ -133,7 +135,7 @@ pub enum RequestError {
     #[error("the daemon broke the protocol")]
     Protocol(#[source] ProtocolError),
     /// The path is not a valid stream path. The daemon was not asked.
-    #[error("this is no path of a stream: {0}")]
+    #[error("this is not the path of a stream: {0}")]
     Path(PathError),
     /// The request needed a new connection, and connecting failed.
     #[error(transparent)]
@@ -151,13 +153,13 @@ pub enum ProtocolError {
     #[error(transparent)]
     Message(#[from] MessageError),
     /// The message is not valid in this state.
-    #[error("it sent something else instead of {expected}")]
+    #[error("another message arrived instead of {expected}")]
     Unexpected {
         /// The message that was expected.
         expected: &'static str,
     },
     /// The daemon's offset differs from the client's count. The data read so far is unreliable.
-    #[error("it says that this is offset {said}, and it is {counted}")]
+    #[error("the daemon reports offset {said}, but the client counts offset {counted}")]
     Offset {
         /// The offset according to the daemon.
         said: u64,
@@ -166,14 +168,14 @@ pub enum ProtocolError {
     },
     /// The parts of one chunk add up to more bytes than the client assembles.
     #[error(
-        "it sent a chunk of more than {most} bytes; plain HTTP and readers that share memory take larger ones"
+        "the daemon sent a chunk of more than {most} bytes; plain HTTP and readers that share memory accept larger chunks"
     )]
     TooLarge {
         /// The maximum, in bytes.
         most: usize,
     },
     /// The daemon acknowledged fewer chunks than before, or more than were sent.
-    #[error("it acknowledges {said} chunks, after {before}, of {sent} that were sent")]
+    #[error("the daemon acknowledges {said} of {sent} sent chunks, after {before} before")]
     Ack {
         /// The acknowledged number of chunks.
         said: u64,
@@ -184,9 +186,7 @@ pub enum ProtocolError {
     },
     /// The daemon's count of the chunks appended under a lease is wrong. Another process may have
     /// written to the ring buffer.
-    #[error(
-        "it counts {said} chunks that were appended under a lease, and the writer appended {counted}"
-    )]
+    #[error("the daemon counts {said} chunks under a lease, but the writer appended {counted}")]
     Lease {
         /// The daemon's count.
         said: u64,
@@ -194,7 +194,7 @@ pub enum ProtocolError {
         counted: u64,
     },
     /// Another process appends to the ring buffer while this writer holds the lease.
-    #[error("another process appends to the ring that it leased to this writer")]
+    #[error("another process appends to the ring that the daemon leased to this writer")]
     OtherWriter,
 }
 

@@ -47,7 +47,7 @@ impl Client {
         match connection.request(&Request::Watch(path)).await? {
             Reply::Watching => Ok(Events { connection, state: State::Watching }),
             Reply::Error { code, message } => Err(RequestError::refused(code, message)),
-            _ => Err(RequestError::unexpected("a place as a watcher")),
+            _ => Err(RequestError::unexpected("the confirmation of a watch")),
         }
     }
 }

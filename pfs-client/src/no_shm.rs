@@ -29,7 +29,7 @@ pub(crate) type NotifyCount = Infallible;
 
 /// There is never a lease.
 #[derive(Debug)]
-#[allow(dead_code, reason = "the daemon offers none")]
+#[allow(dead_code, reason = "the daemon offers no lease")]
 pub(crate) enum Lease {
     None,
     Offered(Infallible),
@@ -52,11 +52,11 @@ impl Lease {
         _: u64,
         _: Option<&Passed>,
     ) -> Result<(), RequestError> {
-        Err(RequestError::unexpected("no lease"))
+        Err(RequestError::unexpected("a message without a lease"))
     }
 
     pub(crate) fn end(&mut self, _: u64) -> Result<Option<Box<Held>>, RequestError> {
-        Err(RequestError::unexpected("no lease"))
+        Err(RequestError::unexpected("a message without a lease"))
     }
 }
 
@@ -79,7 +79,7 @@ impl Held {
 
     pub(crate) fn unpublished(&self) -> impl Iterator<Item = Result<Vec<u8>, RequestError>> {
         match self.0 {}
-        #[allow(unreachable_code, reason = "names the type of what is returned")]
+        #[allow(unreachable_code, reason = "gives the return type")]
         std::iter::empty()
     }
 

@@ -205,7 +205,7 @@ impl Client {
 }
 
 /// The expected reply to a put, for error messages.
-const EXPECTED: &str = "what became of a chunk";
+const EXPECTED: &str = "the result of an append";
 
 fn request(path: &StreamPath, chunk: &impl Chunk, options: &PutOptions) -> Request {
     let bytes = chunk.shared().unwrap_or_else(|| Bytes::copy_from_slice(chunk.as_ref()));

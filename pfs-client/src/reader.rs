@@ -162,7 +162,7 @@ impl Reader {
                 }
                 Ok(Some(Event::Attached { start, head, content_type }))
             }
-            _ => Err(RequestError::unexpected("a place in the stream")),
+            _ => Err(RequestError::unexpected("the position in the stream")),
         }
     }
 
@@ -458,7 +458,7 @@ impl Reader {
                 self.state = State::Announce(Event::Attached { start, head, content_type });
             }
         } else if let State::Reading = self.state {
-            return Err(RequestError::unexpected("a place in the stream").into());
+            return Err(RequestError::unexpected("the position in the stream").into());
         }
         self.next_event = Some(Event::Resumed { offset: self.position });
         Ok(())
@@ -507,9 +507,10 @@ impl Reader {
                 }
                 Ok(None)
             }
-            (_, _) if self.is_shm() => {
-                Err(RequestError::unexpected("nothing, for the ring was handed over").into())
-            }
+            (_, _) if self.is_shm() => Err(RequestError::unexpected(
+                "no message, because the reader follows the ring itself",
+            )
+            .into()),
             (_, Reply::Data(bytes)) => self.chunk(bytes),
             (_, Reply::DataPart(bytes)) => {
                 self.gather(&bytes)?;

@@ -271,9 +271,10 @@ impl Asking {
                     return Err(Failed::Final(RequestError::refused(code, message).into()));
                 }
                 _ => {
-                    return Err(
-                        ProtocolError::Unexpected { expected: "a place in the stream" }.into()
-                    );
+                    return Err(ProtocolError::Unexpected {
+                        expected: "the position in the stream",
+                    }
+                    .into());
                 }
             }
             reply = connection.receive().await?;
@@ -314,7 +315,7 @@ fn gone(why: impl Into<String>) -> ReadError {
 }
 
 fn restarted() -> ReadError {
-    gone("it was restarted, and the streams of before are gone")
+    gone("the daemon was restarted, and its earlier streams are gone")
 }
 
 fn gave_up(why: &io::Error, last: Option<RequestError>) -> ReadError {
@@ -325,6 +326,7 @@ fn gave_up(why: &io::Error, last: Option<RequestError>) -> ReadError {
         None => "no answer".to_owned(),
     };
     let seconds = RESUME_TIMEOUT.as_secs();
-    let message = format!("{why}; it could not be reached again within {seconds} s: {last}");
+    let message =
+        format!("{why}; the daemon could not be reached again within {seconds} s: {last}");
     ReadError::DaemonGone(Cause::new(io::Error::new(why.kind(), message)))
 }

@@ -86,7 +86,7 @@ impl Writer {
         let max_chunk = match connection.request(&Request::OpenWriter(path, options)).await? {
             Reply::Writing { max_chunk } => max_chunk,
             Reply::Error { code, message } => return Err(RequestError::refused(code, message)),
-            _ => return Err(RequestError::unexpected("a place as a writer")),
+            _ => return Err(RequestError::unexpected("the confirmation of a writer")),
         };
         Ok(Self {
             connection,

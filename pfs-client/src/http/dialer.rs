@@ -156,8 +156,10 @@ impl Dialer {
         let response = self.answer_to(said, |request| request.header(HALF_DUPLEX, "true")).await?;
         let remedy = match refusal::proxy(response.headers()) {
             Some(proxy) if refusal::is_nginx(&proxy) => "nginx needs proxy_request_buffering off",
-            _ if !accepted => "over HTTP/2 (https://) proxies usually do",
-            _ if !response.headers().contains_key(HALF_DUPLEX) => "a newer pfsd makes do with that",
+            _ if !accepted => "over HTTP/2 (https://), proxies usually forward answers earlier",
+            _ if !response.headers().contains_key(HALF_DUPLEX) => {
+                "a newer pfsd works without earlier answers"
+            }
             _ => {
                 self.is_half_duplex.store(true, Relaxed);
                 return Ok(Exchange::new(response, None, Heartbeats::default()));

@@ -192,7 +192,7 @@ fn silent() -> io::Error {
     let seconds = HEARTBEAT_TIMEOUT.as_secs();
     io::Error::new(
         io::ErrorKind::TimedOut,
-        format!("nothing came for {seconds} seconds, not even a heartbeat"),
+        format!("nothing arrived for {seconds} seconds, not even a heartbeat"),
     )
 }
 
@@ -213,7 +213,7 @@ fn broken(error: &reqwest::Error) -> io::Error {
     match cause.to_string() {
         unwritten if unwritten == UNWRITTEN => io::Error::new(
             kind,
-            "sending to it failed: the other end or the network broke the connection",
+            "sending failed: the other end or the network broke the connection",
         ),
         said => io::Error::new(kind, said),
     }
@@ -358,7 +358,10 @@ mod tests {
             Response::from(http::Response::new(body))
         };
         let mut exchange = Exchange::new(response(), None, Heartbeats::default());
-        assert!(timeout(DAY, exchange.read_u8()).await.is_err(), "it never said that it sends any");
+        assert!(
+            timeout(DAY, exchange.read_u8()).await.is_err(),
+            "the daemon has not announced heartbeats"
+        );
         let mut exchange = Exchange::new(response(), None, Heartbeats::default());
         exchange.heartbeats().begin();
         let begun = Instant::now();
@@ -373,7 +376,7 @@ mod tests {
         let hello = Bytes::from_static(b"hello");
         let (mut near, mut outgoing) = Outgoing::new(hello.clone(), heartbeats.clone());
         assert_eq!(outgoing.next().await.unwrap().unwrap(), hello);
-        assert!(timeout(DAY, outgoing.next()).await.is_err(), "the daemon may not know them");
+        assert!(timeout(DAY, outgoing.next()).await.is_err(), "the daemon may not know heartbeats");
         heartbeats.begin();
         let begun = Instant::now();
         let heartbeat = encoded(&Request::Heartbeat);
@@ -414,7 +417,7 @@ mod tests {
         let mut exchange = exchange.unwrap();
         while exchange.write_all(&[0; MAX_BODY_CHUNK_BYTES]).await.is_ok() {}
         let error = exchange.read_to_end(&mut Vec::new()).await.unwrap_err();
-        assert!(error.to_string().starts_with("sending to it failed"), "{error:?}");
+        assert!(error.to_string().starts_with("sending failed"), "{error:?}");
     }
 
     proptest! {

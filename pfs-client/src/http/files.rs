@@ -58,9 +58,9 @@ fn token(bytes: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| EndpointError::Token.to_string())?;
     let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(line, _)| line));
     let mut tokens = lines.filter_map(|line| line.split_whitespace().next());
-    let token = tokens.next().ok_or("there is no token in it")?;
+    let token = tokens.next().ok_or("the file holds no token")?;
     if tokens.any(|other| other != token) {
-        return Err("there are several tokens in it, and it should hold one".to_owned());
+        return Err("the file holds several tokens; it must hold one".to_owned());
     }
     Ok(token)
 }

@@ -51,18 +51,16 @@ impl HttpEndpoint {
             |reason: &str| EndpointError::Url { url: shown(url), reason: reason.to_owned() };
         let mut parsed = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(wrong("it begins neither with http:// nor with https://"));
+            return Err(wrong("the URL must start with http:// or https://"));
         }
         if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(wrong(
-                "a name or password does not belong there, and a token has a place of its own",
-            ));
+            return Err(wrong("a URL must not contain a name or password; set a token separately"));
         }
         if parsed.query().is_some() || parsed.fragment().is_some() {
-            return Err(wrong("a query or a fragment does not belong there"));
+            return Err(wrong("a URL must not have a query or a fragment"));
         }
         if parsed.port().is_none() && !names_port(url) {
-            parsed.set_port(Some(PORT)).map_err(|()| wrong("it has no host"))?;
+            parsed.set_port(Some(PORT)).map_err(|()| wrong("the URL has no host"))?;
         }
         let path = format!("{}/", parsed.path().trim_end_matches('/'));
         parsed.set_path(&path);
@@ -92,7 +90,7 @@ impl HttpEndpoint {
     pub fn with_ca(self, pem: &[u8]) -> Result<Self, EndpointError> {
         match Certificate::from_pem_bundle(pem) {
             Ok(found) if found.is_empty() => {
-                Err(EndpointError::Certificates("there is none in it".to_owned()))
+                Err(EndpointError::Certificates("no certificate was found".to_owned()))
             }
             Ok(_) => Ok(Self { ca: pem.to_owned(), ..self }),
             Err(error) => Err(EndpointError::Certificates(refusal::innermost(&error))),
@@ -208,7 +206,7 @@ mod tests {
     fn an_invalid_daemon_url_is_refused_without_repeating_its_password() {
         for (url, reason) in [
             ("", "relative URL"),
-            ("ftp://localhost", "neither with http://"),
+            ("ftp://localhost", "must start with http://"),
             (":", "empty host"),
             ("me:secret@localhost", "password"),
             ("http://", "empty host"),

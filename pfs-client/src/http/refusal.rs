@@ -64,8 +64,10 @@ pub(super) async fn refused(daemon: &str, mut response: Response) -> ConnectErro
     let name = proxy(response.headers());
     if status.is_redirection() {
         let target = response.headers().get(LOCATION).and_then(|target| target.to_str().ok());
-        let target = target.unwrap_or("somewhere else");
-        let message = format!("it redirects to {target}; if that is right, name the URL there");
+        let target = target.unwrap_or("an unknown address");
+        let message = format!(
+            "the server redirects to {target}; if that is right, use the URL of the target"
+        );
         return ConnectError::Rejected { url, status: status.as_u16(), message };
     }
     let mut body = Vec::new();
@@ -94,25 +96,27 @@ pub(super) async fn refused(daemon: &str, mut response: Response) -> ConnectErro
 fn explained(status: StatusCode, name: Option<&str>) -> String {
     let why = match status {
         StatusCode::OK | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-            return "what answers there is no daemon of pfs, or not at this path".to_owned();
+            return "the server is not a pfs daemon, or the daemon is at another path".to_owned();
         }
         StatusCode::REQUEST_TIMEOUT => {
             "it does not wait that long for the request (nginx: client_body_timeout, HAProxy: timeout client)"
         }
         StatusCode::LENGTH_REQUIRED => {
-            "it takes no request of unknown length, which a writer's is; it has to pass on chunked requests"
+            "it refuses requests of unknown length, which writers send; it must forward chunked requests"
         }
         StatusCode::PAYLOAD_TOO_LARGE => {
             "it limits the size of requests (nginx: client_max_body_size 0 lifts the limit)"
         }
-        StatusCode::BAD_GATEWAY => "it does not reach the daemon, or the daemon hung up on it",
-        StatusCode::SERVICE_UNAVAILABLE => "it knows of no daemon that is up",
+        StatusCode::BAD_GATEWAY => {
+            "it does not reach the daemon, or the daemon closed the connection"
+        }
+        StatusCode::SERVICE_UNAVAILABLE => "it has no daemon that is up",
         StatusCode::GATEWAY_TIMEOUT => {
-            "the daemon did not answer it in time (nginx: proxy_read_timeout, HAProxy: timeout server)"
+            "the daemon did not answer in time (nginx: proxy_read_timeout, HAProxy: timeout server)"
         }
         _ => "",
     };
-    let name = name.unwrap_or("it");
+    let name = name.unwrap_or("the server");
     if why.is_empty() {
         format!("{name} answers {status}")
     } else {
@@ -138,10 +142,10 @@ pub struct ProxyBroke {
 impl ProxyBroke {
     /// The response broke, or ended in the middle.
     pub(super) fn new(proxy: &str, reason: &io::Error, is_writer: bool) -> Self {
-        let mut message = format!("{proxy} broke it off: {reason}");
+        let mut message = format!("{proxy} broke the connection: {reason}");
         if is_writer && is_nginx(proxy) {
             message.push_str(
-                "; nginx does that to a request larger than client_max_body_size, and 0 lifts that limit",
+                "; nginx refuses requests larger than client_max_body_size; 0 lifts this limit",
             );
         }
         Self { message }

@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn an_untrusted_place_is_skipped_and_named() {
         let (root, lookup) = machine();
-        let [xdg, user, ..] = lookup.places() else { panic!("there are four") };
+        let [xdg, user, ..] = lookup.places() else { panic!("the lookup has four places") };
         symlink("/", xdg.directory()).unwrap();
         fs::create_dir(user.directory()).unwrap();
         fs::set_permissions(user.directory(), fs::Permissions::from_mode(0o777)).unwrap();

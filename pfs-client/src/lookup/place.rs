@@ -192,7 +192,7 @@ impl Facts {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(Unfit::Missing { path: path.to_owned() })
             }
-            Err(error) => Err(Unfit::io("look at", path, error)),
+            Err(error) => Err(Unfit::io("check", path, error)),
         }
     }
 }

@@ -73,7 +73,7 @@ impl Lease {
         before: u64,
         passed: Option<&Passed>,
     ) -> Result<(), RequestError> {
-        let expected = || RequestError::unexpected("a lease that was asked for, and is possible");
+        let expected = || RequestError::unexpected("a valid lease after a request for one");
         let Self::Asked(mapped, room) = std::mem::replace(self, Self::None) else {
             return Err(expected());
         };
@@ -92,7 +92,9 @@ impl Lease {
                 Err(ProtocolError::Lease { said, counted: held.holder.published() }.into())
             }
             Self::Asked(..) => Ok(None),
-            Self::None | Self::Offered(_) => Err(RequestError::unexpected("nothing of a lease")),
+            Self::None | Self::Offered(_) => {
+                Err(RequestError::unexpected("a message that does not end a lease"))
+            }
         }
     }
 }

@@ -41,7 +41,7 @@ impl Passed {
     pub(crate) fn take(&self) -> io::Result<OwnedFd> {
         let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         next.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "no memory came along with the message")
+            io::Error::new(io::ErrorKind::InvalidData, "the message passed no memory")
         })
     }
 

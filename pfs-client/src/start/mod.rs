@@ -292,7 +292,7 @@ pub enum StartError {
         error: Arc<io::Error>,
     },
     /// The system does not tell whether the daemon is still running.
-    #[error("cannot watch the daemon start")]
+    #[error("cannot watch the start of the daemon")]
     Watch(#[source] Arc<io::Error>),
     /// The daemon exited, and no other daemon answers on the socket.
     #[error(
@@ -325,7 +325,7 @@ pub enum StartError {
         log: PathBuf,
     },
     /// The daemon answered once, and then connecting to it failed.
-    #[error("the daemon was started and is gone again")]
+    #[error("the daemon was started, but connecting to it failed")]
     Gone {
         /// The daemon's socket.
         socket: PathBuf,
@@ -343,7 +343,7 @@ fn listed(passed_over: &[Unfit]) -> String {
 fn said(reason: Option<&str>, log: &Path) -> String {
     match reason {
         Some(reason) => format!(": {reason}; see {}", log.display()),
-        None => format!(", and says nothing in {}", log.display()),
+        None => format!(", and its log has no reason: {}", log.display()),
     }
 }
 

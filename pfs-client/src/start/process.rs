@@ -53,7 +53,8 @@ impl Process {
     /// Starts a daemon that serves `socket` and writes to `log`.
     pub(super) fn spawn(program: &Path, socket: &Path, log: &Log) -> io::Result<Self> {
         let inherited = Inherited::find().map_err(|error| {
-            let message = format!("what {} inherited cannot be kept from it: {error}", own_name());
+            let message =
+                format!("cannot list the file descriptors that {} inherited: {error}", own_name());
             io::Error::new(error.kind(), message)
         })?;
         spawn(program, socket, log, inherited).map(|child| Self(Some(child)))
@@ -242,7 +243,7 @@ mod tests {
         let (program, log) = program(directory.path(), "exec sleep 86400");
         let mut process = Process::spawn(&program, Path::new("/run/pfsd.sock"), &log).unwrap();
         let pid = Pid::from_child(process.0.as_ref().unwrap());
-        let thread = process.reap().expect("it runs");
+        let thread = process.reap().expect("the process runs");
         kill_process(pid, Signal::KILL).unwrap();
         assert_eq!(thread.join().unwrap().unwrap().signal(), Some(9));
     }

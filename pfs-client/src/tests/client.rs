@@ -298,7 +298,7 @@ async fn a_cancelled_request_leaves_no_reply_for_the_next_request_to_misread() {
         first.send(&Reply::Summary(summary())).await;
     };
     tokio::select! {
-        _ = client.list("/") => panic!("half a list is no list"),
+        _ = client.list("/") => panic!("an incomplete list must not be returned"),
         () = half => (),
     }
     let (info, ()) = tokio::join!(client.info(), async {

@@ -81,7 +81,7 @@ async fn a_writer_cancelled_before_every_few_bytes_sends_each_chunk_whole_and_on
                     appended.unwrap();
                 }
             }
-            assert_eq!(writer.appended(), n, "a chunk was taken over twice");
+            assert_eq!(writer.appended(), n, "a chunk was appended twice");
         }
         while once(&given_up, writer.flush()).await.is_none() {}
         assert_eq!(writer.acked(), sent.len() as u64);
@@ -105,7 +105,7 @@ async fn a_writer_cancelled_before_every_few_bytes_sends_each_chunk_whole_and_on
         heard
     };
     let ((), heard) = promptly(async { tokio::join!(writing, hearing) }).await;
-    assert!(heard == sent, "other chunks");
+    assert!(heard == sent, "the daemon got other chunks");
     let total: usize = sizes.iter().sum();
-    assert!(given_up.get() > total / ROOM / 2, "{} times only", given_up.get());
+    assert!(given_up.get() > total / ROOM / 2, "only {} calls were cancelled", given_up.get());
 }

@@ -72,7 +72,8 @@ async fn a_client_reports_both_versions_and_the_pid_of_an_older_daemon() {
         matches!(&error, ConnectError::Older { version, pid: 28_603, protocol: 1 } if version == "0.1.0"),
         "{error:?}"
     );
-    let own = format!("pfs-client {} version {}", env!("CARGO_PKG_VERSION"), pfs_proto::VERSION);
+    let own =
+        format!("pfs-client {} speaks version {}", env!("CARGO_PKG_VERSION"), pfs_proto::VERSION);
     for part in ["pfsd 0.1.0 (pid 28603) is older", "speaks version 1 of the protocol", &own] {
         assert!(error.to_string().contains(part), "no {part:?} in {error}");
     }

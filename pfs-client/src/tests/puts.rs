@@ -15,8 +15,10 @@ use crate::{Client, ErrorCode, RequestError, StreamPath};
 async fn client(socket: &Socket) -> (Client, Daemon) {
     let (client, daemon) = tokio::join!(socket.connect(), async {
         let mut daemon = socket.accept().await;
-        let Some(Request::Hello(hello)) = daemon.request().await else { panic!("no hello") };
-        assert!(hello.can_put(), "it says that it can");
+        let Some(Request::Hello(hello)) = daemon.request().await else {
+            panic!("the request is not a hello")
+        };
+        assert!(hello.can_put(), "the client does not announce puts");
         daemon.send(&Reply::Hello(Hello { capabilities: Hello::PUT, ..Hello::OURS })).await;
         daemon
     });
@@ -69,7 +71,7 @@ async fn puts_are_pipelined_and_each_has_its_own_result() {
             let batch = if served == 0 { 100 } else { 1 };
             while replies.len() < batch {
                 let Some(Request::Put(_, _, chunk)) = daemon.request().await else {
-                    panic!("no put")
+                    panic!("the request is not a put")
                 };
                 assert_eq!(chunk, served.to_string());
                 replies.push(if served == 7 { refusal() } else { done(served) });

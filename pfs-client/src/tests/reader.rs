@@ -253,7 +253,7 @@ async fn events_that_arrived_together_are_returned_without_waiting() {
     for reply in [data(b"a"), data(b"b"), part(b"c")] {
         daemon.send(&reply).await;
     }
-    assert_eq!(reader.try_next().unwrap(), None, "nothing was read yet");
+    assert_eq!(reader.try_next().unwrap(), None, "the reader has read nothing yet");
     assert_eq!(reader.next().await.unwrap(), Event::Chunk(Bytes::from_static(b"a")));
     assert_eq!(reader.try_next().unwrap(), Some(Event::Chunk(Bytes::from_static(b"b"))));
     assert_eq!(reader.try_next().unwrap(), None);

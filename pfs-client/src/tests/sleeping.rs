@@ -227,7 +227,7 @@ async fn a_reader_does_not_fall_asleep_if_its_stream_has_just_moved() {
     assert!(reader.try_next().unwrap().is_none());
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
     let ready = poll_fn(|cx| Poll::Ready(reader.poll_news(cx, count).is_ready())).await;
-    assert!(ready, "it waits for a ring that it has not asked for");
+    assert!(ready, "the reader waits for a ring without a request");
 }
 
 #[tokio::test]

@@ -109,7 +109,10 @@ async fn send_sends_pushed_chunks_in_order() {
     let (mut writer, mut daemon) = writer(pipe(1024 * 1024), 100).await;
     writer.push(b"one").await.unwrap();
     writer.push(b"two").await.unwrap();
-    assert!(timeout(Duration::ZERO, daemon.request()).await.is_err(), "it was not held back");
+    assert!(
+        timeout(Duration::ZERO, daemon.request()).await.is_err(),
+        "the small chunk was sent too early"
+    );
     writer.append(b"three").await.unwrap();
     writer.push(b"four").await.unwrap();
     writer.send().await.unwrap();
@@ -164,7 +167,7 @@ async fn the_next_call_sends_the_rest_of_a_cancelled_append() {
         let (mut writer, mut daemon) = writer(pipe(size), 10 * 1024 * 1024).await;
         assert!(
             timeout(Duration::ZERO, writer.append(&large)).await.is_err(),
-            "it was not cancelled"
+            "the append was not cancelled"
         );
         assert_eq!(writer.appended(), 1);
         let writing = writer.append(b"after");

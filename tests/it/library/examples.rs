@@ -16,7 +16,7 @@ fn a_reader_that_is_killed_again_and_again_gets_everything_once() {
     assert_eq!(lines.first(), Some(&"run 1 begins at offset 0, and was killed"));
     let killed = lines.iter().filter(|line| line.ends_with("and was killed")).count();
     assert!(killed >= 2, "{lines:#?}");
-    let last = format!("the results of {} runs have each of them once, in order", killed + 1);
+    let last = format!("the results of {} runs have each number once, in order", killed + 1);
     assert_eq!(lines.last(), Some(&last.as_str()));
     daemon.pfs(["ls"]).run().exits(0).quietly();
     assert_eq!(daemon.pfs(["ls"]).run().text(), "", "it leaves nothing behind");

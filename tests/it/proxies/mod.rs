@@ -204,7 +204,7 @@ fn a_daemon_that_is_gone_is_told_with_what_the_proxy_answers(kind: Kind) {
         let run = behind.pfs(url, &["ls"]).run().exits(5);
         let name = match kind {
             Kind::Nginx => "nginx/",
-            Kind::Haproxy => "it answers 503",
+            Kind::Haproxy => "the server answers 503",
             Kind::Caddy => "Caddy answers 502",
         };
         assert!(run.stderr.contains(name) && !run.stderr.contains("went away"), "{}", run.stderr);

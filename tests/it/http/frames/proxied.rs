@@ -37,7 +37,7 @@ fn the_answer_of_a_proxy_is_reported_with_its_name_and_the_responsible_setting()
         (
             "408 Request Timeout",
             1,
-            &["it answers 408", "client_body_timeout", "timeout client"][..],
+            &["the server answers 408", "client_body_timeout", "timeout client"][..],
         ),
         ("411 Length Required", 1, &["411", "chunked"]),
         (
@@ -50,7 +50,7 @@ fn the_answer_of_a_proxy_is_reported_with_its_name_and_the_responsible_setting()
             5,
             &["nginx answers 502", "does not reach the daemon"],
         ),
-        ("503 Service Unavailable", 5, &["it answers 503", "no daemon that is up"]),
+        ("503 Service Unavailable", 5, &["the server answers 503", "no daemon that is up"]),
         (
             "504 Gateway Timeout\r\nvia: 1.1 first, 1.1 varnish",
             5,
