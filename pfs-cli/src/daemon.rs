@@ -63,7 +63,7 @@ impl Daemon {
             Err(_) if self.autostart => {}
             Err(not_found) => {
                 let message = format!(
-                    "{not_found}; start one with pfsd, or unset PFS_AUTOSTART and let pfs do it"
+                    "{not_found}; start one with pfsd, or unset PFS_AUTOSTART so that pfs starts one"
                 );
                 return Err(Failure::new(ExitCode::NoDaemon, message).into());
             }
@@ -79,7 +79,7 @@ impl Daemon {
         for unfit in
             starter.passed_over().iter().filter(|unfit| !matches!(unfit, Unfit::Missing { .. }))
         {
-            self.printer.info(format_args!("{unfit}; the daemon is started on {socket}"));
+            self.printer.info(format_args!("{unfit}; starting the daemon on {socket}"));
         }
         let program = starter.program().display();
         self.printer.verbose(format_args!("no daemon answers; starting {program} on {socket}"));
@@ -100,7 +100,7 @@ impl Daemon {
                     let start = if self.autostart {
                         "any other pfs command starts one"
                     } else {
-                        "pfsd starts one"
+                        "start one with pfsd"
                     };
                     return Err(
                         Failure::new(ExitCode::NoDaemon, format!("{not_found}; {start}")).into()
@@ -176,7 +176,7 @@ fn explain(error: ConnectError, place: &Place) -> anyhow::Error {
             no_daemon(&source, place).into()
         }
         (ConnectError::Io { path, source }, _) if source.kind() == io::ErrorKind::InvalidInput => {
-            let message = "the path of a socket cannot be as long as this one";
+            let message = "the path of the socket is too long";
             let message =
                 format!("{message}, {} bytes: {}", path.as_os_str().len(), path.display());
             Failure::new(ExitCode::Usage, message).into()
@@ -185,26 +185,26 @@ fn explain(error: ConnectError, place: &Place) -> anyhow::Error {
             if source.kind() == io::ErrorKind::PermissionDenied =>
         {
             anyhow::anyhow!(
-                "cannot connect to {}: {source}; the daemon's owner lets others in with listen.socket_mode",
+                "cannot connect to {}: {source}; the daemon's owner can grant access with listen.socket_mode",
                 path.display()
             )
         }
         (error @ ConnectError::TimedOut { .. }, Place::Socket(path)) => {
             let message = format!(
-                "{error} {place}; it is stopped or overloaded, and its process id is in {}.lock",
+                "{error} {place}; the daemon is stopped or overloaded, and its process id is in {}.lock",
                 path.display()
             );
             Failure::new(ExitCode::NoDaemon, message).into()
         }
         (error @ ConnectError::Rejected { status: 401, .. }, _) => {
             anyhow::anyhow!(
-                "{error}; name a file that holds a token with --token-file or PFS_TOKEN_FILE"
+                "{error}; use --token-file or PFS_TOKEN_FILE to name a file that holds a token"
             )
         }
         (error @ ConnectError::Untrusted { .. }, _) => {
             anyhow::anyhow!(
-                "{error}; a certificate of your own is trusted with --ca-file or PFS_CA_FILE, and one is shown to the \
-                 daemon with --client-cert-file or PFS_CLIENT_CERT_FILE"
+                "{error}; to trust the daemon's certificate, use --ca-file or PFS_CA_FILE; to present a client \
+                 certificate, use --client-cert-file or PFS_CLIENT_CERT_FILE"
             )
         }
         (ConnectError::Older { version, pid, protocol }, _) => {
@@ -217,12 +217,13 @@ fn explain(error: ConnectError, place: &Place) -> anyhow::Error {
                     )
                 }
                 Place::Url { .. } | Place::Lookup(_) => {
-                    "start a new one in its place, or use a pfs of its version".to_owned()
+                    "start a newer pfsd in its place, or use the pfs of the daemon's version"
+                        .to_owned()
                 }
             };
             anyhow::anyhow!(
                 "pfsd {version} (pid {pid}) {place} is older than this pfs {own}: it speaks version {protocol} of the protocol, \
-                 and pfs version {VERSION}; {to_do}"
+                 and pfs speaks version {VERSION}; {to_do}"
             )
         }
         // These errors name the place themselves.

@@ -7,27 +7,27 @@ Examples:
   ffmpeg -re -i cam.mp4 -f mpegts - | pfs write --stream /streamfs/cam
       Write a live video.
   pfs cat --stream /streamfs/cam | ffplay -
-      Watch it; any number of readers may.
+      Watch the video; any number of readers can.
   PFS_URL=http://camera:4437 pfs cat --stream /streamfs/cam | ffplay -
-      Watch it from elsewhere.
+      Watch the video from another machine.
   pfs help cat
-      All about a command.";
+      Show the full help of a command.";
 
 /// Examples of `pfs write`.
 pub const WRITE: &str = "\
 Examples:
   pfs write --stream --replace --close /streamfs/copy < file
-      Send a file and end the stream, however often.
+      Send a file and end the stream; this can be repeated.
   pfs write --stream --close /streamfs/log access.log.1 access.log
       Send files one after the other.
   echo data | pfs write /streamfs/notes
       Append one chunk.
   tail -F app.log | pfs write --lines /streamfs/log
-      Send a log; several writers may, and no line is split.
+      Send a log; several writers can append, and no line is split.
   make 2>&1 | pfs write --lines --tee /streamfs/build
-      Send what you see.
+      Send the output of a build, and print it, too.
   pfs write --stream --replace --close /streamfs/dump -- pg_dump shop
-      Send the output of a command, whose failure no reader takes for the end.";
+      Send the output of a command; if the command fails, readers are told.";
 
 /// Examples of `pfs cat`.
 pub const CAT: &str = "\
@@ -39,7 +39,7 @@ Examples:
   pfs cat --stream --since 10m --until caught-up /streamfs/log
       Print the last ten minutes and end.
   pfs cat --stream --slow block /streamfs/copy | sha256sum
-      Let writers wait rather than lose a byte.
+      Make writers wait for this reader, so that no byte is lost.
   pfs cat /streamfs/README
       Print the document that the daemon serves.";
 
@@ -47,9 +47,9 @@ Examples:
 pub const CREATE: &str = "\
 Examples:
   pfs create --exist-ok --ring-buffer-size 64MB /streamfs/vod
-      Keep 64 MiB of history for readers that join late; it may be there already.
+      Keep 64 MiB of history for readers that join late; accept an existing stream.
   pfs create --reserve --ring-buffer-size 1GB /streamfs/dump
-      Fail now rather than keep less history when memory runs short.
+      Fail now instead of keeping less history if memory runs short later.
   pfs create --replace /streamfs/copy
       Start with a new stream before the first reader attaches.
   pfs create --channel-buffer-size 256KB --ring-buffer-size 512KB --content-type video/mp2t /streamfs/cam
@@ -59,9 +59,9 @@ Examples:
 pub const CLOSE: &str = "\
 Examples:
   pfs close /streamfs/cam
-      Let every reader of the stream come to its end.
+      Let every reader reach the end of the stream.
   pfs close --failed /streamfs/cam
-      Tell every reader that what it gets is not all.";
+      Tell every reader that the data is incomplete.";
 
 /// Examples of `pfs rm`.
 pub const RM: &str = "\
@@ -77,7 +77,7 @@ Examples:
   pfs ls -l /streamfs
       List all streams of a mount with their stats.
   pfs ls -0 /streamfs/tests | xargs -0r pfs close
-      Close some, whatever their names.
+      Close some streams, whatever characters their names contain.
   pfs ls --json | jq -r 'select(.readers == 0) | .path'
       Find streams that nobody reads.";
 
@@ -85,9 +85,9 @@ Examples:
 pub const STAT: &str = "\
 Examples:
   pfs stat /streamfs/cam
-      Show who writes and who reads.
+      Show the writers and readers of a stream.
   pfs stat --watch
-      Go on showing all streams, until q is pressed.
+      Show all streams every second, until q is pressed.
   pfs stat --json /streamfs/cam | jq .readers[].lag
       Use the stats in a script.";
 
@@ -97,7 +97,7 @@ Examples:
   pfs info
       Show which daemon answers, and how much of its limits is used.
   pfs --url http://camera:4437 info
-      The same of a daemon elsewhere.
+      Show a daemon on another machine.
   pfs info --json | jq .memory
       Use the stats in a script.";
 
@@ -113,51 +113,51 @@ Examples:
 pub const BENCH: &str = "\
 Examples:
   pfs bench --readers 16
-      How much arrives at 16 readers, as fast as one writer can.
+      Measure the throughput of one writer and 16 readers.
   pfs bench --readers 4 --chunk-size 64 --rate 1000
-      How long a small chunk takes, at 1,000 a second.
-  pfs bench --readers 4 --transport socket
-      The same without shared memory.
+      Measure the latency of small chunks, at 1,000 per second.
+  pfs bench --readers 4 --transport unix
+      Measure the throughput without shared memory.
   pfs --url http://127.0.0.1:4437 bench --readers 4
-      The same over HTTP.
+      Measure the throughput over HTTP.
   pfs bench --json | jq .delivered.mb_per_s
       Use the stats in a script.";
 
 /// Environment variables and their meaning.
 pub const ENVIRONMENT: [(&str, &str); 13] = [
-    ("PFS_SOCKET", "Socket of the daemon, as --socket, which beats it. No daemon is started then."),
-    ("PFS_URL", "URL of the daemon, as --url, which beats it. No daemon is started then."),
+    ("PFS_SOCKET", "Socket of the daemon; --socket overrides it. pfs then starts no daemon."),
+    ("PFS_URL", "URL of the daemon; --url overrides it. pfs then starts no daemon."),
     (
         "PFS_TOKEN",
-        "The token for the daemon at the URL. --token-file beats it, and PFS_TOKEN_FILE excludes it.",
+        "Token for the daemon at the URL; --token-file overrides it. Cannot be used with PFS_TOKEN_FILE.",
     ),
     (
         "PFS_TOKEN_FILE",
-        "File that holds the token for the daemon at the URL, as --token-file, which beats it.",
+        "File that holds the token for the daemon at the URL; --token-file overrides it.",
     ),
-    ("PFS_CA_FILE", "File with certificates to trust at the URL, as --ca-file, which beats it."),
+    ("PFS_CA_FILE", "File with certificates to trust at the URL; --ca-file overrides it."),
     (
         "PFS_CLIENT_CERT_FILE",
-        "File with the certificate and key to show at the URL, as --client-cert-file, which beats it.",
+        "File with the certificate and key to present at the URL; --client-cert-file overrides it.",
     ),
     (
         "HTTPS_PROXY, HTTP_PROXY, NO_PROXY",
-        "The proxy for URLs, as other programs have it. What is on this machine is reached without one.",
+        "The proxy for URLs, with the usual meaning. URLs on this machine are reached without a proxy.",
     ),
-    ("PFS_AUTOSTART", "With 0, no daemon is started when none answers."),
+    ("PFS_AUTOSTART", "If 0, pfs starts no daemon when none answers."),
     (
         "XDG_RUNTIME_DIR",
-        "The first directory where a daemon is looked for, on pfs/pfsd.sock; --socket has the others.",
+        "The first directory where pfs looks for a daemon, on pfs/pfsd.sock; the help of --socket lists the others.",
     ),
     (
         "PFSD_LOG",
-        "How much a daemon that pfs starts writes to pfsd.log beside its socket; warn if not set. All variables of pfsd(1) \
-         hold for it.",
+        "Log level of a daemon that pfs starts, for pfsd.log beside its socket; warn if not set. All variables of pfsd(1) \
+         apply to this daemon.",
     ),
     ("NO_COLOR", "If not empty, nothing is colored, unless --color is always."),
     (
         "CLICOLOR_FORCE",
-        "If not empty, colors are used also where there is no terminal, unless NO_COLOR or --color says otherwise.",
+        "If not empty, colors are used even without a terminal, unless NO_COLOR or --color says otherwise.",
     ),
-    ("TERM", "With dumb, or where it is not set, nothing is colored and nothing is drawn over."),
+    ("TERM", "If dumb or not set, nothing is colored and nothing is drawn over."),
 ];

@@ -43,7 +43,7 @@ impl ExitCode {
             Self::DataLost,
             "Finished, but data was lost on the way; the ranges are on standard error.",
         ),
-        (Self::NoDaemon, "No daemon, or it went away."),
+        (Self::NoDaemon, "No daemon answers, or the daemon went away."),
         (Self::TooSlow, "Disconnected for being slow (with --slow disconnect)."),
         (Self::Removed, "The stream was removed while it was read."),
         (

@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(
             rustix::io::write(&terminal, b"x").unwrap_err(),
             Errno::IO,
-            "as a write would fail"
+            "a write to the terminal also fails"
         );
     }
 }

@@ -38,7 +38,7 @@ impl<T: FromStr<Err = PathError> + Clone + Send + Sync + 'static> TypedValuePars
                 Some(meant) => format!("{error}; did you mean {meant}?"),
                 None => error.to_string(),
             }),
-            None => Err("it is not UTF-8".to_owned()),
+            None => Err("the path is not UTF-8".to_owned()),
         };
         parsed.map_err(|rule| {
             let path = quoted(&value.to_string_lossy());

@@ -51,13 +51,13 @@ impl Place {
         let chosen = match (&global.socket, &global.url) {
             // clap misses this conflict if one flag is before the command's name and the other one
             // after it.
-            (Some(_), Some(_)) => return Err(usage("--socket and --url exclude each other")),
+            (Some(_), Some(_)) => return Err(usage("--socket cannot be used with --url")),
             (Some(path), None) => socket(path.clone()),
             (None, Some(text)) => url(text),
             (None, None) => match (variable(SOCKET), variable(URL)) {
                 (Some(_), Some(_)) => {
                     let message =
-                        "PFS_SOCKET and PFS_URL are both set; unset one, or say --socket or --url";
+                        "PFS_SOCKET and PFS_URL are both set; unset one, or use --socket or --url";
                     return Err(usage(message));
                 }
                 (Some(path), None) => socket(PathBuf::from(path)),
@@ -72,7 +72,7 @@ impl Place {
                 ("--client-cert-file", &global.client_cert_file),
             ];
             if let Some((flag, _)) = flags.into_iter().find(|(_, file)| file.is_some()) {
-                return Err(usage(format!("{flag} is for a daemon at a URL: say --url, too")));
+                return Err(usage(format!("{flag} requires a daemon at a URL; use --url")));
             }
         }
         Ok(chosen)
@@ -88,7 +88,7 @@ impl Place {
         if let (None, Some(token)) = (&global.token_file, variable(TOKEN)) {
             if variable(TOKEN_FILE).is_some() {
                 return Err(usage(
-                    "PFS_TOKEN and PFS_TOKEN_FILE are both set; unset one, or say --token-file",
+                    "PFS_TOKEN and PFS_TOKEN_FILE are both set; unset one, or use --token-file",
                 ));
             }
             endpoint = endpoint

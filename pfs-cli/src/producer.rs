@@ -115,7 +115,7 @@ impl Producer {
     /// Cancel safe.
     pub(crate) async fn ended(&mut self) -> io::Result<End> {
         let Some(ended) = &mut self.ended else {
-            return Err(io::Error::other("its end was told before"));
+            return Err(io::Error::other("the exit status was returned before"));
         };
         let status = ended.await.map_err(io::Error::other);
         self.ended = None;

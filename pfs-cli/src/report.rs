@@ -112,7 +112,10 @@ pub(crate) fn daemon(info: &DaemonInfo, place: &Place, now: SystemTime) -> Strin
         ("mounts", mounts.join(" ")),
         ("streams", format!("{} of {}", info.streams, info.max_streams)),
         ("memory", format!("{} of {}", size(info.memory), size(info.max_memory))),
-        ("connections", format!("{} of {}, with this one", info.connections, info.max_connections)),
+        (
+            "connections",
+            format!("{} of {}, including this one", info.connections, info.max_connections),
+        ),
     ];
     let lines: String =
         lines.iter().map(|(name, value)| format!("  {name:<11} {value}\n")).collect();
@@ -133,7 +136,7 @@ fn writers(stream: &StreamStat, now: SystemTime) -> String {
     for writer in &stream.writers {
         let state = match writer {
             WriterStat { waiting: true, .. } => "waits for a reader",
-            WriterStat { leased: true, .. } => "appends by itself, under a lease",
+            WriterStat { leased: true, .. } => "appends directly, under a lease",
             _ => "",
         };
         let [pid, uid] = who(writer.peer);
@@ -279,7 +282,7 @@ pfsd on /run/pfs/pfsd.sock
   mounts      /streamfs
   streams     2 of 1000
   memory      1.0 MiB of 1.0 GiB
-  connections 5 of 4096, with this one
+  connections 5 of 4096, including this one
 "
             )
         );

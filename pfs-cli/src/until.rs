@@ -48,7 +48,7 @@ impl Until {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum UntilError {
     /// The word is unknown.
-    #[error("{0:?} is none of closed, caught-up, writers-gone, idle=DURATION")]
+    #[error("{0:?} is not one of closed, caught-up, writers-gone, idle=DURATION")]
     Unknown(String),
     /// `idle` has no duration.
     #[error("idle needs a duration, such as idle=10s")]

@@ -170,6 +170,6 @@ fn an_impossible_measurement_is_refused_and_leaves_no_stream() {
         .pfs_on(Transport::Unix, ["bench", "--transport", "shm"])
         .run()
         .exits(2)
-        .says("exclude each other");
+        .says("cannot be used with --no-shm");
     assert!(daemon.streams().is_empty());
 }

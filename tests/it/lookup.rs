@@ -87,7 +87,7 @@ fn an_unusable_runtime_directory_is_skipped() {
     let run = machine.pfs(ROOT, read_only).args(["write", S]).stdin("x").run().exits(0);
     run.says("/run/read-only/pfs")
         .says("read-only")
-        .says("the daemon is started on /tmp/pfs-0/pfsd.sock");
+        .says("starting the daemon on /tmp/pfs-0/pfsd.sock");
     machine.pfs(ROOT, read_only).args(["ls"]).run().exits(0).quietly();
 }
 
@@ -150,9 +150,7 @@ fn root_leaves_a_user_s_runtime_directory_alone() {
     // The environment that `su` and `sudo -E` leave behind.
     let variables = &[("XDG_RUNTIME_DIR", "/run/user/12345")];
     let run = machine.pfs(ROOT, variables).args(["write", S]).stdin("root's").run().exits(0);
-    run.says(
-        "/run/user/12345 belongs to user 12345; the daemon is started on /tmp/pfs-0/pfsd.sock",
-    );
+    run.says("/run/user/12345 belongs to user 12345; starting the daemon on /tmp/pfs-0/pfsd.sock");
     assert!(!machine.outside("/run/user/12345/pfs").exists());
 
     machine.pfs(USER, variables).args(["write", S]).stdin("the user's").run().exits(0).quietly();
@@ -176,7 +174,7 @@ fn a_user_whom_root_locked_out_of_the_runtime_directory_is_served_elsewhere() {
     let variables = &[("XDG_RUNTIME_DIR", "/run/user/12345")];
     let run = machine.pfs(USER, variables).args(["write", S]).stdin("x").run().exits(0);
     run.says(
-        "/run/user/12345/pfs belongs to user 0; the daemon is started on /tmp/pfs-12345/pfsd.sock",
+        "/run/user/12345/pfs belongs to user 0; starting the daemon on /tmp/pfs-12345/pfsd.sock",
     );
 }
 

@@ -203,7 +203,7 @@ fn a_command_whose_stream_is_closed_meanwhile_gets_sigterm_and_pfs_ends_with_its
         let (mut write, pid) = sleeps(&daemon, &[], before);
         daemon.close(S);
         eventually("pfs ends", || !write.runs());
-        write.finish().exits(9).says("the stream is closed").says("sh gets SIGTERM");
+        write.finish().exits(9).says("the stream is closed").says("sending SIGTERM to sh");
         assert!(!alive(pid));
     }
 }
@@ -214,7 +214,7 @@ fn a_daemon_that_goes_ends_the_command_too(transport: Transport) {
     let (mut write, pid) = sleeps(&daemon, &[], ":");
     daemon.kill9();
     eventually("pfs ends", || !write.runs());
-    write.finish().exits(5).says("went away").says("sh gets SIGTERM");
+    write.finish().exits(5).says("went away").says("sending SIGTERM to sh");
     assert!(!alive(pid));
     // Without a daemon, the command is not even started.
     daemon.pfs(["write", S, "--", "/nowhere/at/all"]).run().exits(5);

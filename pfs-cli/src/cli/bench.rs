@@ -10,26 +10,26 @@ use crate::{examples, size::parse_size};
 const JSON_HELP: &str = "\
 Print one JSON object instead of a table
 
-Its names are stable; more may be added. Sizes are in bytes, MB are 10^6 bytes, times are in seconds from the moment at which the \
-writers may begin, except latencies, which are in microseconds. What is not known is null.
+The field names are stable; later versions may add fields. Sizes are in bytes, MB are 10^6 bytes. Times are in seconds from the \
+moment at which the writers may begin, except latencies, which are in microseconds. Unknown values are null.
 
-readers, writers, chunk_size, slow, rate: what was asked for
+readers, writers, chunk_size, slow, rate: the requested values
 
 transport: shm, unix, http, or mixed if only some could share memory
 
-written: what all writers appended: bytes, chunks, seconds, mb_per_s, chunks_per_s
+written: the appends of all writers together: bytes, chunks, seconds, mb_per_s, chunks_per_s
 
-delivered: the same of what all readers together got, up to the last chunk of the last of them
+delivered: the same stats for the data that all readers together got, until the last reader got its last chunk
 
-lost: bytes and gaps that all readers together were told of
+lost: bytes and gaps reported to all readers together
 
 latency_us: with --rate: count, p50, p90, p99, p99_9, max, of all readers
 
-daemon: cpu_seconds, cpu_seconds_per_gb (10^9 bytes written), peak_rss_bytes (since it was started); Linux only
+daemon: cpu_seconds, cpu_seconds_per_gb (10^9 bytes written), peak_rss_bytes (since the start of the daemon); Linux only
 
-per_writer: an array with the stats of written for each
+per_writer: an array with the stats of written for each writer
 
-per_reader: an array with the stats of delivered for each, and lost_bytes, gaps, end (closed or disconnected), latency_us";
+per_reader: an array with the stats of delivered for each reader, and lost_bytes, gaps, end (closed or disconnected), latency_us";
 
 /// Arguments of `pfs bench`.
 #[derive(Args, Clone, Debug)]

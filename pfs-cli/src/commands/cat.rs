@@ -170,10 +170,10 @@ impl Finish {
         }
         match self {
             Self::End(End::WriterDied) => printer.error(format_args!(
-                "a writer of {path} died without finishing, or failed, so what was printed may end too early"
+                "a writer of {path} died without finishing, or failed, so the output may be incomplete"
             )),
             Self::End(End::Failed) => printer
-                .error(format_args!("{path} was closed as failed, so what was printed may end too early")),
+                .error(format_args!("{path} was closed as failed, so the output may be incomplete")),
             Self::End(End::Closed | End::CaughtUp | End::WritersGone) | Self::Idle | Self::Unread => {}
         }
     }
@@ -269,25 +269,23 @@ impl Delivery<'_> {
         let (code, message) = match error {
             ReadError::Removed => (
                 ExitCode::Removed,
-                format!(
-                    "{path} was removed while it was read; it was printed up to offset {offset}"
-                ),
+                format!("{path} was removed while it was read; printed up to offset {offset}"),
             ),
             ReadError::TooSlow { .. } => (
                 ExitCode::TooSlow,
                 format!(
-                    "disconnected from {path} for being slow; it was printed up to offset {offset}. Read faster, \
+                    "disconnected from {path} for being slow; printed up to offset {offset}; read faster, \
                      give the stream a larger --channel-buffer-size, or use --slow drop or block"
                 ),
             ),
             ReadError::DaemonGone(why) => (
                 ExitCode::NoDaemon,
                 format!(
-                    "the daemon {place} went away while {path} was read ({why}); it was printed up to offset {offset}"
+                    "the daemon {place} went away while {path} was read ({why}); printed up to offset {offset}"
                 ),
             ),
             error => {
-                let tried = format!("cannot go on reading {path} at offset {offset}");
+                let tried = format!("cannot continue reading {path} at offset {offset}");
                 return anyhow::Error::new(error).context(tried);
             }
         };

@@ -39,12 +39,13 @@ pub(super) async fn run(context: &Context, args: CreateArgs) -> anyhow::Result<E
         .map_err(|error| context.explain(error, format_args!("cannot create {path}")))?;
     if exist_ok {
         let stat = client.stat(&path).await;
-        let stat =
-            stat.map_err(|error| context.explain(error, format_args!("cannot look at {path}")))?;
+        let stat = stat.map_err(|error| {
+            context.explain(error, format_args!("cannot get the stats of {path}"))
+        })?;
         for difference in differences(&options, &stat) {
-            context.printer.info(format_args!("{path} was there before, with {difference}"));
+            context.printer.info(format_args!("{path} exists already, with {difference}"));
         }
-        context.printer.verbose(format_args!("{path} is there"));
+        context.printer.verbose(format_args!("{path} exists"));
     } else {
         context.printer.verbose(format_args!("created {path}"));
     }

@@ -10,8 +10,9 @@ pub(super) async fn run(context: &Context, args: InfoArgs) -> anyhow::Result<Exi
     let mut operator = context.daemon.operator().await?;
     let place = context.daemon.place();
     let asked = operator.info().await;
-    let info = asked
-        .map_err(|error| context.explain(error, format_args!("cannot ask the daemon {place}")))?;
+    let info = asked.map_err(|error| {
+        context.explain(error, format_args!("cannot get the stats of the daemon {place}"))
+    })?;
     let now = SystemTime::now();
     let shown = if args.json {
         json::line(&json::Info::new(&info, place, now))?

@@ -37,7 +37,7 @@ fn streams(paths: &[PathPrefix]) -> Result<Vec<StreamPath>, Failure> {
     let stream = |path: &PathPrefix| {
         path.as_str().parse().map_err(|_| {
             let message =
-                format!("{path} is above the streams; to remove all of them: pfs rm -r {path}");
+                format!("{path} is not the path of a stream; to remove all streams below it: pfs rm -r {path}");
             Failure::new(ExitCode::Usage, message)
         })
     };
@@ -103,7 +103,7 @@ mod tests {
         let error = streams(&paths).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "/streamfs is above the streams; to remove all of them: pfs rm -r /streamfs"
+            "/streamfs is not the path of a stream; to remove all streams below it: pfs rm -r /streamfs"
         );
         assert_eq!(ExitCode::from_error(&error.into()), ExitCode::Usage);
         assert_eq!(streams(&paths[..1]).unwrap()[0].as_str(), "/streamfs/cam");

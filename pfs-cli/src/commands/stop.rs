@@ -64,21 +64,21 @@ async fn terminate(
     let holds = format!("{} with {} of memory", count(*streams, "stream"), size(*memory));
     let refuse = |why: String| {
         let message = format!(
-            "pfsd {version} (pid {pid}) is older than this pfs and {why}; it holds {holds}"
+            "pfsd {version} (pid {pid}) is older than this pfs and {why}; the daemon holds {holds}"
         );
         Err(Failure::new(ExitCode::Failure, message).into())
     };
     if if_idle {
         let others = count(connections.saturating_sub(1), "other connection");
         return refuse(format!(
-            "does not know --if-idle: pfs stop ends it, in use or not; it has {others}"
+            "does not support --if-idle; without --if-idle, pfs stop ends the daemon even if it is in use; the daemon has {others}"
         ));
     }
     // The ids differ if a service manager created the socket: the peer is then the manager.
     let process = (peer.pid == Some(*pid)).then(|| Process::open(*pid)).flatten();
     let Some(process) = process.filter(Process::terminate) else {
         return refuse(format!(
-            "cannot be stopped by it; on its machine: kill {pid}, or systemctl stop"
+            "cannot be stopped by pfs; on the daemon's machine, use kill {pid} or systemctl stop"
         ));
     };
     patiently(&context.printer, end_of(info), process.ended()).await;
@@ -86,7 +86,7 @@ async fn terminate(
 }
 
 fn end_of(info: &DaemonInfo) -> String {
-    format!("the end of pfsd (pid {})", info.pid)
+    format!("pfsd (pid {}) to exit", info.pid)
 }
 
 /// Formats what was in the streams, and how many clients were attached; `None` if there were no

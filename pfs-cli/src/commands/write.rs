@@ -57,9 +57,9 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     let options = WriteOptions { wait_readers: args.wait_readers, replace: args.replace };
     let place = context.daemon.place();
     let waiting = match args.wait_readers {
-        0 => format!("an answer to writers {place}"),
+        0 => format!("the answer of the daemon {place}"),
         readers => format!(
-            "readers of {} {place}, {readers} in all; pfs stat {} shows those there are",
+            "readers of {} {place}, {readers} in all; pfs stat {} shows the attached readers",
             args.path, args.path
         ),
     };
@@ -68,12 +68,12 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
         .map_err(|error| context.explain(error, format_args!("cannot write to {}", args.path)))?;
     if !writer.is_acknowledged() {
         context.printer.info(format_args!(
-            "the proxy {place} passes no answer on before the end of the input, so nothing is acknowledged until then; over HTTP/2 \
-             (https://) it may",
+            "the proxy {place} forwards no answer before the end of the input, so nothing is acknowledged until then; over HTTP/2 \
+             (https://), the proxy may forward answers earlier",
         ));
     }
     context.printer.verbose(format_args!(
-        "writing to {}, at most {} a chunk",
+        "writing to {}, at most {} per chunk",
         args.path,
         size(writer.max_chunk())
     ));
@@ -137,7 +137,7 @@ async fn put(
     let (path, place) = (&args.path, context.daemon.place());
     let if_exists = if args.replace { IfExists::Replace } else { IfExists::Keep };
     let options = PutOptions::default().if_exists(if_exists).close(args.close);
-    let waiting = format_args!("an answer to writers {place}");
+    let waiting = format_args!("the answer of the daemon {place}");
     match patiently(&context.printer, waiting, client.put(path, input, &options)).await {
         Ok(_) => {
             let len = size(input.len() as u64);
@@ -176,8 +176,8 @@ async fn append_output(
     };
     // The pipe and the writer are dropped by now.
     producer.terminate();
-    context.printer.error(format_args!("{error:#}; {} gets SIGTERM", producer.name()));
-    let waiting = format_args!("{} to end", producer.name().to_owned());
+    context.printer.error(format_args!("{error:#}; sending SIGTERM to {}", producer.name()));
+    let waiting = format_args!("{} to exit", producer.name().to_owned());
     let _ = patiently(&context.printer, waiting, producer.ended()).await;
     Ok(ExitCode::from_error(&error))
 }
@@ -324,8 +324,8 @@ async fn one_chunk(
     while let Some(block) = appender.next_block(&mut input).await? {
         if chunk.len() + block.len() > max_chunk {
             let message = format!(
-                "cannot append to {path}: the input is larger than the {max_chunk} bytes that the stream takes as one \
-                 chunk, and nothing of it was appended; to send it in chunks: pfs write --stream {path}"
+                "cannot append to {path}: the input is larger than {max_chunk} bytes, the largest chunk of the stream, and \
+                 nothing was appended; to send the input in chunks: pfs write --stream {path}"
             );
             return Err(Failure::new(ExitCode::Failure, message).into());
         }
@@ -509,14 +509,14 @@ fn failed(
 ) -> anyhow::Error {
     let done = match appended {
         Some(bytes) => format!("{bytes} bytes of the input were appended before"),
-        None => "how much of the input is in it is not known".to_owned(),
+        None => "how much of the input was appended is not known".to_owned(),
     };
     let message = match &error {
         WriteError::DaemonGone(why) if why.is::<ProxyBroke>() => {
-            format!("the connection broke while {path} was written to ({why}); {done}")
+            format!("the connection broke while pfs wrote to {path} ({why}); {done}")
         }
         WriteError::DaemonGone(why) => {
-            format!("the daemon {place} went away while {path} was written to ({why}); {done}")
+            format!("the daemon {place} went away while pfs wrote to {path} ({why}); {done}")
         }
         WriteError::Closed | WriteError::Removed => {
             format!("cannot append to {path}: {error}; {done}")

@@ -27,7 +27,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Starts a worker for this job, with the daemon at `place`.
     pub(super) fn start(name: String, job: &Job, place: &Place) -> anyhow::Result<Self> {
-        let own = std::env::current_exe().context("cannot find pfs itself")?;
+        let own = std::env::current_exe().context("cannot find the pfs executable")?;
         let mut command = Command::new(own);
         command.arg(COMMAND).arg(serde_json::to_string(job)?);
         for variable in Place::VARIABLES {
@@ -42,8 +42,9 @@ impl Worker {
         }
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let stdin = child.stdin.take();
-        let stdout =
-            BufReader::new(child.stdout.take().context("its standard output is not ours")?);
+        let stdout = BufReader::new(
+            child.stdout.take().context("the standard output of the worker is not a pipe")?,
+        );
         Ok(Self { name, child, stdin, stdout })
     }
 
@@ -57,11 +58,15 @@ impl Worker {
     /// Waits for the worker's next message. Returns an error if the worker has failed.
     pub(super) fn listen(&mut self) -> anyhow::Result<Said> {
         let mut line = String::new();
-        self.stdout.read_line(&mut line).with_context(|| format!("cannot hear {}", self.name))?;
+        self.stdout
+            .read_line(&mut line)
+            .with_context(|| format!("cannot read from {}", self.name))?;
         if line.is_empty() {
             bail!("{} ended early ({})", self.name, self.child.wait()?);
         }
-        match serde_json::from_str(&line).with_context(|| format!("{} said {line:?}", self.name))? {
+        match serde_json::from_str(&line)
+            .with_context(|| format!("{} sent the invalid line {line:?}", self.name))?
+        {
             Said::Failed { code, message } => {
                 let code = ExitCode::from_number(code).unwrap_or(ExitCode::Failure);
                 Err(Failure::new(code, format!("{}: {message}", self.name)).into())
@@ -74,7 +79,7 @@ impl Worker {
     pub(super) fn attached(&mut self) -> anyhow::Result<bool> {
         match self.listen()? {
             Said::Ready { shm } => Ok(shm),
-            said => bail!("{} said {said:?} before it was attached", self.name),
+            said => bail!("{} sent {said:?} before it was attached", self.name),
         }
     }
 }

@@ -44,8 +44,10 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<Ex
     // Checked first, because a long measurement without a place for its report would be wasted.
     Stdout::open()?;
     let client = context.daemon.connect().await?;
-    let info =
-        client.info().await.map_err(|error| context.explain(error, "cannot ask the daemon"))?;
+    let info = client
+        .info()
+        .await
+        .map_err(|error| context.explain(error, "cannot get the stats of the daemon"))?;
     let mount = info.mounts.first().context("the daemon has no mount for a stream")?;
     let path: StreamPath = format!("{mount}/pfs-bench-{}", std::process::id()).parse()?;
 
@@ -102,16 +104,16 @@ impl<'a> Plan<'a> {
             ));
         }
         if args.transport == Some(Transport::Shm) && !shm {
-            return usage("--transport shm and --no-shm exclude each other".to_owned());
+            return usage("--transport shm cannot be used with --no-shm".to_owned());
         }
         let http = matches!(place, Place::Url { .. });
         match (args.transport, http) {
             (Some(Transport::Http), false) => {
-                return usage("--transport http needs the daemon's URL: say --url, too".to_owned());
+                return usage("--transport http requires the daemon's URL; use --url".to_owned());
             }
             (Some(Transport::Shm | Transport::Unix), true) => {
                 return usage(
-                    "a daemon at a URL is reached over HTTP only: --transport http".to_owned(),
+                    "a daemon at a URL is reached only over HTTP; use --transport http".to_owned(),
                 );
             }
             _ => {}
@@ -149,7 +151,7 @@ impl<'a> Plan<'a> {
     fn transport(&self, shm: &[bool]) -> anyhow::Result<&'static str> {
         let all = shm.iter().all(|shm| *shm);
         if self.args.transport == Some(Transport::Shm) && !all {
-            bail!("the daemon and its clients cannot share memory here; try --transport socket");
+            bail!("the daemon and its clients cannot share memory here; try --transport unix");
         }
         Ok(match (all, shm.contains(&true)) {
             _ if self.http => "http",
@@ -171,11 +173,11 @@ async fn measure(
     let stats = client
         .stat(path)
         .await
-        .map_err(|error| context.explain(error, "cannot look at the stream"))?;
+        .map_err(|error| context.explain(error, format_args!("cannot get the stats of {path}")))?;
     let max_chunk = stats.ring_buffer_size.min(stats.channel_buffer_size);
     if plan.args.chunk_size > max_chunk {
         let message = format!(
-            "--chunk-size can be at most {}, which the daemon's streams take at once",
+            "--chunk-size can be at most {}, the largest chunk of the daemon's streams",
             size(max_chunk)
         );
         return Err(Failure::new(ExitCode::Usage, message).into());
@@ -214,14 +216,14 @@ async fn measure(
 fn wrote(writer: &mut Worker) -> anyhow::Result<Wrote> {
     match writer.listen()? {
         Said::Wrote(wrote) => Ok(wrote),
-        said => bail!("a writer said {said:?}"),
+        said => bail!("a writer sent {said:?} instead of its result"),
     }
 }
 
 fn read(reader: &mut Worker) -> anyhow::Result<Read> {
     match reader.listen()? {
         Said::Read(read) => Ok(read),
-        said => bail!("a reader said {said:?}"),
+        said => bail!("a reader sent {said:?} instead of its result"),
     }
 }
 
@@ -232,7 +234,7 @@ fn check(report: &Report) -> anyhow::Result<()> {
         let accounted = reader.got.bytes.saturating_add(reader.lost_bytes);
         if reader.end == "closed" && accounted != report.written.bytes {
             bail!(
-                "reader {number} got {} bytes and was told that it lost {}, but {} were written: this is an error in pfs",
+                "reader {number} got {} bytes and {} bytes were reported as lost, but {} bytes were written; this is a bug in pfs",
                 reader.got.bytes,
                 reader.lost_bytes,
                 report.written.bytes

@@ -39,7 +39,7 @@ pub(super) fn text(report: &Report) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "\ndaemon: {:.2} s of processor time, {:.3} s a GB written; at most {} of memory since it was started",
+            "\ndaemon: {:.2} s of CPU time, {:.3} s per GB written; at most {} of memory since its start",
             daemon.cpu_seconds,
             daemon.cpu_seconds_per_gb,
             size(daemon.peak_rss_bytes)
@@ -50,7 +50,7 @@ pub(super) fn text(report: &Report) -> String {
 
 fn throughput(report: &Report) -> Table {
     let mut table = Table::new(&[
-        ("WHO", Align::Left),
+        ("CLIENT", Align::Left),
         ("MB/S", Align::Right),
         ("CHUNKS/S", Align::Right),
         ("SECONDS", Align::Right),
@@ -118,7 +118,7 @@ mod tests {
             "\
 1 writer and 2 readers, 62.5 KiB in chunks of 64 B, shm
 
-WHO           MB/S  CHUNKS/S  SECONDS       DATA     LOST  GAPS
+CLIENT        MB/S  CHUNKS/S  SECONDS       DATA     LOST  GAPS
 writer 1     0.128      2000    0.500   62.5 KiB
 reader 1     0.064      1000    1.000   62.5 KiB      0 B     0
 reader 2     0.029       450    2.000   56.2 KiB  6.2 KiB     2
@@ -127,7 +127,7 @@ all readers  0.061       950    2.000  118.8 KiB  6.2 KiB     2
 LATENCY        P50   P90   P99  P99.9   MAX
 microseconds  20.0  20.0  20.0   20.0  20.0
 
-daemon: 2.00 s of processor time, 31250.000 s a GB written; at most 16.0 MiB of memory since it was started
+daemon: 2.00 s of CPU time, 31250.000 s per GB written; at most 16.0 MiB of memory since its start
 "
         );
     }

@@ -66,12 +66,13 @@ fn client(job: &Job) -> anyhow::Result<Client> {
 }
 
 fn write(job: &Job, number: u16, chunks: u64, interval: Option<u64>) -> anyhow::Result<Wrote> {
-    let mut writer =
-        client(job)?.writer(&job.path()?, WriteOptions::default()).context("cannot write")?;
+    let mut writer = client(job)?
+        .writer(&job.path()?, WriteOptions::default())
+        .with_context(|| format!("cannot write to {}", job.path))?;
     let mut chunk = Chunk::new(number, job.chunk);
     say(&Said::Ready { shm: writer.is_shm() })?;
     if io::stdin().lock().read_line(&mut String::new())? == 0 {
-        bail!("it ended before it began");
+        bail!("pfs bench ended before the measurement began");
     }
     let began = clock::now();
     for count in 0..chunks {
@@ -90,7 +91,9 @@ fn write(job: &Job, number: u16, chunks: u64, interval: Option<u64>) -> anyhow::
 
 fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read> {
     let options = ReadOptions { policy: slow.into(), ..ReadOptions::default() };
-    let mut reader = client(job)?.reader(&job.path()?, options).context("cannot read")?;
+    let mut reader = client(job)?
+        .reader(&job.path()?, options)
+        .with_context(|| format!("cannot read {}", job.path))?;
     let mut checkers = Checkers::new(writers, job.chunk, false);
     let mut latencies = Latencies::default();
     let mut chunks = Chunks::new();
@@ -103,7 +106,8 @@ fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read
                 read.ended = clock::now();
                 for chunk in chunks.iter() {
                     let seen = checkers.check(chunk);
-                    let seen = seen.with_context(|| format!("damage after offset {before}"))?;
+                    let seen =
+                        seen.with_context(|| format!("corrupt chunk after offset {before}"))?;
                     if let Seen::Data(made) = seen
                         && timed
                     {

@@ -43,7 +43,7 @@ fn a_writer_that_appends_much_gets_a_lease_and_readers_of_every_kind_get_every_b
     readers.extend(attached(&daemon, &["drop", "disconnect"]));
     assert_eq!(holder(&daemon), Some(u64::from(pid)));
     let text = daemon.pfs(["stat", S]).run().exits(0);
-    let line = text.text().lines().find(|line| line.contains("appends by itself, under a lease"));
+    let line = text.text().lines().find(|line| line.contains("appends directly, under a lease"));
     assert!(line.is_some_and(|line| line.contains(&pid.to_string())), "{}", text.text());
     let json = daemon.pfs(["stat", "--json", S]).run().exits(0);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
