@@ -62,7 +62,7 @@ async fn converse<T: Transport>(
     tokio::select! {
         biased;
         () = shutdown.cancelled() => return Err(Failure::shutting_down().into()),
-        greeted = timeout(daemon.hello_timeout, hello(wire)) => greeted.map_err(|_| silent(daemon, "said no hello"))??,
+        greeted = timeout(daemon.hello_timeout, hello(wire)) => greeted.map_err(|_| silent(daemon, "sent no hello"))??,
     }
     if wire.sharing {
         caller.transport = "shm";
@@ -177,7 +177,7 @@ async fn next_frame<T: Transport>(
     }
     timeout(daemon.hello_timeout, wire.frame())
         .await
-        .map_err(|_| silent(daemon, "asked for nothing"))?
+        .map_err(|_| silent(daemon, "sent no request"))?
 }
 
 fn decode(frame: Frame) -> Result<Request, Failure> {
@@ -227,7 +227,7 @@ fn other_version(Hello { min_version, max_version, .. }: Hello) -> Failure {
     let (age, stop) = if max_version < VERSION {
         ("older", format!("use the pfs of this pfsd, or stop pfsd with: kill {pid}"))
     } else {
-        ("newer", "stop pfsd with pfs stop, and start the one of this pfs".to_owned())
+        ("newer", "stop pfsd with pfs stop, and start the pfsd of this client".to_owned())
     };
     let message = format!(
         "pfsd {own} (pid {pid}) speaks version {VERSION} of the protocol, and this client is {age} and speaks {theirs}; {stop}"

@@ -142,7 +142,7 @@ mod tests {
             assert_eq!(calls.take(), [], "fewer than half have ended");
             all.clear();
             sleep(SETTLING_TIME / 2).await;
-            assert_eq!(calls.take(), [], "what they held may not be free yet");
+            assert_eq!(calls.take(), [], "the memory of ended connections may not be free yet");
             sleep(Duration::from_secs(3600)).await;
             assert_eq!(calls.take(), [Duration::from_secs(3602)]);
         })

@@ -89,7 +89,7 @@ pub(crate) async fn answer<T: Transport>(
         // A heartbeat only shows that the client is alive.
         Request::Heartbeat => {}
         Request::MadeRoom | Request::CannotMap | Request::Follow => {
-            return Err(misplaced("news of a reader before OpenReader").into());
+            return Err(misplaced("a reader's message before OpenReader").into());
         }
         // `connection.rs` handles these requests.
         Request::OpenWriter(..)

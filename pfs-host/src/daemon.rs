@@ -221,7 +221,7 @@ impl Daemon {
         }
         self.leaving.reserve(wide(bytes)).map(Some).ok_or_else(|| {
             let message =
-                "too many large answers are on their way just now; try again, or raise limits.max_memory";
+                "too many large answers are in flight; try again, or raise limits.max_memory";
             Failure::new(ErrorCode::Limit, message).because(Reason::MessageMemory)
         })
     }

@@ -42,7 +42,7 @@ impl Failure {
             path.match_indices('/').nth(1).and_then(|(at, _)| path.get(..at)).unwrap_or(path);
         Self::new(
             ErrorCode::NoSuchStream,
-            format!("there is no stream {path}; pfs ls {mount} shows those there are"),
+            format!("there is no stream {path}; pfs ls {mount} lists the streams"),
         )
     }
 
@@ -57,7 +57,7 @@ impl Failure {
     /// The path already has a stream.
     pub fn already_exists(path: &StreamPath) -> Self {
         let message = format!(
-            "cannot create {path}: {}; pfs create --exist-ok keeps it, --replace begins anew (?replace over HTTP)",
+            "cannot create {path}: {}; pfs create --exist-ok keeps the stream, --replace starts over (?replace over HTTP)",
             CreateError::Exists
         );
         Self::new(ErrorCode::AlreadyExists, message)
@@ -107,10 +107,10 @@ impl Failure {
     pub fn attaching(tried: &str, path: &StreamPath, error: AttachError) -> Self {
         let (code, advice) = match error {
             AttachError::Closed => {
-                (ErrorCode::Closed, "; to begin anew: pfs write --replace, or ?replace over HTTP")
+                (ErrorCode::Closed, "; to start over: pfs write --replace, or ?replace over HTTP")
             }
             AttachError::Removed => (ErrorCode::Removed, ""),
-            AttachError::PastHead { .. } => (ErrorCode::PastHead, "; pfs stat shows what there is"),
+            AttachError::PastHead { .. } => (ErrorCode::PastHead, "; pfs stat shows the offsets"),
             _ => (ErrorCode::Internal, ""),
         };
         Self::new(code, format!("{tried} {path}: {error}{advice}"))
@@ -119,7 +119,7 @@ impl Failure {
     /// The existing stream should be kept, but is closed.
     pub fn kept_closed(path: &StreamPath) -> Self {
         let message = format!(
-            "cannot create {path}: there is one, and it is closed; pfs create --replace begins anew"
+            "cannot create {path}: the stream exists and is closed; pfs create --replace starts over"
         );
         Self::new(ErrorCode::Closed, message)
     }
@@ -127,8 +127,9 @@ impl Failure {
     /// A stream cannot be closed as failed, because it is closed already: readers may have reached
     /// its proper end.
     pub fn closed_before(path: &StreamPath) -> Self {
-        let message =
-            format!("cannot close {path} as failed: it is closed already, and not as failed");
+        let message = format!(
+            "cannot close {path} as failed: the stream is already closed, and not as failed"
+        );
         Self::new(ErrorCode::Closed, message)
     }
 
@@ -161,7 +162,7 @@ impl Failure {
             ),
             _ => (ErrorCode::Internal, ""),
         };
-        Self::new(code, format!("cannot go on reading {path}: {error}{advice}"))
+        Self::new(code, format!("cannot continue reading {path}: {error}{advice}"))
     }
 }
 
@@ -197,7 +198,7 @@ impl Ended {
     pub(crate) fn reason(&self) -> &str {
         match self {
             Self::Gone => "the client went away",
-            Self::Stuck => "the client was cut off, and did not read why",
+            Self::Stuck => "the client was cut off and did not read the reason",
             Self::Refused(failure) => &failure.message,
             Self::Stopped => "the client stopped the daemon",
         }

@@ -31,7 +31,7 @@ pub async fn exit_when_idle(daemon: Arc<Daemon>) {
         }
         if daemon.stop_if_idle() {
             let time = time.unwrap_or_default();
-            tracing::info!(idle_exit = ?time, "nobody uses the daemon; ending (limits.idle_exit)");
+            tracing::info!(idle_exit = ?time, "the daemon is idle; shutting down (limits.idle_exit)");
             return;
         }
     }
@@ -119,7 +119,7 @@ mod tests {
             StreamConfig { ttl: Some(Duration::from_millis(5)), ..StreamConfig::default() };
         daemon.registry().create("/streamfs/s", mortal).unwrap();
         drop(client);
-        let ended = timeout(100 * LIMIT, ended).await.expect("it ends").unwrap();
+        let ended = timeout(100 * LIMIT, ended).await.expect("the daemon ends").unwrap();
         assert!(ended > LIMIT, "{ended:?}");
     }
 

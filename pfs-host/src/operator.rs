@@ -30,7 +30,7 @@ impl Daemon {
             .unwrap_or_default();
         Err(Failure::new(
             ErrorCode::Denied,
-            format!("{tried}: only root{user} may, over the socket"),
+            format!("{tried}: only root{user} may do this, over the Unix socket"),
         ))
     }
 
@@ -48,7 +48,7 @@ impl Daemon {
         self.may_operate(caller, "cannot stop the daemon").map_err(|denied| {
             let pid = std::process::id();
             let elsewhere = format!(
-                "; on its machine: pfs stop, kill {pid}, or systemctl stop if it is a service"
+                "; on the daemon's machine: pfs stop, kill {pid}, or systemctl stop if it is a service"
             );
             Failure { message: denied.message + &elsewhere, ..denied }
         })?;
@@ -107,7 +107,7 @@ fn busy(streams: &[StreamSummary], others: u64) -> Failure {
         .map(|stream| stream.head.saturating_sub(stream.tail))
         .fold(0, u64::saturating_add);
     let message = format!(
-        "the daemon is not stopped, because it is not idle: it has {} with {bytes} bytes, and {}; pfs stop without --if-idle ends it",
+        "cannot stop the daemon: the daemon is not idle, it has {} with {bytes} bytes, and {}; pfs stop without --if-idle stops it",
         count(wide(streams.len()), "stream"),
         count(others, "other connection")
     );

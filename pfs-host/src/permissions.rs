@@ -117,8 +117,8 @@ impl Permissions {
     pub fn may_block(&self, path: &str) -> Result<(), Failure> {
         if !self.asks_itself {
             let message = format!(
-                "a link, or a page of another site that asks without CORS, may not block the writers of {path}; read it with \
-                 fetch, or with the slow policy drop or disconnect"
+                "a link, or a page of another site that asks without CORS, may not block the writers of {path}; use fetch, or \
+                 the slow policy drop or disconnect"
             );
             return Err(Failure::new(ErrorCode::Denied, message));
         }
@@ -126,8 +126,8 @@ impl Permissions {
             return Ok(());
         }
         let message = format!(
-            "this token does not allow to block the writers of {path}; read it with the slow policy drop or disconnect, or \
-             use a token whose line in the daemon's token file has block for that path or one above it"
+            "this token may not block the writers of {path}; use the slow policy drop or disconnect, or a token \
+             whose line in the daemon's token file grants block on that path or a parent"
         );
         Err(Failure::new(ErrorCode::Denied, message))
     }
@@ -153,8 +153,8 @@ impl Permissions {
             return Ok(());
         }
         let message = format!(
-            "this token does not allow to {wish} {path}; use one whose line in the daemon's token file has {wish} \
-             for that path or one above it"
+            "this token may not {wish} {path}; use a token whose line in the daemon's token file grants {wish} \
+             on that path or a parent"
         );
         Err(Failure::new(ErrorCode::Denied, message))
     }

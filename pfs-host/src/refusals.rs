@@ -223,7 +223,7 @@ impl Refusals {
                 tracing::warn!(
                     reason = reason.name(),
                     unlogged,
-                    "refused more than is logged one by one"
+                    "further refusals were not logged one by one"
                 );
             }
         }

@@ -249,7 +249,8 @@ impl Unfinished {
             }
         };
         is_charged.then_some(()).ok_or_else(|| {
-            let message = "too many unfinished messages are on their way just now; try again, or raise limits.max_memory";
+            let message =
+                "too many unfinished messages are in flight; try again, or raise limits.max_memory";
             Failure::new(ErrorCode::Limit, message).because(Reason::MessageMemory)
         })
     }
@@ -257,6 +258,6 @@ impl Unfinished {
 
 /// The error for a client that sends something on a reader's or watcher's connection.
 pub(crate) fn unexpected() -> Ended {
-    let message = "a reader's connection carries nothing more from the client";
+    let message = "the client may send nothing more on a reader's connection";
     Ended::Refused(crate::failure::Failure::new(pfs_proto::ErrorCode::Protocol, message))
 }

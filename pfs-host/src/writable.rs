@@ -275,12 +275,12 @@ fn stream_config(default: StreamConfig, options: CreateOptions) -> Result<Stream
         reserve,
     } = options;
     if ttl == Some(Duration::ZERO) {
-        return Err("a time to live of zero would remove it at once".to_owned());
+        return Err("a time to live of zero would remove the stream at once".to_owned());
     }
     if let Some(content_type) = &content_type {
         if !(1..=MAX_CONTENT_TYPE).contains(&content_type.len()) {
             return Err(format!(
-                "a content type has 1 to {MAX_CONTENT_TYPE} bytes, such as video/mp2t"
+                "a content type must have 1 to {MAX_CONTENT_TYPE} bytes, such as video/mp2t"
             ));
         }
         if let Some(found) = Unprintable::find(content_type) {

@@ -40,7 +40,7 @@ fn a_stream_that_was_closed_cannot_be_closed_as_failed(transport: Transport) {
     daemon.append(S, "all");
     daemon.pfs(["close", S]).run().exits(0);
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), "all");
-    daemon.pfs(["close", "--failed", S]).run().exits(9).says("closed already");
+    daemon.pfs(["close", "--failed", S]).run().exits(9).says("already closed, and not as failed");
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), "all");
     daemon.pfs(["close", "--failed", "/streamfs/none"]).run().exits(3);
 }

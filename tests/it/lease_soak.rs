@@ -506,7 +506,7 @@ impl Round {
             );
         }
         let log = self.daemon.log();
-        assert!(!log.contains("panicked") && !log.contains("spoiled"), "{log}");
+        assert!(!log.contains("panicked") && !log.contains("corrupt"), "{log}");
     }
 }
 

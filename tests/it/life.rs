@@ -119,7 +119,7 @@ fn a_daemon_started_by_hand_exits_when_idle_only_if_configured_to() {
     fs::write(&config, "[limits]\nidle_exit = \"1ms\"\n").unwrap();
     let told =
         Pfs::new(binary("pfsd")).arg("--config").arg(&config).arg("--socket").arg(&socket).run();
-    told.exits(0).says("nobody uses the daemon");
+    told.exits(0).says("the daemon is idle; shutting down");
     fs::write(&config, "").unwrap();
     let daemon =
         Pfs::new(binary("pfsd")).arg("--config").arg(&config).arg("--socket").arg(&socket).spawn();

@@ -114,7 +114,7 @@ fn a_daemon_in_use_is_left_alone_by_stop_if_idle() {
 #[test]
 fn a_daemon_cannot_be_stopped_over_http() {
     let mut daemon = Transport::Http.daemon();
-    daemon.pfs(["stop"]).run().exits(1).says("over the socket").says("kill").says("systemctl");
+    daemon.pfs(["stop"]).run().exits(1).says("over the Unix socket").says("kill").says("systemctl");
     assert!(daemon.runs());
 }
 

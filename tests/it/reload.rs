@@ -91,7 +91,7 @@ fn a_writer_that_waits_for_a_reader_is_freed_by_a_new_time_limit() {
     let toml = fs::read_to_string(daemon.config()).unwrap();
     daemon.reload(&format!("{toml}\n{}", limits("max_block_time = \"1ms\""))).exits(0);
     writer.finish().exits(0);
-    assert!(daemon.log().contains("it is a drop reader now"), "{}", daemon.log());
+    assert!(daemon.log().contains("the reader is a drop reader now"), "{}", daemon.log());
     drop(stalled);
 }
 

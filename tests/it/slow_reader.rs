@@ -254,7 +254,7 @@ fn a_block_reader_whose_output_nobody_takes_becomes_a_drop_reader_after_max_bloc
     let log = daemon.log();
     let line = log
         .lines()
-        .find(|line| line.contains("it is a drop reader now"))
+        .find(|line| line.contains("the reader is a drop reader now"))
         .expect("a line of the log");
     for part in ["WARN", S, &format!("pid={}", slow.pid()), "max_block_time_ms=50"] {
         assert!(line.contains(part), "nothing of {part} in {line}");

@@ -47,7 +47,7 @@ impl Patience {
                 let (position, lag) = (reader.position, reader.lag);
                 tracing::warn!(
                     stream, pid, uid, position, lag, max_block_time_ms = %milliseconds,
-                    "a block reader kept a writer waiting for too long: it is a drop reader now"
+                    "a block reader kept a writer waiting for too long; the reader is a drop reader now"
                 );
                 // Let the append try again.
                 yield_now().await;

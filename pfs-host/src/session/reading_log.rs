@@ -67,7 +67,7 @@ impl ReadingLog {
 
     /// Notes that the reader got all that it requested, unless another reason is set.
     pub(crate) fn is_answered(&mut self) {
-        self.reason.get_or_insert_with(|| "it has what it asked for".to_owned());
+        self.reason.get_or_insert_with(|| "the reader has all that it requested".to_owned());
     }
 
     /// Notes a failure as the reason for leaving.

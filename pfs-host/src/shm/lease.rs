@@ -212,7 +212,7 @@ impl Lease {
         }
         self.state = State::Without;
         if let Some(violation) = end.violation {
-            tracing::warn!(%violation, "a writer spoiled the ring that it had a lease of, and gets no other one");
+            tracing::warn!(%violation, "a writer corrupted the ring that it leased, and gets no further lease");
             self.state = State::Never;
         }
         Published::from(*end)

@@ -34,7 +34,7 @@ pub(crate) async fn hand_out<T: Transport>(
     let mut handout = match reader.hand_out(wire.following) {
         Ok(handout) => handout,
         Err((reader, error)) => {
-            tracing::debug!(%error, "a reader is served over its connection: no memory for it to share");
+            tracing::debug!(%error, "cannot share memory with a reader; the daemon serves the reader over its connection");
             return Ok(Err(reader));
         }
     };
@@ -144,8 +144,7 @@ async fn attend<T: Transport>(
             }
             Some(Request::CannotMap) => return Ok(()),
             Some(_) => {
-                let message =
-                    "a reader in shared memory may say only MadeRoom, Follow or CannotMap";
+                let message = "an shm reader may send only MadeRoom, Follow or CannotMap";
                 return Err(Failure::new(ErrorCode::Protocol, message).into());
             }
             None => return Err(Ended::Gone),

@@ -223,6 +223,6 @@ async fn a_dropped_writer_counts_as_dead_except_during_a_shutdown() {
     assert_eq!(
         reader.try_read(&mut Vec::new(), 1).unwrap(),
         None,
-        "its session tells it that the daemon ends"
+        "the session tells the reader that the daemon ends"
     );
 }

@@ -17,7 +17,7 @@ fn a_lower_connection_limit_cuts_none_and_admits_none_until_enough_have_ended() 
     let info = daemon.info();
     assert_eq!((info.connections, info.max_connections, daemon.max_connections()), (3, 2, 2));
     open.pop();
-    assert!(daemon.admit().is_none(), "there are still as many as there may be");
+    assert!(daemon.admit().is_none(), "the limit is still reached");
     open.pop();
     open.push(daemon.admit().unwrap());
     daemon.set_limits(&settings(4, 1024 * 1024));

@@ -162,7 +162,7 @@ async fn a_block_reader_on_a_narrow_connection_gets_every_byte_and_its_writer_wa
                 return;
             }
         }
-        panic!("the writer was not told that it is done");
+        panic!("the writer got no reply to its finish");
     });
     // Let the writer go as far as it can without the reader.
     tokio::time::sleep(Duration::from_secs(60)).await;

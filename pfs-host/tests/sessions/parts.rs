@@ -106,7 +106,7 @@ async fn a_disconnect_reader_overtaken_inside_a_chunk_gets_its_lag_from_the_chun
 async fn a_writer_waits_for_a_block_reader_that_has_a_part_of_a_chunk() {
     let (mut far, stream) = reader(SlowPolicy::Block).await;
     let mut got = first_part(&mut far, &stream).await;
-    assert!(!append(&stream, b'c', LARGE + 1), "there would be no room for the rest");
+    assert!(!append(&stream, b'c', LARGE + 1), "the ring has no room for the rest of the chunk");
     loop {
         match far.reply().await.unwrap() {
             Reply::DataPart(part) => got += part.len(),

@@ -160,7 +160,7 @@ async fn a_block_reader_on_a_narrow_connection_that_takes_nothing_is_given_up_an
                 return;
             }
         }
-        panic!("the writer was not told that it is done");
+        panic!("the writer got no reply to its finish");
     });
     writing.await.unwrap();
     assert_eq!(policies(&stream), [(SlowPolicy::Drop, true)]);

@@ -187,11 +187,11 @@ async fn a_put_that_waits_for_a_block_reader_delays_all_later_requests() {
         assert_eq!(
             far.reply().await,
             Some(done(false, number * CHUNK as u64)),
-            "those before have room"
+            "the puts before have room"
         );
     }
     let waited = tokio::time::timeout(Duration::from_secs(3600), far.reply());
-    assert!(waited.await.is_err(), "the fifth has none");
+    assert!(waited.await.is_err(), "the fifth put has no room");
     assert!(daemon.registry().get(other(1).as_str()).is_none());
     assert_eq!(stream.stat().writers.len(), 1);
 

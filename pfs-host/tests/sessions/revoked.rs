@@ -69,9 +69,8 @@ async fn a_waiting_session_is_refused_when_its_client_s_token_is_revoked() {
     const LONG: Duration = Duration::from_secs(3600);
     fn is_told(failure: &Failure, wish: &str) {
         assert_eq!(failure.code, ErrorCode::Denied);
-        let words = format!(
-            "the daemon's tokens were reloaded: this token does not allow to {wish} /streamfs/"
-        );
+        let words =
+            format!("the daemon's tokens were reloaded: this token may not {wish} /streamfs/");
         assert!(failure.message.starts_with(&words), "{}", failure.message);
     }
     let (daemon, stream) = daemon();
@@ -148,10 +147,7 @@ async fn readers_and_writers_are_told_of_a_revoked_token_and_the_writer_counts_a
     for (far, wish) in [(&mut reader, "read"), (&mut waiting, "read"), (&mut writer, "write")] {
         let (code, message) = refusal(far).await;
         assert_eq!(code, ErrorCode::Denied);
-        assert!(
-            message.contains(&format!("reloaded: this token does not allow to {wish}")),
-            "{message}"
-        );
+        assert!(message.contains(&format!("reloaded: this token may not {wish}")), "{message}");
     }
     let stat = stream.stat();
     assert_eq!(
@@ -189,9 +185,9 @@ async fn only_sessions_that_need_a_revoked_permission_are_cut_off() {
 
     grants.replace(&self::grants("/streamfs", "/streamfs/other", "/streamfs/other"));
     let (_, message) = refusal(&mut blocks).await;
-    assert!(message.contains("does not allow to block the writers of /streamfs/s"), "{message}");
+    assert!(message.contains("may not block the writers of /streamfs/s"), "{message}");
     let (_, message) = refusal(&mut writes).await;
-    assert!(message.contains("does not allow to write /streamfs/s"), "{message}");
+    assert!(message.contains("may not write /streamfs/s"), "{message}");
     for stream in [&stream, &another] {
         stream.writer().unwrap().try_append(chunk(1)).unwrap();
     }

@@ -60,7 +60,7 @@ async fn the_connection_that_stopped_the_daemon_ends_when_the_daemon_is_gone() {
         let mut next = pin!(client.reply());
         let is_pending =
             std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await;
-        assert!(is_pending, "it ended before the daemon did");
+        assert!(is_pending, "the client ended before the daemon");
     }
     drop(daemon);
     assert_eq!(client.reply().await, None);

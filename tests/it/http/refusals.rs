@@ -193,7 +193,7 @@ fn omitted_log_lines_are_reported_when_the_daemon_shuts_down() {
     let log = ended.exits(0).stderr;
     assert_eq!(logged(&log, "unauthenticated"), 10, "{log}");
     assert!(
-        log.lines().any(|line| line.contains("refused more") && line.ends_with("unlogged=1")),
+        log.lines().any(|line| line.contains("further refusals") && line.ends_with("unlogged=1")),
         "{log}"
     );
 }

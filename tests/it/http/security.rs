@@ -196,7 +196,7 @@ fn pfs_over_http_is_limited_by_its_token_too() {
         .env("PFS_TOKEN_FILE", &token)
         .run()
         .exits(1)
-        .says("does not allow");
+        .says("this token may not");
     let reader = with(READER);
     daemon
         .pfs_http(["write", "/streamfs/mine"])

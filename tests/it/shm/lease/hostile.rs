@@ -194,7 +194,7 @@ fn a_word_that_a_holder_spoils_ends_at_most_its_lease_and_harms_its_own_stream_a
                 late.code,
                 late.stderr
             );
-            violations = daemon.log().matches("a writer spoiled the ring").count();
+            violations = daemon.log().matches("a writer corrupted the ring").count();
             bystanders.go_on(&daemon);
         }
     }

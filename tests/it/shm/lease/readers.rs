@@ -259,7 +259,7 @@ fn a_block_reader_that_keeps_a_holder_waiting_for_too_long_becomes_a_drop_reader
     writer.give(16 * MIB as usize);
     let stat = daemon.reader_stat(S, reader.pid()).unwrap();
     assert_eq!((&stat["policy"], &stat["was_block"]), (&"drop".into(), &true.into()));
-    assert!(daemon.log().contains("it is a drop reader now"), "{}", daemon.log());
+    assert!(daemon.log().contains("the reader is a drop reader now"), "{}", daemon.log());
     reader.signal(Signal::CONT);
     let data = writer.finish();
     let run = reader.finish().exits(4);
