@@ -119,7 +119,7 @@ impl IntoResponse for Refusal {
             Self::NoToken => (
                 "no_token",
                 r#"Bearer realm="pfs""#,
-                "this daemon wants a token; send one as: Authorization: Bearer TOKEN (pfs: --token-file)",
+                "this daemon requires a token; send one as: Authorization: Bearer TOKEN (pfs: --token-file)",
             ),
             Self::UnknownToken => (
                 "unknown_token",

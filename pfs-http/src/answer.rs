@@ -47,7 +47,7 @@ fn explained(response: Response) -> Response {
             let allowed =
                 response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok());
             let message = format!(
-                "this path does not have this method; allowed: {}",
+                "this path does not support this method; allowed: {}",
                 allowed.unwrap_or("none")
             );
             Problem::new(status, "method_not_allowed", message)
@@ -85,7 +85,7 @@ pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
         "a request ended in a panic: {}; this is a bug in pfsd",
         reason.unwrap_or("no message")
     );
-    let message = "this is a bug in pfsd; its log says more";
+    let message = "this is a bug in pfsd; see the log of pfsd";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response()
 }
 

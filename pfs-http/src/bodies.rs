@@ -106,8 +106,7 @@ impl Bodies {
 
 fn silent() -> io::Error {
     let seconds = HEARTBEAT_TIMEOUT.as_secs();
-    let message =
-        format!("nothing came from the client for {seconds} seconds, not even a heartbeat");
+    let message = format!("the client sent nothing for {seconds} seconds, not even a heartbeat");
     io::Error::new(io::ErrorKind::TimedOut, message)
 }
 

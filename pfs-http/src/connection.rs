@@ -80,8 +80,8 @@ const FINAL_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Response to a client that was too slow to send the headers of its first request.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\
-    content-length: 90\r\n\r\n\
-    {\"error\":{\"code\":\"too_slow\",\"message\":\"the headers of the request took too long to come\"}}";
+    content-length: 92\r\n\r\n\
+    {\"error\":{\"code\":\"too_slow\",\"message\":\"the headers of the request took too long to arrive\"}}";
 
 /// Addresses of a connection; an extension of every request.
 #[derive(Clone, Copy, Debug)]
@@ -213,7 +213,7 @@ impl Connections {
         };
         match ended {
             Ended::TooSlow => {
-                refuse(Reason::TooSlow, "the headers of a request took too long to come")
+                refuse(Reason::TooSlow, "the headers of a request took too long to arrive")
             }
             Ended::TooLarge => refuse(Reason::TooLarge, "the headers of a request are too large"),
             Ended::Heard | Ended::Broken | Ended::Unheard => {}
@@ -407,7 +407,7 @@ async fn send(
 }
 
 fn too_slow(remote: SocketAddr) -> Ended {
-    tracing::debug!(%remote, "a request took too long to come");
+    tracing::debug!(%remote, "a request took too long to arrive");
     Ended::TooSlow
 }
 

@@ -49,7 +49,7 @@ async fn open(
     let media_type = request.headers().get(header::CONTENT_TYPE);
     if media_type.is_none_or(|media_type| media_type != MEDIA_TYPE) {
         let message = format!(
-            "{PATH} is for pfs --url, and takes {MEDIA_TYPE} only; plain requests go to the stream's own path"
+            "{PATH} is for pfs --url, and takes {MEDIA_TYPE} only; send plain requests to the stream's own path"
         );
         return Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_media_type", message)
             .into_response();

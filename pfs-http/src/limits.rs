@@ -128,17 +128,13 @@ fn broken(error: &(dyn Error + 'static), max: usize) -> Problem {
             return Failure::shutting_down().into();
         }
         if error.is::<LengthLimitError>() {
-            let message = format!("the body has more than the {max} bytes that are allowed here");
+            let message = format!("the body is larger than {max} bytes, the limit of this request");
             return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
                 .because(Reason::TooLarge);
         }
         cause = error.source();
     }
-    Problem::new(
-        StatusCode::BAD_REQUEST,
-        "broken_body",
-        format!("the body did not come to its end: {error}"),
-    )
+    Problem::new(StatusCode::BAD_REQUEST, "broken_body", format!("the body broke off: {error}"))
 }
 
 fn headers_fit(request: &Request, max: usize) -> Result<(), Problem> {
@@ -160,7 +156,7 @@ fn headers_fit(request: &Request, max: usize) -> Result<(), Problem> {
 #[derive(Clone, Copy, Debug, Error)]
 enum TooSlow {
     /// The body brought no bytes for this time.
-    #[error("the body brought nothing for {} seconds", .0.as_secs_f64())]
+    #[error("no part of the body arrived for {} seconds", .0.as_secs_f64())]
     Stalled(Duration),
     /// The body arrives more slowly than [`MIN_BYTES_PER_SECOND`].
     #[error("the body arrives at less than {MIN_BYTES_PER_SECOND} bytes a second")]
@@ -170,10 +166,9 @@ enum TooSlow {
 impl TooSlow {
     fn into_problem(self) -> Problem {
         let (code, remedy) = match self {
-            Self::Stalled(_) => (
-                "body_stalled",
-                "limits.body_stall_time is what is allowed for a body of known length",
-            ),
+            Self::Stalled(_) => {
+                ("body_stalled", "limits.body_stall_time is the limit for a body of known length")
+            }
             Self::Trickles => {
                 ("body_too_slow", "PUT a live body to the path of the stream, where it may pause")
             }

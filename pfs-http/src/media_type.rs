@@ -21,8 +21,8 @@ pub(crate) fn refuse_form(headers: &HeaderMap) -> Result<(), Problem> {
             Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "bad_media_type",
-                "a form (multipart/form-data, as curl -F sends it) is not appended, because its boundaries would become part \
-                 of the stream; send the bytes alone: curl -T FILE, or curl --data-binary @FILE",
+                "cannot append a form (multipart/form-data, as curl -F sends it): its boundaries would become part \
+                 of the stream; send only the bytes: curl -T FILE, or curl --data-binary @FILE",
             ))
         }
         _ => Ok(()),

@@ -66,7 +66,7 @@ impl Origins {
         match (given.next(), given.next()) {
             (None, _) => from_here(request.method(), headers),
             (Some(origin), None) => self.origin(origin, host.as_ref()),
-            (Some(_), Some(_)) => Err(foreign("a request has one Origin at most")),
+            (Some(_), Some(_)) => Err(foreign("a request may have at most one Origin")),
         }
     }
 
@@ -81,12 +81,12 @@ impl Origins {
                 Problem::new(
                     StatusCode::BAD_REQUEST,
                     "bad_host",
-                    "Host is not a name with or without a port",
+                    "Host is not a host name, with or without a port",
                 )
             })?;
             if !self.knows(&host, request.extensions().get()) {
                 let message = format!(
-                    "this daemon does not serve {:?}; if that is a name of it, add it to http.allowed_hosts",
+                    "this daemon does not serve the host {:?}; if the daemon has this name, add the name to http.allowed_hosts",
                     host.name.chars().take(100).collect::<String>()
                 );
                 let problem =
@@ -94,7 +94,7 @@ impl Origins {
                 return Err(problem.because(Reason::ForeignHost));
             }
             if first.as_ref().is_some_and(|first| *first != host) {
-                let message = "the request asks for two hosts at once";
+                let message = "the request names two hosts";
                 return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_host", message));
             }
             first = Some(host);
@@ -136,9 +136,9 @@ impl Origins {
         if known {
             return Ok(());
         }
-        let shown: String = origin.to_str().unwrap_or("this one").chars().take(100).collect();
+        let shown: String = origin.to_str().unwrap_or("this origin").chars().take(100).collect();
         Err(foreign(&format!(
-            "pages of {shown:?} may not use this daemon; if they should, add it to http.allowed_origins"
+            "pages of {shown:?} may not use this daemon; to allow them, add the origin to http.allowed_origins"
         )))
     }
 }
@@ -152,8 +152,8 @@ fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         && says(SEC_FETCH_MODE, "navigate")
         && says(SEC_FETCH_DEST, "document");
     if elsewhere && !link {
-        let message = "a page of another site may not use this daemon unless its site is in http.allowed_origins and \
-                       it says who it is (in HTML: crossorigin)";
+        let message = "a page of another site may not use this daemon; add its origin to http.allowed_origins, and \
+                       have the page send that origin (in HTML: crossorigin)";
         return Err(foreign(message));
     }
     Ok(())

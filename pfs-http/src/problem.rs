@@ -39,7 +39,7 @@ impl Problem {
     /// Problem of a read at the end of a stream that was closed as failed: no more bytes come, and
     /// the end is not the intended one.
     pub(crate) fn failed(path: &StreamPath) -> Self {
-        let message = format!("there is no more of {path}: the stream was closed as failed");
+        let message = format!("{path} has no more data: the stream was closed as failed");
         Self::new(StatusCode::CONFLICT, "failed", message)
     }
 }

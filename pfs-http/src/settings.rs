@@ -80,7 +80,7 @@ pub fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
     match port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())) {
         Some(port) => match port.parse() {
             Ok(port) => Ok((Ipv4Addr::LOCALHOST, port).into()),
-            Err(_) => Err("a port is a number from 0 to 65535".to_owned()),
+            Err(_) => Err("a port must be a number from 0 to 65535".to_owned()),
         },
         None => text.parse().map_err(|error: AddrParseError| error.to_string()),
     }
@@ -100,21 +100,21 @@ impl FromStr for Host {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let authority: http::uri::Authority =
-            text.parse().map_err(|_| "it is no name".to_owned())?;
+            text.parse().map_err(|_| "it is not a host name".to_owned())?;
         let port = match authority.as_str().strip_prefix(authority.host()) {
             Some("") => None,
             Some(_) => Some(authority.port_u16().ok_or("it has no valid port")?),
-            None => return Err("it has a user in it".to_owned()),
+            None => return Err("it contains a user".to_owned()),
         };
         let host = authority.host();
         let name = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(address) if address.parse::<Ipv6Addr>().is_ok() => address,
-            Some(_) => return Err("in its brackets is no IPv6 address".to_owned()),
+            Some(_) => return Err("its brackets do not contain an IPv6 address".to_owned()),
             None => host.trim_end_matches('.'),
         };
         // `Authority` accepts brackets anywhere.
         if name.is_empty() || name.contains(['*', '[', ']']) {
-            return Err("it is no name of a host".to_owned());
+            return Err("it is not a host name".to_owned());
         }
         Ok(Self { name: name.to_ascii_lowercase(), port })
     }
@@ -136,10 +136,10 @@ impl FromStr for Origin {
         let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
         let letters = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
         if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.bytes().all(letters) {
-            return Err("its scheme is none".to_owned());
+            return Err("its scheme is invalid".to_owned());
         }
         if rest.contains(['/', '?', '#']) {
-            return Err("there is more than scheme, name and port".to_owned());
+            return Err("it has more than scheme, name and port".to_owned());
         }
         let scheme = scheme.to_ascii_lowercase();
         let mut host: Host = rest.parse()?;

@@ -38,22 +38,22 @@ impl Setup {
         let collision = |mount: &&str| RESERVED.contains(mount);
         if let Some(mount) = mounts.iter().map(|mount| mount.path.as_str()).find(collision) {
             bail!(
-                "plugins.streamfs.path = {mount:?} cannot be served over HTTP, where something else is at {mount}; \
-                 choose another path, or do without HTTP"
+                "plugins.streamfs.path = {mount:?} cannot be served over HTTP, which reserves {mount}; \
+                 choose another path, or turn HTTP off"
             );
         }
         let by_certificate = http.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         if !is_loopback(address) {
             if http.token_file.is_none() && !by_certificate {
                 bail!(
-                    "refusing to serve HTTP on {address}: everybody who can reach it could read, write and remove \
-                     every stream. Name a file of tokens (auth.token_file) or ask for client certificates \
+                    "refusing to serve HTTP on {address}: every client that reaches it could read, write and remove \
+                     every stream; set a file of tokens (auth.token_file), require client certificates \
                      (http.client_ca), or serve on 127.0.0.1 only"
                 );
             }
             if http.tls.is_none() {
                 notes.push(format!(
-                    "tokens and streams cross the network in the clear on {address}; set http.certificate and \
+                    "tokens and streams cross the network unencrypted on {address}; set http.certificate and \
                      http.key, or serve on 127.0.0.1 behind a proxy that speaks TLS"
                 ));
             }

@@ -122,11 +122,11 @@ mod tests {
             let client = TcpStream::connect(target).unwrap();
             let (server, remote) = listener.accept().unwrap();
             let local = server.local_addr().unwrap();
-            assert!(!is_orphan(remote, local).unwrap(), "{target}: it is open");
+            assert!(!is_orphan(remote, local).unwrap(), "{target}: the client is open");
             client.shutdown(Shutdown::Write).unwrap();
-            assert!(!is_orphan(remote, local).unwrap(), "{target}: it can still read");
+            assert!(!is_orphan(remote, local).unwrap(), "{target}: the client can still read");
             drop(client);
-            assert!(is_orphan(remote, local).unwrap(), "{target}: nobody holds it");
+            assert!(is_orphan(remote, local).unwrap(), "{target}: no process holds the client");
         }
     }
 
@@ -139,7 +139,7 @@ mod tests {
         assert!(is_acknowledged(local, remote).unwrap());
         socket2::SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
         drop(client);
-        assert!(server.read(&mut [0]).is_err(), "the client has reset it");
+        assert!(server.read(&mut [0]).is_err(), "the client has reset the connection");
         assert!(is_acknowledged(local, remote).is_err());
         assert!(is_orphan(local, remote).is_err());
     }

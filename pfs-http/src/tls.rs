@@ -21,7 +21,7 @@ pub(super) fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>> {
         .map_err(|error| unreadable("http.key", key, error, "a private key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
-    let builder = builder.with_safe_default_protocol_versions().context("cannot set TLS up")?;
+    let builder = builder.with_safe_default_protocol_versions().context("cannot set up TLS")?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(client_ca) => {
@@ -38,7 +38,7 @@ pub(super) fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>> {
     };
     let mut config = builder.with_single_cert(chain, private).with_context(|| {
         format!(
-            "http.certificate {} and http.key {} do not go together",
+            "http.certificate {} and http.key {} do not match",
             certificate.display(),
             key.display()
         )
@@ -52,7 +52,7 @@ fn certificates(path: &Path, name: &str) -> Result<Vec<CertificateDer<'static>>>
     let read: Vec<_> = read.map_err(|error| unreadable(name, path, error, "a certificate"))?;
     if read.is_empty() {
         bail!(
-            "{name} {} has no certificate in it; it must be PEM (-----BEGIN CERTIFICATE-----)",
+            "{name} {} contains no certificate; it must be PEM (-----BEGIN CERTIFICATE-----)",
             path.display()
         );
     }
@@ -64,7 +64,7 @@ fn unreadable(name: &str, path: &Path, error: pem::Error, wanted: &str) -> anyho
     match error {
         pem::Error::Io(error) => anyhow!("cannot read {name} {shown}: {error}"),
         pem::Error::NoItemsFound => {
-            anyhow!("{name} {shown} has nothing in it that is {wanted}; it must be PEM")
+            anyhow!("{name} {shown} does not contain {wanted}; it must be PEM")
         }
         error => anyhow!("{name} {shown} is not {wanted} in PEM: {error}"),
     }

@@ -53,7 +53,7 @@ impl Tokens {
             std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
         if mode & TOO_OPEN != 0 {
             let note = format!(
-                "others can read or change the token file {shown} (mode {mode:04o}); do: chmod 600 {shown}"
+                "other users can read or change the token file {shown} (mode {mode:04o}); run: chmod 600 {shown}"
             );
             notes.push(note);
         }
@@ -136,12 +136,12 @@ fn digest(token: &[u8]) -> TokenDigest {
 fn checked(token: &str) -> Result<&[u8], String> {
     if token.len() < MIN_TOKEN {
         return Err(format!(
-            "a token has at least {MIN_TOKEN} characters; make one with: openssl rand -hex 32"
+            "a token must have at least {MIN_TOKEN} characters; make one with: openssl rand -hex 32"
         ));
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
     if !token.bytes().all(allowed) {
-        return Err("a token consists of letters, digits and - . _ ~ + / = alone".to_owned());
+        return Err("a token may contain only letters, digits and - . _ ~ + / =".to_owned());
     }
     Ok(token.as_bytes())
 }
@@ -154,7 +154,7 @@ fn grants<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Vec<Grant>, St
             "write" => write = true,
             "block" => block = true,
             _ => {
-                let problem = "the scopes after the token are read, write or block, separated by commas, such as read,write";
+                let problem = "the scopes after the token must be read, write or block, separated by commas, such as read,write";
                 return Err(problem.to_owned());
             }
         }
@@ -166,7 +166,7 @@ fn grants<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Vec<Grant>, St
         // The word is not repeated in the message: it may be the token of the next line, if a line
         // end is missing.
         let prefix: PathPrefix = word.parse().map_err(|error| {
-            format!("word {number} after the scopes is no path: {error}; write one such as /streamfs/cam")
+            format!("word {number} after the scopes is not a path: {error}; write one such as /streamfs/cam")
         })?;
         grants.push(Grant { read, write, block, prefix });
     }
@@ -223,16 +223,16 @@ mod tests {
             ("secret-secret-secret reads", 1, "read, write or block"),
             ("secret-secret-secret read,", 1, "read, write or block"),
             ("secret-secret-secret read streamfs", 1, "/streamfs/cam"),
-            ("secret-secret-secret read /a /a/../b", 1, "word 2 after the scopes is no path"),
+            ("secret-secret-secret read /a /a/../b", 1, "word 2 after the scopes is not a path"),
             (
                 "0123456789abcdef read secret-secret-secret write",
                 1,
-                "word 1 after the scopes is no path",
+                "word 1 after the scopes is not a path",
             ),
             (
                 "0123456789abcdef read //secret-secret-secret",
                 1,
-                "word 1 after the scopes is no path",
+                "word 1 after the scopes is not a path",
             ),
         ] {
             let (at, problem) = Tokens::parse(text).unwrap_err();

@@ -256,7 +256,7 @@ mod tests {
         let http = ["--http", "127.0.0.1:0"];
         for (key, file, words) in [
             ("[auth]\ntoken_file", &*empty, "has no token in it"),
-            ("[auth]\ntoken_file", &broken, "broken:2: a token has at least 16 characters"),
+            ("[auth]\ntoken_file", &broken, "broken:2: a token must have at least 16 characters"),
             ("[auth]\ntoken_file", "\"/nonexistent\"", "cannot read the token file /nonexistent"),
             ("[http]\nkey = \"/k\"\ncertificate", &empty, "http.certificate"),
         ] {

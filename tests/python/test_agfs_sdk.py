@@ -188,7 +188,7 @@ class Sdk(unittest.TestCase):
         self.assertEqual(set(self.names(self.path)), {"a"})
         with self.assertRaisesRegex(AGFSClientError, "not a directory"):
             self.client.ls(f"{self.path}/a")
-        with self.assertRaisesRegex(AGFSClientError, "come and go"):
+        with self.assertRaisesRegex(AGFSClientError, "appear and disappear"):
             self.client.mkdir(f"{self.path}/e")
 
     def test_a_file_is_uploaded_into_a_new_directory_and_the_document_downloaded(self):
@@ -227,7 +227,7 @@ class Sdk(unittest.TestCase):
             lambda: self.client.mounts(),
             lambda: self.client.open_handle(self.path),
         ]:
-            with self.assertRaisesRegex(AGFSClientError, "of the AGFS API it has"):
+            with self.assertRaisesRegex(AGFSClientError, "of the AGFS API, pfsd serves"):
                 call()
 
 

@@ -139,7 +139,7 @@ pub(super) async fn remove(
     }
     if site.daemon.list(&caller, prefix.as_str()).await.is_ok() {
         return Err(Refusal::bad(format!(
-            "{prefix} is a directory: recursive=true removes the streams in it"
+            "{prefix} is a directory; use recursive=true to remove the streams in it"
         )));
     }
     Err(Failure::no_such_stream(path.as_str()).into())

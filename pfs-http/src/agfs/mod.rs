@@ -50,7 +50,7 @@ async fn health() -> Json<Value> {
 async fn unknown(uri: Uri) -> Refusal {
     let path = uri.path().get(..64).unwrap_or(uri.path());
     let message = format!(
-        "pfsd has no /api/v1{path}: of the AGFS API it has health, files, stat and directories"
+        "pfsd does not serve /api/v1{path}; of the AGFS API, pfsd serves health, files, stat and directories"
     );
     Refusal::new(StatusCode::NOT_FOUND, message)
 }

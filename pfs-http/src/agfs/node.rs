@@ -185,7 +185,7 @@ pub(super) fn is_directory(prefix: &PathPrefix) -> Refusal {
 }
 
 fn bad_path(error: pfs_proto::PathError) -> Refusal {
-    Refusal::bad(format!("this is no path: {error}"))
+    Refusal::bad(format!("the path is invalid: {error}"))
 }
 
 fn last_segment(path: &str) -> &str {

@@ -54,7 +54,7 @@ impl Query {
         match self.until.as_deref() {
             None | Some("" | "closed") => Ok(false),
             Some("caught-up") => Ok(true),
-            Some(_) => Err(Refusal::bad("until is closed or caught-up")),
+            Some(_) => Err(Refusal::bad("until must be closed or caught-up")),
         }
     }
 

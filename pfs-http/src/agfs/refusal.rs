@@ -46,10 +46,9 @@ impl IntoResponse for Refusal {
 
 /// Answers a method that the path does not support.
 pub(super) async fn no_such_method(method: Method) -> Refusal {
-    let mut message = format!("{method} does nothing here");
+    let mut message = format!("{method} is not supported here");
     if method == Method::POST {
-        message
-            .push_str(": directories need not be made, they come and go with the streams in them");
+        message.push_str("; directories appear and disappear with the streams in them");
     }
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message)
 }

@@ -98,7 +98,9 @@ impl Wanted {
     fn from_headers(path: StreamPath, headers: &HeaderMap) -> Result<Self, Refusal> {
         let seq = headers.get(headers::SEQ).map(|seq| seq.as_bytes().to_vec());
         if seq.as_ref().is_some_and(|seq| seq.len() > MAX_SEQ) {
-            return Err(Refusal::bad_request(format!("Stream-Seq has at most {MAX_SEQ} bytes")));
+            return Err(Refusal::bad_request(format!(
+                "Stream-Seq may have at most {MAX_SEQ} bytes"
+            )));
         }
         Ok(Self {
             path,
@@ -118,7 +120,7 @@ impl Wanted {
             }
         } else if self.media_type.is_none() {
             return Err(Refusal::bad_request(
-                "a body needs a Content-Type, which is that of the stream",
+                "a body needs a Content-Type, which must be that of the stream",
             ));
         }
         Ok(())
@@ -145,7 +147,8 @@ impl Wanted {
             && self.has_body
             && !media_type::same(given, media_type)
         {
-            let message = format!("cannot append {given} to {}, which is {media_type}", self.path);
+            let message =
+                format!("cannot append {given} to {}: the stream is {media_type}", self.path);
             return Err(Refusal::conflict("other_media_type", message));
         }
         if let Some(producer) = &self.producer {
@@ -161,7 +164,7 @@ impl Wanted {
             && seq <= last
         {
             let message =
-                "Stream-Seq is not greater than the last one of this stream, byte by byte";
+                "Stream-Seq is not greater, byte by byte, than the stream's last Stream-Seq";
             return Err(Refusal::conflict("stale_seq", message));
         }
         let contents = contents(body, Kind::from_media_type(media_type))?;

@@ -98,7 +98,7 @@ impl Wanted {
         };
         Err(Refusal::conflict(
             "already_exists",
-            format!("there is a stream {path} already, with another {other}"),
+            format!("the stream {path} already exists, with a different {other}"),
         ))
     }
 

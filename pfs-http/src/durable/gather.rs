@@ -51,8 +51,8 @@ pub(super) async fn gather(
     }
     if too_large {
         let message = format!(
-            "cannot append to {path}: the body is larger than the {limit} bytes that are appended at once; \
-             PUT it to {path}, which takes it in pieces"
+            "cannot append to {path}: the body is larger than {limit} bytes, the limit of one append; \
+             PUT the body to {path}, which takes a body in pieces"
         );
         return Err(Refusal::too_large(message));
     }
@@ -60,7 +60,5 @@ pub(super) async fn gather(
 }
 
 fn too_many() -> Refusal {
-    Refusal::no_memory(
-        "too many bodies are on their way just now; try again, or raise limits.max_memory",
-    )
+    Refusal::no_memory("too many bodies are in flight; try again, or raise limits.max_memory")
 }

@@ -22,18 +22,17 @@ impl Lifetime {
         let ttl = headers::text(headers, &headers::TTL)?;
         let expires_at = headers::text(headers, &headers::EXPIRES_AT)?;
         if ttl.is_some() && expires_at.is_some() {
-            return Err(Refusal::bad_request(
-                "Stream-TTL and Stream-Expires-At exclude each other",
-            ));
+            return Err(Refusal::bad_request("Stream-TTL cannot be used with Stream-Expires-At"));
         }
         let ttl = ttl.map(|text| {
-            let bad = || Refusal::bad_request("Stream-TTL is a number of seconds, such as 3600");
+            let bad =
+                || Refusal::bad_request("Stream-TTL must be a number of seconds, such as 3600");
             seconds(text).ok_or_else(bad)
         });
         let deadline = expires_at.map(|text| {
             let bad = || {
                 Refusal::bad_request(
-                    "Stream-Expires-At is an RFC 3339 time, such as 2030-01-31T12:00:00Z",
+                    "Stream-Expires-At must be an RFC 3339 time, such as 2030-01-31T12:00:00Z",
                 )
             };
             time(text).ok_or_else(bad)

@@ -44,7 +44,7 @@ pub(super) fn from_request(headers: &HeaderMap) -> Result<Option<&str>, Refusal>
         return Ok(None);
     };
     if MediaType::parse(text).is_none() {
-        return Err(Refusal::bad_request("Content-Type is no media type such as text/plain"));
+        return Err(Refusal::bad_request("Content-Type is not a media type, such as text/plain"));
     }
     refuse_form(headers)?;
     Ok(Some(text))

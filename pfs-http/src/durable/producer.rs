@@ -45,20 +45,19 @@ impl Producer {
             (None, None, None) => return Ok(None),
             (Some(id), Some(epoch), Some(seq)) => (id, epoch, seq),
             _ => {
-                let message =
-                    "Producer-Id, Producer-Epoch and Producer-Seq are given together or not at all";
+                let message = "Producer-Id, Producer-Epoch and Producer-Seq must be given together or not at all";
                 return Err(Refusal::bad_request(message));
             }
         };
         if !(1..=MAX_ID).contains(&id.len()) {
-            return Err(Refusal::bad_request(format!("Producer-Id has 1 to {MAX_ID} bytes")));
+            return Err(Refusal::bad_request(format!("Producer-Id must have 1 to {MAX_ID} bytes")));
         }
         let number = |name: &str, text: &str| {
             let number = Some(text).filter(|text| text.bytes().all(|digit| digit.is_ascii_digit()));
             let number =
                 number.and_then(|text| text.parse().ok()).filter(|number| *number <= MAX_NUMBER);
             number.ok_or_else(|| {
-                Refusal::bad_request(format!("{name} is a number from 0 to {MAX_NUMBER}"))
+                Refusal::bad_request(format!("{name} must be a number from 0 to {MAX_NUMBER}"))
             })
         };
         let (epoch, seq) = (number("Producer-Epoch", epoch)?, number("Producer-Seq", seq)?);
@@ -85,7 +84,7 @@ impl Producer {
     /// Refusal of a producer whose run is over.
     pub(super) fn stale(&self, epoch: u64) -> Refusal {
         let message = format!(
-            "a producer {} of epoch {epoch} has written since; epoch {} is over",
+            "the producer {} has written since, in epoch {epoch}; epoch {} is over",
             self.id, self.epoch
         );
         Refusal::new(StatusCode::FORBIDDEN, "stale_epoch", message)

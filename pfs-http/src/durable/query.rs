@@ -34,8 +34,8 @@ pub(super) enum Live {
 impl Query {
     pub(super) fn from_uri(uri: &Uri) -> Result<Self, Refusal> {
         let parameters = Parameters::<Vec<(String, String)>>::try_from_uri(uri);
-        let Parameters(parameters) = parameters
-            .map_err(|_| Refusal::bad_request("the parameters behind the ? cannot be read"))?;
+        let Parameters(parameters) =
+            parameters.map_err(|_| Refusal::bad_request("the query string cannot be parsed"))?;
         let one = |key: &str| {
             let mut values = parameters
                 .iter()
@@ -53,7 +53,7 @@ impl Query {
             Some("now") => From::Now,
             Some(token) => From::At(token.parse().map_err(|_| {
                 Refusal::bad_request(
-                    "offset is -1, now, or what this server said in Stream-Next-Offset",
+                    "offset must be -1, now, or a value of Stream-Next-Offset from this server",
                 )
             })?),
         };
@@ -61,11 +61,11 @@ impl Query {
             None => None,
             Some("long-poll") => Some(Live::LongPoll),
             Some("sse") => Some(Live::Sse),
-            Some(_) => return Err(Refusal::bad_request("live is long-poll or sse")),
+            Some(_) => return Err(Refusal::bad_request("live must be long-poll or sse")),
         };
         if live.is_some() && offset.is_none() {
             return Err(Refusal::bad_request(
-                "a live read needs an offset to begin at, such as offset=-1",
+                "a live read needs an offset to start at, such as offset=-1",
             ));
         }
         Ok(Self { from, live, cursor: one("cursor")?.map(str::to_owned) })

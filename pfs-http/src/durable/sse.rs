@@ -209,7 +209,8 @@ impl Encoder for Events {
             return if self.gather() {
                 ControlFlow::Continue(())
             } else {
-                let message = "too many large messages are on their way just now; try again, or raise limits.max_memory";
+                let message =
+                    "too many large messages are in flight; try again, or raise limits.max_memory";
                 let asked = Asked { path: Some(self.stream.name()), ..Asked::default() };
                 self.daemon.refusals().refuse(Reason::MessageMemory, &asked, message);
                 ControlFlow::Break(Err(Broken(message.to_owned())))
@@ -312,7 +313,11 @@ mod tests {
         let mut events = events(Kind::Text, &["€".as_bytes().split_at(2).0]);
         assert!(events.data(2).is_continue());
         assert_eq!(written(&mut events), "control ");
-        assert_eq!(events.told.map(|place| place.next), Some(0), "nothing of it was shown yet");
+        assert_eq!(
+            events.told.map(|place| place.next),
+            Some(0),
+            "no part of the chunk was shown yet"
+        );
         events.end(End::Closed, 2).unwrap();
         assert_eq!(written(&mut events), "\"event: data\\ndata:\u{fffd}\" control ");
     }
@@ -328,7 +333,7 @@ mod tests {
         assert_eq!(
             events.told.map(|place| place.next),
             Some(2),
-            "it comes back behind all that it was shown"
+            "the client resumes after all that it was shown"
         );
     }
 

@@ -24,7 +24,7 @@ fn bad_path(reason: &str) -> Refusal {
     Refusal::new(
         StatusCode::BAD_REQUEST,
         "bad_path",
-        format!("no stream can be at this URL: {reason}"),
+        format!("this URL cannot name a stream: {reason}"),
     )
 }
 

@@ -20,7 +20,7 @@ function url(path, query = "") {
 async function ask(path) {
   const headers = state.token ? { Authorization: `Bearer ${state.token}` } : {};
   const response = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(10 * SECOND) });
-  if (response.status === 401) throw new Refused("the daemon wants a token, and not this one");
+  if (response.status === 401) throw new Refused("the daemon does not accept this token");
   const body = await response.json();
   if (!response.ok) {
     const error = body.error?.message ?? body.error ?? `the daemon answers ${response.status}`;
@@ -117,11 +117,11 @@ function showList(streams) {
 function showOne(stat) {
   const stats = [
     ["state", stat.state],
-    ["type", stat.content_type ?? "not told"],
+    ["type", stat.content_type ?? "unknown"],
     ["appended", `${bytes(stat.head)} in ${stat.chunks} chunks`],
     ["held", `${bytes(stat.size)} of ${bytes(stat.capacity)}`],
     ["offsets", `${stat.tail} to ${stat.head}`],
-    ["rate of the last seconds", `${bytes(stat.rate)}/s`],
+    ["recent rate", `${bytes(stat.rate)}/s`],
     ["lost by readers", bytes(stat.lost_bytes)],
     ["writers", `${stat.writers.length} now, ${stat.writers_finished} finished, ${stat.writers_died} died`],
     ["memory", bytes(stat.memory)],
@@ -140,7 +140,7 @@ function showOne(stat) {
   const readers = stat.readers.map((reader) => row([
     element("td", "reader"), element("td", reader.pid ?? "–"), number(reader.position), number(bytes(reader.lag)),
     element("td", reader.policy), number(bytes(reader.lost_bytes), reader.lost_bytes > 0 && "loss"),
-    element("td", reader.blocking ? "writers wait for it" : "", "loss"),
+    element("td", reader.blocking ? "blocks writers" : "", "loss"),
   ]));
   at("attached").replaceChildren(...writers, ...readers);
 }
@@ -165,7 +165,7 @@ function choose(path) {
 // Contents of the stream.
 
 function start() {
-  at("live").textContent = "The end of what it holds, and what comes:";
+  at("live").textContent = "The last 8 KB that the stream holds, then live data:";
   at("follow").textContent = "Stop";
   state.stop = follow(url(state.chosen, "?tail=8KB"), state.token, {
     text: (text) => put(text),

@@ -15,8 +15,8 @@ function handlers(on) {
     base64: (data) => on.text(shown(Uint8Array.from(atob(data), (character) => character.charCodeAt(0)))),
     gap: (data) => on.gap(JSON.parse(data)),
     removed: () => on.removed(),
-    end: (data) => on.ended(`It ended at ${JSON.parse(data).offset}: ${JSON.parse(data).reason}.`),
-    failure: (data) => on.ended(JSON.parse(data).message ?? "It cannot be read any more."),
+    end: (data) => on.ended(`The stream ended at ${JSON.parse(data).offset}: ${JSON.parse(data).reason}.`),
+    failure: (data) => on.ended(JSON.parse(data).message ?? "The stream cannot be read any more."),
   };
 }
 
@@ -36,7 +36,7 @@ function byEventSource(url, on) {
     source.addEventListener(name, (event) => handle(event.data));
   }
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) on.ended("It cannot be followed, or has come to its end.");
+    if (source.readyState === EventSource.CLOSED) on.ended("The stream cannot be followed, or has ended.");
     else on.trouble("The connection broke; trying again.");
   });
   return () => source.close();
@@ -50,7 +50,7 @@ function byFetch(url, token, on) {
     const headers = { Accept: "text/event-stream", Authorization: `Bearer ${token}` };
     if (last !== null) headers["Last-Event-ID"] = last;
     const response = await fetch(url, { headers, signal: abort.signal, cache: "no-store" });
-    if (response.status !== 200) return on.ended("It cannot be followed, or has come to its end.");
+    if (response.status !== 200) return on.ended("The stream cannot be followed, or has ended.");
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {

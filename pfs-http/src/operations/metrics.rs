@@ -76,27 +76,30 @@ struct Metrics(Registry);
 
 impl Metrics {
     fn daemon(&mut self, info: &DaemonInfo) {
-        self.add("build", "The program", Info::new(vec![("version", info.version.clone())]));
+        self.add(
+            "build",
+            "Version of the daemon",
+            Info::new(vec![("version", info.version.clone())]),
+        );
         let started = info.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.seconds("start_time_seconds", "When the daemon started", started);
         self.gauge(
             "connections",
-            "Connections open, over the socket and over HTTP",
+            "Open connections, over the Unix socket and over HTTP",
             info.connections,
         );
-        self.gauge("connections_limit", "Connections that may be open", info.max_connections);
+        self.gauge("connections_limit", "Maximum number of open connections", info.max_connections);
     }
 
     fn messages(&mut self, daemon: &Daemon) {
         let budgets = [("arriving", daemon.arriving()), ("leaving", daemon.leaving())];
         let [used, limits] = [Budget::used, Budget::limit]
             .map(|of| budgets.map(|(name, budget)| (name, of(budget))));
-        let help =
-            "Memory of messages that have to be whole, on their way to streams or to clients";
+        let help = "Memory of whole messages in flight to streams or clients";
         self.gauges("message_memory_bytes", help, "direction", used);
         self.gauges(
             "message_memory_limit_bytes",
-            "Memory that these messages may take",
+            "Maximum memory of whole messages in flight",
             "direction",
             limits,
         );
@@ -105,35 +108,26 @@ impl Metrics {
     fn streams(&mut self, info: &DaemonInfo, totals: &Totals) {
         let states = [("open", totals.open), ("closed", totals.closed)];
         self.gauges("streams", "Streams", "state", states);
-        self.gauge("streams_limit", "Streams that there may be", info.max_streams);
+        self.gauge("streams_limit", "Maximum number of streams", info.max_streams);
         self.gauge("ring_memory_bytes", "Memory of all rings", info.memory);
-        self.gauge("ring_memory_limit_bytes", "Memory that all rings may take", info.max_memory);
+        self.gauge("ring_memory_limit_bytes", "Maximum memory of all rings", info.max_memory);
 
         let policies = [
             ("drop", totals.readers_drop),
             ("block", totals.readers_block),
             ("disconnect", totals.readers_disconnect),
         ];
-        self.gauges(
-            "readers",
-            "Readers attached, by what happens when they are slow",
-            "policy",
-            policies,
-        );
-        self.gauge("writers", "Writers attached", totals.writers);
-        self.gauge("writers_blocked", "Writers that wait for a reader now", totals.writers_waiting);
+        self.gauges("readers", "Attached readers, by slow policy", "policy", policies);
+        self.gauge("writers", "Attached writers", totals.writers);
+        self.gauge("writers_blocked", "Writers that now wait for a reader", totals.writers_waiting);
         let ends = [("finished", totals.finished), ("died", totals.died)];
-        self.counters("writers_ended", "Writers that have gone", "how", ends);
+        self.counters("writers_ended", "Writers that have ended", "how", ends);
         let blocked = Counter::<f64, AtomicU64>::default();
         blocked.inc_by(totals.waited.as_secs_f64());
-        self.add(
-            "blocked_seconds",
-            "Time that all writers together have waited for readers",
-            blocked,
-        );
+        self.add("blocked_seconds", "Total time that writers have waited for readers", blocked);
 
         let help =
-            "Block readers that became drop readers, because writers waited for them for too long";
+            "Block readers that became drop readers because writers waited for them for too long";
         self.counter("block_readers_given_up", help, totals.given_up);
 
         self.counters(
@@ -144,15 +138,15 @@ impl Metrics {
         );
         self.counters(
             "read_bytes",
-            "Bytes taken by readers",
+            "Bytes read by readers",
             "transport",
             by_transport(totals.read),
         );
-        self.counter("gaps", "Gaps that readers were told of", totals.gaps);
-        self.counter("lost_bytes", "Bytes in those gaps", totals.lost_bytes);
+        self.counter("gaps", "Gaps reported to readers", totals.gaps);
+        self.counter("lost_bytes", "Bytes in gaps reported to readers", totals.lost_bytes);
         self.counter(
             "lost_chunks",
-            "Chunks in those gaps, where their number is known",
+            "Chunks in gaps reported to readers, where the number is known",
             totals.lost_chunks,
         );
     }
@@ -169,17 +163,12 @@ impl Metrics {
                 .get_or_create(&labels.map(|(name, value)| (name, value.to_owned())).to_vec())
                 .inc_by(count);
         }
-        self.add("http_requests", "Requests, counted when their answer begins", requests);
+        self.add("http_requests", "Requests, counted when the response begins", requests);
         let received =
             Protocol::ALL.map(|protocol| (protocol.name(), tally.bytes_received(protocol)));
-        self.counters(
-            "http_received_bytes",
-            "Bytes of the bodies of requests",
-            "protocol",
-            received,
-        );
+        self.counters("http_received_bytes", "Bytes of request bodies", "protocol", received);
         let sent = Protocol::ALL.map(|protocol| (protocol.name(), tally.bytes_sent(protocol)));
-        self.counters("http_sent_bytes", "Bytes of the bodies of answers", "protocol", sent);
+        self.counters("http_sent_bytes", "Bytes of response bodies", "protocol", sent);
     }
 
     fn add(&mut self, name: &str, help: &str, metric: impl Metric) {
@@ -280,7 +269,7 @@ mod tests {
         }
         assert!(open.contains("# TYPE pfs_gaps counter\n"));
         assert!(classic.contains(
-            "# HELP pfs_gaps_total Gaps that readers were told of.\n# TYPE pfs_gaps_total counter\n"
+            "# HELP pfs_gaps_total Gaps reported to readers.\n# TYPE pfs_gaps_total counter\n"
         ));
         assert!(
             classic.contains("# TYPE pfs_build_info gauge\npfs_build_info{version="),

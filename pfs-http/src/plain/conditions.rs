@@ -68,10 +68,10 @@ pub(crate) fn if_match(
             // In `If-Match`, a weak tag matches nothing, not even itself.
             let hint = if tags.weak(identity) { "; leave out the W/" } else { "" };
             Err(failed(format!(
-                "If-Match does not name the stream that is at {path}, which is {found}{hint}"
+                "If-Match does not name the stream at {path}, which is {found}{hint}"
             )))
         }
-        None => Err(failed(format!("If-Match names a stream, and there is none at {path}"))),
+        None => Err(failed(format!("If-Match names a stream, but there is no stream at {path}"))),
     }
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn if_none_match(
 ) -> Result<(), Problem> {
     match Tags::from_headers(headers, &header::IF_NONE_MATCH) {
         Some(tags) if tags.any || tags.weak(identity) => Err(failed(format!(
-            "If-None-Match names the stream that is at {path}, which is {}",
+            "If-None-Match names the stream at {path}, which is {}",
             tag(identity)
         ))),
         _ => Ok(()),
@@ -166,7 +166,7 @@ mod tests {
         ] {
             assert!(!holds(&[other]), "{other}");
         }
-        assert!(!holds(&["\"6418-2a\"", "\"6418-2a\""]), "one is allowed");
+        assert!(!holds(&["\"6418-2a\"", "\"6418-2a\""]), "a single tag is allowed");
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn part(
     let (from, to) = match range.within(held.tail, held.head) {
         Ok(part) => part,
         Err(NotHeld::AtHead) if held.failed => return Ok(Some(failed(place.path(), held))),
-        Err(NotHeld::AtHead) => return Ok(Some(not_there(place.path(), held, "that range"))),
+        Err(NotHeld::AtHead) => return Ok(Some(not_there(place.path(), held, "the range"))),
         Err(NotHeld::Gone) => return Ok(Some(gone(place.path(), held))),
     };
     let options =
@@ -250,14 +250,13 @@ pub(crate) fn not_there(path: &StreamPath, held: Extent, what: &str) -> Response
 
 /// Refuses a range that begins before tail or beyond head.
 fn gone(path: &StreamPath, held: Extent) -> Response {
-    not_held(StatusCode::GONE, path, held, "the start of that range")
+    not_held(StatusCode::GONE, path, held, "the start of the range")
 }
 
 fn not_held(status: StatusCode, path: &StreamPath, held: Extent, what: &str) -> Response {
     let Extent { head, tail, .. } = held;
-    let message = format!(
-        "{path} does not hold {what}: what it holds begins at {tail} and ends before {head}"
-    );
+    let message =
+        format!("{path} does not hold {what}: its ring begins at {tail} and ends before {head}");
     let mut response = Problem::new(status, "not_held", message).into_response();
     stat_headers::describe(response.headers_mut(), held);
     response

@@ -125,11 +125,11 @@ async fn answer(
 fn target(site: &Site, uri: &Uri) -> Result<Target, Problem> {
     let bad = |reason: &str| {
         let message =
-            format!("{} is no path: {reason}", uri.path().get(..64).unwrap_or(uri.path()));
+            format!("{} is not a path: {reason}", uri.path().get(..64).unwrap_or(uri.path()));
         Problem::new(StatusCode::BAD_REQUEST, "bad_path", message)
     };
     let path = percent_decode_str(uri.path()).decode_utf8();
-    let path = path.map_err(|_| bad("what its percent signs stand for is not UTF-8"))?;
+    let path = path.map_err(|_| bad("its percent-encoded bytes are not UTF-8"))?;
     let namespace = &site.daemon.namespace;
     if path.ends_with('/') || namespace.mounts().any(|mount| mount == path) {
         return Ok(Target::Directory(path.into_owned()));
@@ -147,7 +147,7 @@ fn refused(method: &Method, allowed: &'static str) -> Response {
     let mut response = if method == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        let message = format!("{method} does nothing here; what does: {allowed}");
+        let message = format!("{method} is not supported here; supported: {allowed}");
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).into_response()
     };
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));

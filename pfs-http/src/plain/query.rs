@@ -20,13 +20,13 @@ impl Query {
         for (at, (key, _)) in pairs.iter().enumerate() {
             if !allowed.contains(&key.as_str()) {
                 let known = match allowed {
-                    [] => "no query is understood here".to_owned(),
-                    _ => format!("this request understands {}", allowed.join(", ")),
+                    [] => "this request takes no parameters".to_owned(),
+                    _ => format!("this request takes {}", allowed.join(", ")),
                 };
                 return Err(bad(format!("?{} is not known; {known}", shown(key))));
             }
             if pairs.iter().take(at).any(|(other, _)| other == key) {
-                return Err(bad(format!("?{key} stands there twice")));
+                return Err(bad(format!("?{key} is given twice")));
             }
         }
         Ok(Self(pairs))
@@ -71,7 +71,7 @@ impl Query {
         let there: Vec<&str> =
             keys.iter().filter(|key| self.value(key).is_some()).copied().collect();
         match there.as_slice() {
-            [first, second, ..] => Err(bad(format!("?{first} and ?{second} exclude each other"))),
+            [first, second, ..] => Err(bad(format!("?{first} cannot be used with ?{second}"))),
             _ => Ok(()),
         }
     }
@@ -98,13 +98,13 @@ mod tests {
     #[test]
     fn unknown_and_repeated_keys_are_refused_and_known_keys_are_listed() {
         for (uri, says) in [
-            ("/s?form=1", "?form is not known; this request understands from, wait"),
-            ("/s?from=1&from=2", "?from stands there twice"),
+            ("/s?form=1", "?form is not known; this request takes from, wait"),
+            ("/s?from=1&from=2", "?from is given twice"),
         ] {
             assert_eq!(query(uri).unwrap_err().message, says);
         }
         let none = Query::from_uri(&"/s?x".parse().unwrap(), &[]).unwrap_err();
-        assert_eq!(none.message, "?x is not known; no query is understood here");
+        assert_eq!(none.message, "?x is not known; this request takes no parameters");
     }
 
     #[test]

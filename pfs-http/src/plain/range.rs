@@ -86,7 +86,7 @@ fn number(digits: &str) -> Option<u64> {
 }
 
 fn malformed() -> Problem {
-    bad("a Range here is one range of bytes: bytes=100-199, bytes=100- or bytes=-100")
+    bad("a Range must be one range of bytes: bytes=100-199, bytes=100- or bytes=-100")
 }
 
 #[cfg(test)]

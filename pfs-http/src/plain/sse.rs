@@ -80,8 +80,8 @@ pub(crate) fn last_seen(headers: &HeaderMap) -> Result<Option<EventId>, Problem>
     let Some(id) = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty()) else { return Ok(None) };
     let parsed = id.to_str().ok().and_then(|id| id.parse().ok());
     parsed.map(Some).ok_or_else(|| {
-        bad("Last-Event-ID is no id of an event: one names a stream and an offset, such as 6418f2a0c3d51-2a:1234; \
-             to begin anew, leave it out")
+        bad("Last-Event-ID is not an event id: an event id names a stream and an offset, such as 6418f2a0c3d51-2a:1234; \
+             to start over, leave the header out")
     })
 }
 
@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(
             events(None, &[first, b"b"]),
             "event: base64\nid: 6418-2a:102\ndata: 4mI=\n\n",
-            "it was no character"
+            "the bytes were not a character"
         );
     }
 

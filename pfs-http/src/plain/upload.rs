@@ -68,7 +68,7 @@ pub(crate) async fn answer(
     let query = Query::from_uri(request.uri(), KEYS)?;
     let close = Close::from_query(&query)?;
     let if_exists = match (query.flag("create")?, query.flag("replace")?) {
-        (true, true) => return Err(bad("?create and ?replace exclude each other")),
+        (true, true) => return Err(bad("?create cannot be used with ?replace")),
         (true, false) => Some(IfExists::Fail),
         (false, true) => Some(IfExists::Replace),
         (false, false) => None,
@@ -135,8 +135,10 @@ async fn open(
             Err(failure)
                 if failure.code == ErrorCode::AlreadyExists && conditions::wants_none(headers) =>
             {
-                let message =
-                    format!("If-None-Match wants no stream at {}, and there is one", place.path());
+                let message = format!(
+                    "If-None-Match requires no stream at {}, but there is a stream",
+                    place.path()
+                );
                 Err(conditions::failed(message))
             }
             Err(failure) => Err(failure.into()),
@@ -161,7 +163,7 @@ fn options(
     let sized = ring_buffer_size.is_some() || channel_buffer_size.is_some() || reserve;
     if if_exists.is_none() && (sized || ttl.is_some()) {
         return Err(bad(
-            "sizes and a ttl are given to a stream when it is created: add ?create or ?replace",
+            "sizes and a ttl are set only when a stream is created; add ?create or ?replace",
         ));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

@@ -31,13 +31,13 @@ async fn a_stream_does_not_expire_while_a_long_poll_waits_for_it() {
     poll.request("GET", "/v1/stream/s?offset=now&live=long-poll", &[], None).await;
     stream.readers_reach(1).await;
     // Expiry uses a clock that a test cannot pause. While a reader waits, the TTL does not run.
-    assert_eq!(stream.expires_in(), Some(TTL), "somebody waits for it");
+    assert_eq!(stream.expires_in(), Some(TTL), "a client waits for the stream");
     let waited = poll.response().await.has(204);
     assert_eq!(waited.header("stream-up-to-date"), Some("true"));
     assert_eq!(begun.elapsed(), LONG_POLL_TIME);
     let head = ask(&served, "HEAD", "/v1/stream/s", &[]).await.has(200);
     assert_eq!(head.header("stream-ttl"), Some("3600"));
-    assert_eq!(registry.expire(TTL), [S], "nobody uses it");
+    assert_eq!(registry.expire(TTL), [S], "no client uses the stream");
 }
 
 #[tokio::test(start_paused = true)]

@@ -80,7 +80,7 @@ async fn a_request_of_known_length_is_read_to_its_end_before_it_is_answered() {
     client.send(hello).await;
     assert!(
         timeout(Duration::from_secs(4), client.head()).await.is_err(),
-        "it answers before the end"
+        "the daemon responds before the end"
     );
     client.send(rest).await;
     let answer = client.response().await.has(200);
@@ -232,7 +232,7 @@ async fn a_half_duplex_request_is_answered_at_its_end_with_the_last_acknowledgem
     }
     writer.chunk(&said(&[Request::Finish { close: false }])).await;
     let answered = timeout(Duration::from_millis(900), writer.head()).await;
-    assert!(answered.is_err(), "it answers before the request has ended");
+    assert!(answered.is_err(), "the daemon responds before the request has ended");
     writer.end_chunks().await;
     let answer = writer.response().await.has(200);
     assert_eq!(answer.header(HALF_DUPLEX), Some("true"));

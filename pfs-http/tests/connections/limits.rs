@@ -60,9 +60,13 @@ async fn a_client_that_sends_its_headers_too_slowly_is_told_and_dropped() {
     assert_eq!(begun.elapsed(), HEADER_TIME);
     let begun = Instant::now();
     let mut silent = served.connect();
-    assert!(silent.until_hung_up().await.is_empty(), "there is nothing to say to who said nothing");
+    assert!(silent.until_hung_up().await.is_empty(), "a client that sent nothing gets no response");
     assert_eq!(begun.elapsed(), HEADER_TIME);
-    assert_eq!(served.refusals(Reason::TooSlow), 21, "who asked for nothing was refused nothing");
+    assert_eq!(
+        served.refusals(Reason::TooSlow),
+        21,
+        "a client that requested nothing does not count as refused"
+    );
     let mut other = served.connect();
     other.request("GET", "/healthz", &[], None).await;
     other.response().await.has(200);
@@ -151,7 +155,10 @@ async fn a_body_of_known_length_that_stalls_is_408() {
         let answer = client.response().await.has(408);
         assert_eq!(stalled.elapsed(), BODY_STALL_TIME, "{path}");
         let message = String::from_utf8_lossy(&answer.body);
-        assert!(message.contains("brought nothing for 20 seconds"), "{path}: {message}");
+        assert!(
+            message.contains("no part of the body arrived for 20 seconds"),
+            "{path}: {message}"
+        );
         assert!(client.until_hung_up().await.is_empty());
     }
     assert_eq!(served.refusals(Reason::TooSlow), 3);

@@ -74,7 +74,7 @@ impl Served {
     /// Like [`connect_over`](Self::connect_over), for a test with an HTTP client of its own.
     fn connect_raw(&self, capacity: usize) -> Near {
         let (far, near) = pipe::new(capacity);
-        let serving = self.server.serve(far, address()).expect("nobody is turned away");
+        let serving = self.server.serve(far, address()).expect("every client is admitted");
         tokio::spawn(serving);
         near
     }

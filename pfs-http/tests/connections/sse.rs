@@ -49,7 +49,7 @@ async fn a_client_that_waits_for_the_next_stream_is_kept_alive_and_gets_it_from_
         assert_eq!(begun.elapsed(), times * KEEP_ALIVE);
     }
     let stream = served.create(4096);
-    assert_eq!(stream.readers(), 1, "it is there before anything can be appended");
+    assert_eq!(stream.readers(), 1, "the reader is attached before the first append");
     stream.writer().unwrap().try_append(b"fresh").unwrap();
     let id = stream.identity();
     let (start, event) = (format!("id: {id}:0\n\n"), format!("id: {id}:5\ndata: fresh\n\n"));
@@ -67,7 +67,7 @@ async fn a_client_that_waits_for_the_next_stream_is_told_of_a_shutdown() {
     served.daemon.shutdown().cancel();
     let told = text(client.piece().await.unwrap());
     assert!(told.starts_with("event: failure\ndata: {\"code\":\"shutting_down\""), "{told}");
-    assert_eq!(client.piece().await, None, "it must not take this for the end");
+    assert_eq!(client.piece().await, None, "the client must not take this for the end");
 }
 
 /// Longer than any time limit.
@@ -136,7 +136,10 @@ async fn a_client_that_asked_to_close_the_connection_gets_the_close_after_the_ev
     ends(&mut client, &stream).await;
     let begun = Instant::now();
     assert_eq!(client.until_hung_up().await, b"");
-    assert!(begun.elapsed() < Duration::from_secs(1), "it was kept for another request");
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "the connection was kept for another request"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,7 +161,7 @@ async fn a_client_that_waits_for_events_is_told_of_a_removal_or_a_shutdown() {
             told.starts_with(&format!("event: failure\ndata: {{\"code\":\"{code}\"")),
             "{told}"
         );
-        assert_eq!(client.piece().await, None, "it must not take this for the end");
+        assert_eq!(client.piece().await, None, "the client must not take this for the end");
     }
 }
 
@@ -171,7 +174,7 @@ async fn a_client_that_goes_while_it_waits_for_events_is_noticed() {
     begins(&mut client, &stream).await;
     client.transport().end_sending().await;
     sleep(LONG).await;
-    assert_eq!(stream.readers(), 1, "it may still read");
+    assert_eq!(stream.readers(), 1, "the client may still read");
     drop(client);
     sleep(LONG).await;
     assert_eq!(stream.readers(), 0);
@@ -217,7 +220,7 @@ async fn a_client_that_has_not_read_its_events_is_told_of_a_shutdown() {
     assert_eq!(text(client.piece().await.unwrap()), format!("id: {}:0\n\n", stream.identity()));
     let told = text(client.piece().await.unwrap());
     assert!(told.starts_with("event: failure\ndata: {\"code\":\"shutting_down\""), "{told}");
-    assert_eq!(client.piece().await, None, "it must not take this for the end");
+    assert_eq!(client.piece().await, None, "the client must not take this for the end");
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,13 +29,13 @@ fn each_error_has_the_status_that_says_whose_fault_it_is() {
         ("GET", "/api/v1/files?path=/streamfs", 400, "is a directory"),
         ("PUT", "/api/v1/files?path=/streamfs/README", 409, "document"),
         ("PUT", "/api/v1/files?path=/other/s", 404, "outside the mount"),
-        ("PUT", "/api/v1/files?path=streamfs/s", 400, "no path"),
+        ("PUT", "/api/v1/files?path=streamfs/s", 400, "path is invalid"),
         ("PUT", "/api/v1/files?path=", 400, "path parameter is required"),
         ("GET", "/api/v1/files", 400, "path parameter is required"),
         ("GET", "/api/v1/files?path=/streamfs/README&offset=x", 400, "invalid offset"),
         ("GET", "/api/v1/files?path=/streamfs/s&stream=true&until=never", 400, "caught-up"),
-        ("POST", "/api/v1/directories?path=/streamfs/d", 405, "come and go"),
-        ("PATCH", FILE, 405, "does nothing"),
+        ("POST", "/api/v1/directories?path=/streamfs/d", 405, "appear and disappear"),
+        ("PATCH", FILE, 405, "is not supported"),
         ("POST", "/api/v1/rename?path=/streamfs/s", 404, "health, files, stat and directories"),
     ] {
         says(&daemon, method, path, status, part);

@@ -84,12 +84,12 @@ fn sighup_ends_the_requests_of_a_removed_token_and_leaves_a_running_stream_alone
     assert_eq!([KEPT, NEW, GONE].map(|token| status(&daemon, token)), [200, 200, 401]);
     gone.finish()
         .exits(1)
-        .says("the daemon's tokens were reloaded: this token does not allow to read /streamfs/s");
+        .says("the daemon's tokens were reloaded: this token may not read /streamfs/s");
     let [kept_curl, gone_curl] = curls;
     let gone_curl = gone_curl.finish();
     assert!([18, 56].contains(&gone_curl.code), "curl: {} {}", gone_curl.code, gone_curl.stderr);
     killed.end_input();
-    killed.finish().exits(1).says("this token does not allow to write /streamfs/s");
+    killed.finish().exits(1).says("this token may not write /streamfs/s");
     assert_eq!(daemon.stat_number(S, "writers_died"), 1);
 
     let head = daemon.head(S);
@@ -132,7 +132,7 @@ fn an_invalid_token_file_revokes_no_token() {
         daemon.pfs_http(["cat", "--stream", S]).env("PFS_TOKEN_FILE", tokens.file_of(KEPT));
     let reader = daemon.attached(S, reader);
     for (text, words) in
-        [("# nobody\n", "has no token"), ("\nshort\n", "tokens:2: a token has at least 16")]
+        [("# nobody\n", "has no token"), ("\nshort\n", "tokens:2: a token must have at least 16")]
     {
         tokens.write(text);
         let run = daemon.reload(&format!("{}[limits]\nmax_streams = 1\n", tokens.toml())).exits(1);
@@ -168,7 +168,7 @@ fn new_connections_get_the_new_certificate_and_a_reader_over_the_old_one_goes_on
     fs::copy(from.certificate, &to.certificate).unwrap();
     // The key does not match the certificate yet.
     let said = daemon.reload(&toml).exits(1);
-    said.says("do not go together").says("the old one stays in force");
+    said.says("do not match").says("the old one stays in force");
     asked(&old, &[]).exits(0);
     fs::copy(from.key, &to.key).unwrap();
     let told = daemon.reload(&toml).exits(0);

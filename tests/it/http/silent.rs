@@ -122,7 +122,7 @@ fn everything_else_is_given_up(daemon: &Daemon, times: usize) {
         assert!(idle.until_hung_up().is_empty());
         head.response().has(408).refuses("too_slow");
         let message = body.response().has(408).refuses("body_stalled");
-        assert!(message.contains("brought nothing for 1 seconds"), "{message}");
+        assert!(message.contains("no part of the body arrived for 1 seconds"), "{message}");
     }
 }
 

@@ -42,7 +42,7 @@ fn http_beyond_loopback_does_not_start_without_tokens_or_client_certificates() {
     let tokens = token_file(&folder, 0o600);
     let mut daemon = pfsd(folder.path(), &tokens).args(["--http", "0.0.0.0:0"]).spawn();
     eventually("it serves", || daemon.stderr().contains("serving HTTP address=0.0.0.0:"));
-    assert!(daemon.stderr().contains("in the clear"), "{}", daemon.stderr());
+    assert!(daemon.stderr().contains("unencrypted"), "{}", daemon.stderr());
     assert!(daemon.runs());
     daemon.signal(Signal::TERM);
     daemon.finish().exits(0);

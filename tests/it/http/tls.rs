@@ -188,7 +188,7 @@ fn a_certificate_and_a_key_that_do_not_belong_together_are_refused() {
     .unwrap();
     let check = Pfs::new(harness::binary("pfsd")).arg("--config").arg(&config);
     let run = check.args(["--http", "127.0.0.1:0", "--check-config"]).run().exits(1);
-    run.says("http.certificate").says("http.key").says("do not go together");
+    run.says("http.certificate").says("http.key").says("do not match");
 }
 
 #[test]

@@ -32,20 +32,20 @@ fn an_unknown_query_or_value_is_400_and_the_allowed_ones_are_named() {
         ("GET", "form=1", "from, tail, since, until, slow, wait, stat"),
         ("GET", "from=first", "oldest, newest or an offset"),
         ("GET", "from=-1", "oldest, newest or an offset"),
-        ("GET", "from=oldest&tail=5", "?from and ?tail exclude each other"),
+        ("GET", "from=oldest&tail=5", "?from cannot be used with ?tail"),
         ("GET", "until=never", "closed, caught-up or writers-gone"),
         ("GET", "slow=fast", "drop, block or disconnect"),
         ("GET", "wait=1", "true or false"),
         ("GET", "since=yesterday", "10s or 5m"),
         ("GET", "since=18446744073709551615s1000000000ns", "10s or 5m"),
-        ("GET", "stat&from=5", "exclude each other"),
+        ("GET", "stat&from=5", "?from cannot be used with ?stat"),
         ("HEAD", "from=5", ""),
         ("PUT", "from=5", "close, create, replace, ring-buffer-size, channel-buffer-size, ttl"),
         ("PUT", "close=yes", "true, false or failed"),
         ("PUT", "ttl=1h", "?create"),
         ("PUT", "create&ttl=18446744073709551615s1000000000ns", "10s, 5m or 1h30m"),
         ("POST", "create&ring-buffer-size=huge", "512KB"),
-        ("DELETE", "force", "no query"),
+        ("DELETE", "force", "takes no parameters"),
     ] {
         let mut connection = daemon.http();
         connection.request(method, &format!("{S}?{query}"), &[], (method == "PUT").then_some(b"x"));
