@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn a_malformed_size_is_refused_with_the_reason_and_examples() {
         let refused = parse_size("12 parsecs").unwrap_err().to_string();
-        assert!(refused.contains("unit is not known") && refused.contains("1.5MB"), "{refused}");
+        assert!(refused.contains("unit is unknown") && refused.contains("1.5MB"), "{refused}");
     }
 
     #[test]

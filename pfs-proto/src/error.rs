@@ -63,8 +63,8 @@ impl fmt::Display for ErrorCode {
             Self::Limit => "limit reached",
             Self::BadPath => "bad path",
             Self::BadOption => "bad option",
-            Self::IsStream => "it is a stream",
-            Self::IsDocument => "it is a document",
+            Self::IsStream => "the path is a stream",
+            Self::IsDocument => "the path is a document",
             Self::PastHead => "offset past head",
             Self::TooSlow => "disconnected for being slow",
             Self::ShuttingDown => "the daemon is shutting down",
@@ -137,9 +137,7 @@ impl From<ErrorCode> for u16 {
 #[non_exhaustive]
 pub enum FrameError {
     /// A header claims a payload larger than any frame may have.
-    #[error(
-        "a frame claims a payload of {len} bytes, and {MAX_PAYLOAD} is the most that one may have"
-    )]
+    #[error("a frame claims a payload of {len} bytes; the maximum is {MAX_PAYLOAD} bytes")]
     TooLong {
         /// The claimed length, in bytes.
         len: u64,
@@ -160,7 +158,7 @@ pub enum MessageError {
         kind: u8,
     },
     /// The payload continues after the end of the message.
-    #[error("a message of kind {kind:#04x} is followed by {extra} bytes that do not belong to it")]
+    #[error("a message of kind {kind:#04x} has {extra} extra bytes after its end")]
     TrailingBytes {
         /// The frame's kind.
         kind: u8,
@@ -174,7 +172,7 @@ pub enum MessageError {
         kind: u8,
     },
     /// The value of a field has no meaning.
-    #[error("a message of kind {kind:#04x} has {value} as its {field}, which means nothing")]
+    #[error("a message of kind {kind:#04x} has an invalid {field}: {value}")]
     BadValue {
         /// The frame's kind.
         kind: u8,
@@ -184,7 +182,7 @@ pub enum MessageError {
         value: u64,
     },
     /// The first message does not begin like a `Hello`: the peer does not speak this protocol.
-    #[error("this is not the pfs protocol")]
+    #[error("the peer does not speak the pfs protocol")]
     BadMagic,
     /// The message is well formed, but its path is not valid for a stream.
     #[error("bad path: {0}")]
@@ -214,28 +212,28 @@ impl MessageError {
 #[non_exhaustive]
 pub enum PathError {
     /// The path is the empty string.
-    #[error("it is empty; a path looks like /streamfs/cam")]
+    #[error("the path is empty; a path looks like /streamfs/cam")]
     Empty,
     /// The path does not begin with a slash.
-    #[error("it does not begin with '/'; a path looks like /streamfs/cam")]
+    #[error("the path does not begin with '/'; a path looks like /streamfs/cam")]
     NotAbsolute,
     /// The path is longer than [`MAX_PATH`](crate::MAX_PATH) bytes.
-    #[error("it is longer than {MAX_PATH} bytes")]
+    #[error("the path is longer than {MAX_PATH} bytes")]
     TooLong,
     /// A segment is empty: two slashes in a row, or a slash at the end.
-    #[error("one of its segments is empty; write single slashes, and none at the end")]
+    #[error("a segment of the path is empty; use single slashes, and no slash at the end")]
     EmptySegment,
     /// A segment is `.` or `..`.
-    #[error("it has '.' or '..' as a segment; write out the whole path")]
+    #[error("the path has a segment '.' or '..'; write out the whole path")]
     DotSegment,
     /// The path contains a control or format character.
-    #[error("{0}, which no name may have")]
+    #[error("{0}, which a path may not contain")]
     Unprintable(Unprintable),
     /// A segment begins or ends with a blank, which people cannot see.
-    #[error("one of its segments begins or ends with a blank; blanks may only be inside")]
+    #[error("a segment of the path begins or ends with a blank; use blanks only inside a segment")]
     EdgeBlank,
     /// The path names only a mount; a stream has a name below its mount.
-    #[error("it names no stream; a path is a mount and a name, such as /streamfs/cam")]
+    #[error("the path does not name a stream; a path is a mount and a name, such as /streamfs/cam")]
     NoName,
 }
 

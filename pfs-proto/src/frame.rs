@@ -29,7 +29,7 @@ pub struct Frame {
 
 /// The kinds of frames whose payload consists only of stream bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "a chunk ends or goes on")]
+#[allow(clippy::exhaustive_enums, reason = "a chunk ends or continues")]
 pub enum DataKind {
     /// From a writer: ends a chunk.
     Append,

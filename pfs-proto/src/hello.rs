@@ -136,6 +136,10 @@ mod tests {
     fn a_peer_without_a_version_in_common_is_refused() {
         assert_eq!(offer(VERSION + 1, VERSION + 1), None);
         assert_eq!(offer(VERSION - 1, VERSION - 1), None);
-        assert_eq!(offer(VERSION + 1, VERSION), None, "a range with its ends swapped is empty");
+        assert_eq!(
+            offer(VERSION + 1, VERSION),
+            None,
+            "a range whose start is past its end is empty"
+        );
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// A message from the client to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "who serves it must know every one")]
+#[allow(clippy::exhaustive_enums, reason = "a server must handle every variant")]
 pub enum Request {
     /// The first message.
     Hello(Hello),
@@ -106,7 +106,7 @@ pub enum Request {
 
 /// A message from the daemon to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "who asked must know every one")]
+#[allow(clippy::exhaustive_enums, reason = "a client must handle every variant")]
 pub enum Reply {
     /// The answer to [`Request::Hello`].
     Hello(Hello),

@@ -7,7 +7,7 @@ pub const MAX_CONTENT_TYPE: usize = 255;
 
 /// Slow policy: how a reader that cannot keep up is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
+#[allow(clippy::exhaustive_enums, reason = "a new variant is a new version of the protocol")]
 pub enum SlowPolicy {
     /// The reader loses its oldest chunks and is told the lost range. The default.
     #[default]
@@ -48,7 +48,7 @@ pub struct UnknownPolicy;
 
 /// The start position of a new reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
+#[allow(clippy::exhaustive_enums, reason = "a new variant is a new version of the protocol")]
 pub enum Start {
     /// The oldest chunk that starts at most the stream's ring buffer size before head. The default.
     #[default]
@@ -68,7 +68,7 @@ pub enum Start {
 /// The end condition of a reader. Every reader also ends when its stream is closed, as failed or
 /// not, and the reader has read to head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
+#[allow(clippy::exhaustive_enums, reason = "a new variant is a new version of the protocol")]
 pub enum Until {
     /// Ends only when the stream is closed. The default.
     #[default]
@@ -81,10 +81,7 @@ pub enum Until {
 
 /// The reason why a reader's stream ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(
-    clippy::exhaustive_enums,
-    reason = "nobody may take an end that they do not know for another one"
-)]
+#[allow(clippy::exhaustive_enums, reason = "every reader must handle every kind of end")]
 pub enum End {
     /// The stream is closed and the reader has read to head.
     Closed,
@@ -113,7 +110,7 @@ impl fmt::Display for End {
 
 /// Name conflict policy: how creating a stream treats an existing stream of the same name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
+#[allow(clippy::exhaustive_enums, reason = "a new variant is a new version of the protocol")]
 pub enum IfExists {
     /// Fails and leaves the existing stream unchanged. The default.
     #[default]
@@ -373,7 +370,7 @@ pub struct ShmStart {
 
 /// The start state of a lease: the current contents of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs, reason = "who holds the lease must know every field")]
+#[allow(clippy::exhaustive_structs, reason = "the holder of a lease must know every field")]
 pub struct LeaseStart {
     /// Sequence number and offset of the oldest chunk.
     pub tail: (u64, u64),

@@ -7,22 +7,22 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum SizeError {
     /// The text does not begin with a number.
-    #[error("it does not begin with a number")]
+    #[error("the size does not begin with a number")]
     NoNumber,
     /// The number is negative.
-    #[error("it is negative")]
+    #[error("the size is negative")]
     Negative,
     /// The size is zero bytes.
-    #[error("it is zero")]
+    #[error("the size is zero")]
     Zero,
     /// The text after the number is not a unit.
-    #[error("its unit is not known")]
+    #[error("the unit is unknown")]
     UnknownUnit,
     /// The size is not a whole number of bytes.
-    #[error("it is not a whole number of bytes")]
+    #[error("the size is not a whole number of bytes")]
     Fraction,
     /// The size does not fit into 64 bits.
-    #[error("it is too large")]
+    #[error("the size is too large")]
     TooLarge,
 }
 

@@ -18,7 +18,10 @@ pub struct Peer {
 
 /// State of a stream: whether it accepts appends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "nobody may take a failed stream for a closed one")]
+#[allow(
+    clippy::exhaustive_enums,
+    reason = "a failed stream must not be mistaken for a closed stream"
+)]
 pub enum State {
     /// Accepts appends.
     Open,

@@ -145,14 +145,14 @@ fn lines_implies_stream_mode() {
 fn a_bad_path_is_refused_with_the_rule_that_it_breaks() {
     let long = format!("/streamfs/{}", "x".repeat(10_000));
     for (path, rule) in [
-        ("", "it is empty"),
+        ("", "path is empty"),
         ("streamfs/cam", "does not begin with '/'"),
         ("cam", "did you mean /streamfs/cam?"),
         ("/streamfs/../etc", "'.' or '..'"),
-        ("/streamfs//cam", "segments is empty"),
+        ("/streamfs//cam", "segment of the path is empty"),
         ("/streamfs/a\u{7}b", "character 12 is U+0007"),
         ("/streamfs/cam\u{202e}4pm", "character 14 is U+202E"),
-        ("/streamfs", "names no stream"),
+        ("/streamfs", "does not name a stream"),
         (long.as_str(), "longer than 1024 bytes"),
     ] {
         for command in ["write --stream", "cat --stream", "cat", "create", "close"] {

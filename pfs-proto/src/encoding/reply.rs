@@ -23,8 +23,10 @@ impl Reply {
             Self::Data(bytes) => return put_chunk(out, DataPart, Data, bytes),
             Self::DataPart(bytes) => return put_chunk(out, DataPart, DataPart, bytes),
             Self::Document(text) if text.len() > MAX_PAYLOAD => {
-                let message =
-                    format!("the document has {} bytes, and {MAX_PAYLOAD} is the most", text.len());
+                let message = format!(
+                    "the document has {} bytes; the maximum is {MAX_PAYLOAD} bytes",
+                    text.len()
+                );
                 return Self::Error { code: ErrorCode::TooLarge, message }.encode(out);
             }
             _ => (),
@@ -132,7 +134,7 @@ impl Reply {
             kind::RING_LEFT => Self::RingLeft,
             kind::LEASE_ENDED => Self::LeaseEnded { chunks: r.u64()?, offset: r.u64()? },
             kind::IDENTITY => Self::Identity {
-                identity: Identity::new(r.time("daemon's start")?, r.u64()?),
+                identity: Identity::new(r.time("daemon start time")?, r.u64()?),
                 deaths_before: r.u64()?,
             },
             kind::READING => Self::Reading {

@@ -76,7 +76,7 @@ fn an_oversized_frame_is_refused_by_its_header_alone() {
         assert_eq!(decoder.len(), 0);
 
         decoder.buffer().extend_from_slice(&encoded(|out| Request::Info.encode(out)));
-        assert!(decoder.next_frame().is_err(), "where a frame begins is not known any more");
+        assert!(decoder.next_frame().is_err(), "the start of the next frame is unknown");
     }
 }
 

@@ -53,7 +53,7 @@ fn an_empty_decoder_frees_its_memory() {
     let mut decoder = Decoder::new();
     decoder.buffer().extend_from_slice(b"\0\0\0\0");
     decoder.release();
-    assert_eq!(decoder.len(), 4, "what was read is kept");
+    assert_eq!(decoder.len(), 4, "the decoder keeps the bytes that it read");
     decoder.buffer().extend_from_slice(b"\x82");
     assert_eq!(drain(&mut decoder).unwrap().len(), 1);
     decoder.release();

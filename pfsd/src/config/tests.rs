@@ -271,7 +271,7 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
     (
         "[plugins.streamfs.config]\n\nring_buffer_size = \"1XB\"",
         3,
-        &["plugins.streamfs.config.ring_buffer_size = \"1XB\"", "unit is not known", "512KB"],
+        &["plugins.streamfs.config.ring_buffer_size = \"1XB\"", "unit is unknown", "512KB"],
     ),
     (
         "[plugins.streamfs.config]\nchannel_buffer_size = -1",
