@@ -117,27 +117,27 @@ pub const MANUAL: &[(&str, &str)] = &[
   [listen]
   socket = "/run/pfs/pfsd.sock"  # default: see --socket
   socket_mode = "0600"
-  shm = "same-user"              # who shares memory with the daemon: clients
-                                 # of its own user, or "all" of the socket
+  shm = "same-user"              # clients that share memory with the daemon:
+                                 # those of its user, or "all" of the socket
   #http = "127.0.0.1:4437"       # HTTP is off unless set; see below
 
   [http]
-  allowed_hosts = []             # names it is reached by, besides localhost
-                                 # and the address that a client connects to
-  allowed_origins = []           # sites whose pages may use it (CORS), such
-                                 # as "https://player.example.org"
-  #certificate = "/etc/pfs/certificate.pem"  # these two make it HTTPS
+  allowed_hosts = []             # names of the daemon, besides localhost and
+                                 # the address that a client connects to
+  allowed_origins = []           # sites whose pages may use the daemon (CORS),
+                                 # such as "https://player.example.org"
+  #certificate = "/etc/pfs/certificate.pem"  # both are needed for HTTPS
   #key = "/etc/pfs/key.pem"
   #client_ca = "/etc/pfs/clients.pem"        # clients must show a
-                                 # certificate that this one signed
+                                 # certificate signed by this CA
 
   [auth]
-  #token_file = "/etc/pfs/token" # who may do what over HTTP; see below
+  #token_file = "/etc/pfs/token" # permissions over HTTP; see below
 
   [limits]
   max_streams = 1000000
-  max_memory = "1GB"             # all streams together; beside them an eighth
-                                 # each for what arrives and for what leaves;
+  max_memory = "1GB"             # all streams together; incoming and outgoing
+                                 # data may each take an eighth more;
                                  # default: 1GB, or half of the limit of
                                  # the control group if that is less
   #max_streams_per_user = 64     # quotas, off unless set; see below
@@ -149,50 +149,53 @@ pub const MANUAL: &[(&str, &str)] = &[
   #max_block_time = "30s"        # a block reader that keeps a writer waiting
                                  # for longer becomes a drop reader; off
                                  # unless set
-  #idle_ttl = "1day"             # a stream that is not closed, and has had no
-                                 # reader and no writer for so long, is
-                                 # removed; off unless set; see below
-  #idle_exit = "10m"             # without streams and clients for so long, the
-                                 # daemon ends; "never"; default: 10m for
-                                 # a daemon that pfs started, else never
+  #idle_ttl = "1day"             # an open stream without readers and writers
+                                 # for this long is removed; off unless set;
+                                 # see below
+  #idle_exit = "10m"             # the daemon exits after this long without
+                                 # streams and clients; or "never"; default:
+                                 # 10m for a daemon that pfs started, else
+                                 # never
   max_header_size = "32KB"       # all headers of a request
-  header_time = "10s"            # until they are there
+  header_time = "10s"            # until all headers have arrived
   idle_time = "60s"              # between requests
-  body_stall_time = "30s"        # of a body that says how long it is; one
-                                 # that does not may be silent for ever
+  body_stall_time = "30s"        # silence in a body of known length; a body of
+                                 # unknown length may be silent for ever
   long_poll_time = "20s"         # of the Durable Streams protocol
 
   # Sizes are bytes (524288) or text with a unit: B, KB, MB, GB, TB
   # or KiB, MiB, GiB, TiB, all 1024-based. Times are text: "500ms",
-  # "10s", "2m". Files are named by absolute paths; certificates and
-  # keys are PEM."#,
+  # "10s", "2m". File names are absolute paths; certificates and keys
+  # are PEM."#,
     ),
     (
         "Reloading",
-        r#"  pfsd --reload, or SIGHUP, has the running daemon read the file that
-  it was started with again, and the files that it names. Flags and the
-  environment still beat the file. It takes over the tokens, the
-  certificates (http.certificate, http.key, http.client_ca) and all keys
-  of [limits]. Nothing else restarts: no connection is cut, and no
-  stream is lost. What else differs is named in a warning, and takes
-  effect at the next start. When anything is wrong, nothing changes, and
-  the message has file, line and key.
+        r#"  pfsd --reload, or SIGHUP, makes the running daemon read its
+  configuration file again, and the files that the configuration names.
+  Flags and the environment still override the file. The daemon applies
+  the new tokens, certificates (http.certificate, http.key,
+  http.client_ca) and all keys of [limits]. Nothing restarts: no
+  connection is cut, and no stream is lost. Any other changed key is
+  named in a warning, and takes effect at the next start. If anything is
+  wrong, nothing changes, and the message names file, line and key.
 
-  tokens        What a token that is gone began is cut off: a reader or
+  tokens        Requests of a removed token are cut off: a reader or
                 writer is told that the tokens were reloaded, and a
-                response breaks. A token that may do less keeps what it
-                still may do. Once tokens are needed, so are requests
-                from before cut off.
-  certificates  New connections use them. A connection that is there
-                goes on with those of its handshake.
-  limits        What is there beyond a lower limit stays; nothing is
-                added until enough of it has gone. A time counts for
-                what begins afterwards, max_block_time also for writers
-                that wait already. idle_ttl counts for all streams, from
-                their last use on; idle_exit from the reload on. A
-                higher max_header_size is for new connections.
+                response breaks. A token with fewer permissions keeps
+                the requests that it still allows. If the reload
+                introduces tokens, earlier requests are cut off too.
+  certificates  New connections use the new certificates. An existing
+                connection keeps the certificates of its handshake.
+  limits        Existing streams and connections beyond a lower limit
+                stay; new ones are refused until enough are gone. A new
+                time applies to operations that begin afterwards;
+                max_block_time applies also to writers that wait
+                already. idle_ttl applies to all streams, from their
+                last use on; idle_exit counts from the reload on. A
+                higher max_header_size applies to new connections.
 
-  pfsd --reload prints what changed, or why nothing did. For systemd:
+  pfsd --reload prints the changes, or the reason why nothing changed.
+  For systemd:
 
     [Service]
     Type=notify
@@ -200,111 +203,115 @@ pub const MANUAL: &[(&str, &str)] = &[
     ExecReload=/usr/bin/pfsd --reload --config /etc/pfs/pfsd.toml
 
   systemctl reload then fails with that reason. With Type=notify-reload
-  and no ExecReload it sends SIGHUP, and only the log has the reason."#,
+  and no ExecReload, systemd sends SIGHUP, and only the log has the
+  reason."#,
     ),
     (
         "HTTP",
-        "  A stream is a URL: curl http://127.0.0.1:4437/streamfs/cam follows
-  it, and curl -T - appends to it. HTTP/1.1 and HTTP/2; chunks of a
+        "  A stream is a URL: curl http://127.0.0.1:4437/streamfs/cam follows the
+  stream, and curl -T - appends to it. HTTP/1.1 and HTTP/2; chunks of a
   body are at most 64 KiB.
 
   Without auth.token_file and http.client_ca, a client that can connect
   may do everything, as on the socket; pfsd then starts on loopback
   addresses only. With both, clients need a certificate and a token.
 
-  A request for a name that is not the daemon's own is refused (421),
-  and so is one from a page of another site (403): a web page cannot
-  reach the daemon through the browser of somebody who looks at it. A
-  link that a person follows is no such request.",
+  The daemon refuses a request for a host name that is not its own
+  (421), and a request from a page of another site (403): a web page
+  cannot reach the daemon through a visitor's browser. A link that a
+  person follows is not refused.",
     ),
     (
         "Tokens",
-        "  auth.token_file has a line for each:
+        "  auth.token_file has one line per token:
 
     # TOKEN [SCOPES [PREFIX...]]
     41d0a1ccd2b44d7aab1c        read,write,block
     9b3e52c1f04e4f5c9a77        read         /streamfs/cam
     c1fe0bd5c7aa4ab0b1f0        write        /streamfs/a /streamfs/b
 
-  read is to read, stat and list; write to create, append, close and
-  remove; block to read with the slow policy block, for which writers
-  wait. Without prefixes it is for all paths, without scopes for all
-  three. The lines of one token add up. A token has 16 characters or
-  more; make one with: openssl rand -hex 32. Clients send it as
-  Authorization: Bearer TOKEN; an unknown one is refused with 401, one
-  that does not allow what is asked with 403. Only /healthz and the page
-  of the dashboard need none; /metrics is for those who may read /.
-  pfsd --reload reads the file again.",
+  The scope read allows to read, stat and list; write allows to create,
+  append, close and remove; block allows to read with the slow policy
+  block, for which writers wait. A token without prefixes is valid for
+  all paths, and a token without scopes has all three. The lines of one
+  token add up. A token has 16 characters or more; create one with:
+  openssl rand -hex 32. Clients send the token as Authorization: Bearer
+  TOKEN. The daemon refuses an unknown token with 401, and a token that
+  does not allow the request with 403. Only /healthz and the page of the
+  dashboard need no token; /metrics needs read on /. pfsd --reload reads
+  the file again.",
     ),
     (
         "Quotas",
         "  max_streams_per_user and max_memory_per_user limit the streams that
   one user (uid) has created over the socket, and the rings of these
-  streams; max_streams_per_token and max_memory_per_token those that
-  were created with one token over HTTP. A stream counts for its
-  creator, whoever writes to it, until it is removed. A removed stream
-  whose memory a client still maps counts until that client has left.
+  streams; max_streams_per_token and max_memory_per_token limit the
+  streams that were created with one token over HTTP. A stream counts
+  for its creator, even if others write to it, until it is removed. A
+  removed stream whose memory a client still maps counts until that
+  client has left.
 
-  A creation beyond a quota is refused: pfs ends with 1, HTTP answers
-  429. Streams that exist take appends and can be replaced. max_streams
-  and max_memory hold besides, for all together; a quota may be larger.
-  A client over HTTP without a token has no quota. Clients of the socket
-  whose uid the system does not tell are one more user.",
+  A creation beyond a quota is refused: pfs exits with 1, HTTP answers
+  429. Existing streams take appends and can be replaced. max_streams
+  and max_memory also apply, to all streams together; a quota may be
+  larger. A client over HTTP without a token has no quota. Clients of
+  the socket whose uid is unknown count as one user together.",
     ),
     (
         "Idle streams",
         "  limits.idle_ttl removes idle streams that were never closed. A
   stream is idle from its creation on, or since its last reader or
-  writer left. An attached reader or writer keeps it, even if nothing
-  is appended and nothing is read. pfs stat and pfs ls do not keep it.
+  writer left. An attached reader or writer keeps the stream, even if
+  nothing is appended and nothing is read. pfs stat and pfs ls do not
+  keep the stream.
 
   A stream that was created with a time to live (pfs create --ttl) or
-  with a time at which it ends keeps to that, longer or shorter, and a
-  closed stream without one stays until it is removed.",
+  an expiry time follows that time instead, longer or shorter. A closed
+  stream without such a time stays until it is removed.",
     ),
     (
         "Service manager",
         "  pfsd serves listening sockets that the service manager passes (systemd's
   LISTEN_FDS): a Unix socket in place of --socket, and a TCP socket for
-  HTTP in place of --http. It reports to NOTIFY_SOCKET (Type=notify) when
-  it serves and when it ends.",
+  HTTP in place of --http. pfsd reports to NOTIFY_SOCKET (Type=notify)
+  when it serves and when it shuts down.",
     ),
     (
         "Life",
-        "  pfs starts a daemon when none answers. That one has / as its directory
-  and a session of its own, logs to pfsd.log beside its socket, and ends
-  by itself once it has had neither a stream nor a client for
-  limits.idle_exit. Any other daemon does so only if the key is set.
+        "  pfs starts a daemon when none answers. This daemon has / as its working
+  directory and a session of its own, logs to pfsd.log beside its socket,
+  and exits after limits.idle_exit without a stream and a client. Any
+  other daemon exits when idle only if the key is set.
 
   When the socket, its directory or its lock file is deleted (at logout,
-  or by what cleans /tmp), the daemon makes them again, as at the start.
-  Connected clients notice nothing. The directory above must be there;
-  until it is, the daemon tries again every second. If another daemon
-  serves at the place by then, that one is left alone: this one serves
-  its clients and HTTP, takes the place back when it is free, and
-  without HTTP ends when its last client has left. A socket that the
-  service manager passed is not made again.",
+  or by a program that cleans /tmp), the daemon creates them again, as at
+  the start. Connected clients notice nothing. The parent directory must
+  exist; until then, the daemon tries again every second. If another
+  daemon already serves at the path, the first daemon leaves it alone:
+  the first daemon serves its clients and HTTP, takes the path back when
+  the path is free, and without HTTP exits when its last client has left.
+  A socket that the service manager passed is not created again.",
     ),
     (
         "Signals",
-        "  SIGTERM, SIGINT  tell every client, finish what is in flight and
-                   exit 0 within 5 seconds; a second one ends at
+        "  SIGTERM, SIGINT  tell every client, finish the data in flight and
+                   exit 0 within 5 seconds; a second signal exits at
                    once, with 143 or 130
   SIGHUP           reload the configuration; without a configuration
-                   file there is nothing to reload, and a line of the
-                   log says so
+                   file, the log says that there is nothing to reload
 
-  pfs stop does what SIGTERM does, waits for the end and says what is lost.
-  systemctl stop is for a daemon that is a service: with socket activation
-  or Restart=always, systemd starts it again after pfs stop.",
+  pfs stop does the same as SIGTERM, waits for the end and prints the
+  streams that are lost. Use systemctl stop for a daemon that is
+  a service: with socket activation or Restart=always, systemd restarts
+  the daemon after pfs stop.",
     ),
     (
         "Exit status",
-        "  0                ended by a signal or pfs stop, the configuration is fine,
-                   or it was reloaded
-  1                could not start, the configuration is not fine, or it
+        "  0                ended by a signal or pfs stop, the configuration is
+                   valid, or it was reloaded
+  1                could not start, the configuration is not valid, or it
                    was not reloaded: it was refused, no daemon answers,
-                   or this user may not ask
+                   or this user is not allowed to reload it
   2                wrong usage
   130, 143         ended at once by a second signal",
     ),
@@ -343,7 +350,7 @@ mod tests {
         let (_, example) = MANUAL.iter().find(|(heading, _)| *heading == "Configuration").unwrap();
         let config = crate::config::Config::from_toml(example, "help", None).unwrap();
         let default = crate::config::Config { socket: config.socket.clone(), ..Default::default() };
-        assert_eq!(config, default, "it shows the defaults");
+        assert_eq!(config, default, "the example must show the defaults");
         // Keys without a default are commented out; they must be valid too.
         let uncommented = |line: &str| {
             let key = line.trim_start().strip_prefix('#');

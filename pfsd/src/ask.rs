@@ -24,7 +24,9 @@ pub(crate) fn reload(socket: &Path) -> Result<String> {
     let shown = socket.display();
     let mut stream = UnixStream::connect(socket)
         .with_context(|| format!("no daemon answers on {shown}; name its socket with --socket"))?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).context("cannot wait for the daemon")?;
+    stream
+        .set_read_timeout(Some(ANSWER_TIMEOUT))
+        .context("cannot set a time limit for the daemon's answer")?;
     let mut decoder = Decoder::new();
     match answer(&mut stream, &mut decoder, &Request::Hello(Hello::OURS)) {
         Ok(Reply::Hello(_)) => {}
@@ -32,24 +34,22 @@ pub(crate) fn reload(socket: &Path) -> Result<String> {
             bail!("{message}; without a connection, kill -HUP reloads its configuration")
         }
         Ok(Reply::Error { message, .. }) => bail!("{message}"),
-        Ok(_) => bail!("what answers on {shown} is no daemon of pfs"),
+        Ok(_) => bail!("the server on {shown} is not a pfs daemon"),
         Err(error) => return Err(error.context(format!("the daemon on {shown} does not answer"))),
     }
     match answer(&mut stream, &mut decoder, &Request::Reload) {
         Ok(Reply::Document(text)) => Ok(String::from_utf8_lossy(&text).into_owned()),
         Ok(Reply::Error { code: ErrorCode::Protocol, .. }) => {
             bail!(
-                "the daemon on {shown} cannot reload its configuration: it is of an older release"
+                "the daemon on {shown} cannot reload its configuration; restart it with this release"
             )
         }
         Ok(Reply::Error { message, .. }) => bail!("{message}"),
         Ok(_) => {
-            bail!("the daemon on {shown} did something other than to reload its configuration")
+            bail!("the daemon on {shown} sent an unexpected answer to the reload request")
         }
-        Err(error) => {
-            Err(error
-                .context(format!("the daemon on {shown} does not tell what came of the reload")))
-        }
+        Err(error) => Err(error
+            .context(format!("cannot read the result of the reload from the daemon on {shown}"))),
     }
 }
 
@@ -67,7 +67,7 @@ fn answer(stream: &mut UnixStream, decoder: &mut Decoder, request: &Request) -> 
         let len = stream.read(&mut received)?;
         if len == 0 {
             sent?;
-            bail!("it hung up");
+            bail!("the daemon closed the connection");
         }
         decoder.buffer().extend_from_slice(received.get(..len).unwrap_or_default());
     }

@@ -59,8 +59,8 @@ fn fit(settings: &mut Settings, limit: u64) -> Option<String> {
     settings.max_stream_descriptors = available.saturating_sub(share);
     let Settings { max_connections, max_stream_descriptors, .. } = settings;
     Some(format!(
-        "the limit on open files (ulimit -n) is {limit}, and the configuration needs {needed} when all is in use: there are at most \
-         {max_connections} connections, and {max_stream_descriptors} streams whose memory is shared"
+        "the limit on open files (ulimit -n) is {limit}, and the configuration needs up to {needed}; the daemon allows at most \
+         {max_connections} connections and {max_stream_descriptors} streams with shared memory"
     ))
 }
 

@@ -34,13 +34,13 @@ pub(crate) async fn give_back(daemon: Arc<Daemon>) {
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[allow(unsafe_code, reason = "only the C library knows its heap")]
+#[allow(unsafe_code, reason = "only the C library can trim its heap")]
 fn trim() {
     let begun = std::time::Instant::now();
     // SAFETY: see the module's documentation.
     let given_back = unsafe { libc::malloc_trim(0) } == 1;
     let microseconds = begun.elapsed().as_micros();
-    tracing::debug!(given_back, microseconds, "looked for free memory in the heap");
+    tracing::debug!(given_back, microseconds, "trimmed the heap");
 }
 
 /// Other C libraries have no equivalent.

@@ -64,14 +64,14 @@ impl Reloader {
     /// Reloads once, and logs the outcome.
     async fn reload(&mut self) -> Result<String, Failure> {
         let Some(file) = self.args.config.clone() else {
-            let message = "the daemon was started without a configuration file (--config), and there is nothing to reload";
+            let message = "the daemon was started without a configuration file (--config); there is nothing to reload";
             tracing::info!("{message}");
             return Ok(format!("{message}\n"));
         };
         let (args, running) = (self.args.clone(), self.running.clone());
         let prepared = spawn_blocking(move || prepare(&args, &running))
             .await
-            .context("the reload did not end");
+            .context("the reload task failed");
         match prepared.and_then(|prepared| prepared) {
             Ok(prepared) => {
                 let outcome = self.apply(prepared);
@@ -83,7 +83,7 @@ impl Reloader {
             }
             Err(error) => {
                 let message = format!(
-                    "cannot reload the configuration, and the old one stays in force: {error:#}"
+                    "cannot reload the configuration, so the old configuration stays in force: {error:#}"
                 );
                 tracing::error!("{}", in_one_line(&message));
                 Err(Failure::new(ErrorCode::BadOption, message))
@@ -105,7 +105,7 @@ impl Reloader {
             outcome.changes.extend(token_changes(tokens, server.reload(setup)));
             outcome.changes.extend(tls.iter().map(|files| {
                 let client_ca = if files.client_ca.is_some() { " and http.client_ca" } else { "" };
-                format!("http.certificate{client_ca} read for new connections")
+                format!("http.certificate{client_ca} reloaded for new connections")
             }));
         }
         if changes.is_empty() {
@@ -113,7 +113,9 @@ impl Reloader {
         }
         outcome.changes.extend(changes);
         outcome.warnings.extend(waiting.iter().map(|key| {
-            format!("{key} is not what the daemon runs with; the new value takes effect at the next start")
+            format!(
+                "{key} differs from the running value; the new value takes effect at the next start"
+            )
         }));
         self.running = config;
         outcome
@@ -134,7 +136,7 @@ fn token_changes(count: Option<usize>, changes: TokenChanges) -> Option<String> 
     let TokenChanges { added, changed, removed } = changes;
     let Some(count) = count else {
         return (removed > 0)
-            .then(|| "auth.token_file is unset: HTTP needs no token any more".to_owned());
+            .then(|| "auth.token_file is unset: HTTP no longer needs a token".to_owned());
     };
     let parts = [(added, "added"), (changed, "changed"), (removed, "removed")];
     let parts: Vec<String> = parts
@@ -275,7 +277,7 @@ mod tests {
             (
                 None,
                 changes(0, 0, 1),
-                Some("auth.token_file is unset: HTTP needs no token any more"),
+                Some("auth.token_file is unset: HTTP no longer needs a token"),
             ),
             (None, changes(0, 0, 0), None),
         ] {

@@ -103,7 +103,7 @@ pub(crate) async fn serve(
     if timeout(DRAIN_TIMEOUT, all).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
-            "connections did not end in time and are cut"
+            "connections did not end in time and were cut off"
         );
         connections.shutdown().await;
     }
@@ -149,7 +149,9 @@ fn refuse(stream: &UnixStream, daemon: &Daemon) {
     match stream.try_write(&refusal) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        Err(error) => tracing::debug!(%error, "cannot tell a client that there are too many"),
+        Err(error) => {
+            tracing::debug!(%error, "cannot tell a client that the daemon has too many connections")
+        }
     }
 }
 

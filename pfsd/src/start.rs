@@ -81,8 +81,8 @@ pub(crate) fn http(config: &Config) -> Result<Option<Setup>> {
         && config.http.token_file.is_none()
         && config.host.user_quota != Limits::UNLIMITED
     {
-        let note = "limits.max_streams_per_user and max_memory_per_user limit clients of the socket alone: a client over HTTP has a \
-                    quota only by its token; set auth.token_file, and max_streams_per_token or max_memory_per_token";
+        let note = "limits.max_streams_per_user and max_memory_per_user limit only clients of the socket: a client over HTTP has a \
+                    quota only through its token; set auth.token_file, and max_streams_per_token or max_memory_per_token";
         setup.notes.push(note.to_owned());
     }
     Ok(http)
@@ -96,8 +96,8 @@ fn check_config(args: &Args) -> Result<ExitCode> {
     stdout::print(|| {
         let mut out = io::stdout().lock();
         match &args.config {
-            Some(file) => writeln!(out, "{}: the configuration is fine", file.display())?,
-            None => writeln!(out, "no configuration file: the defaults are fine")?,
+            Some(file) => writeln!(out, "{}: the configuration is valid", file.display())?,
+            None => writeln!(out, "no configuration file: the defaults are valid")?,
         }
         for note in notes {
             writeln!(out, "note: {note}")?;
@@ -113,7 +113,7 @@ fn reload(args: &Args) -> Result<ExitCode> {
         Some(socket) => Some(socket.clone()),
         None => {
             configuration(args)
-                .context("the daemon was not asked to reload, because its socket is not known")?
+                .context("cannot reload, because the socket of the daemon is unknown")?
                 .socket
         }
     };
@@ -147,7 +147,7 @@ fn serve(args: &Args) -> Result<ExitCode> {
     if let Some(listener) = &passed.tcp {
         let address = listener.local_addr();
         args.http = Some(address.context(
-            "cannot tell the address of the TCP socket that the service manager passed",
+            "cannot read the address of the TCP socket that the service manager passed",
         )?);
     }
     let config = configuration(&args)?;
@@ -171,7 +171,7 @@ fn serve(args: &Args) -> Result<ExitCode> {
         None => {
             let bound = bind(&config);
             if args.autostarted && bound.as_ref().is_err_and(is_served) {
-                tracing::info!("another daemon was a moment ahead; ending");
+                tracing::info!("another daemon started first; exiting");
                 return Ok(ExitCode::SUCCESS);
             }
             let (listener, file) = bound?;
@@ -256,7 +256,7 @@ async fn until_ended(
         biased;
         () = shutdown => {}
         () = &mut serving => return ExitCode::SUCCESS,
-        signal = next_signal() => tracing::info!(signal = signal.name(), "asked to end"),
+        signal = next_signal() => tracing::info!(signal = signal.name(), "shutdown requested"),
         never = upkeep => match never {},
     }
     systemd::stopping();
@@ -264,7 +264,7 @@ async fn until_ended(
     tokio::select! {
         () = &mut serving => ExitCode::SUCCESS,
         second = next_signal() => {
-            tracing::warn!(signal = second.name(), "asked to end at once");
+            tracing::warn!(signal = second.name(), "immediate exit requested");
             ExitCode::from(second.exit_code())
         }
     }
@@ -282,7 +282,7 @@ fn listen_http(
         None => HttpListener::bind(setup, daemon),
     };
     let bound = bound.with_context(|| format!("cannot serve HTTP on {wanted}"))?;
-    let address = bound.address().context("cannot tell the address of HTTP")?;
+    let address = bound.address().context("cannot read the address of the HTTP listener")?;
     tracing::info!(%address, "serving {}", if bound.is_secure() { "HTTPS" } else { "HTTP" });
     Ok(bound)
 }

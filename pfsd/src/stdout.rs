@@ -29,7 +29,7 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Entry for [`look`] in the loader's list of functions to call before `main`.
 #[used]
-#[allow(unsafe_code, reason = "a section of the loader's is named")]
+#[allow(unsafe_code, reason = "the attribute names a section of the loader")]
 // SAFETY: see the module's documentation.
 #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]

@@ -38,7 +38,7 @@ pub(crate) fn listeners() -> Result<Listeners> {
         // SAFETY: the descriptor is open, because `listen_fds` has just set its close-on-exec flag.
         // The descriptor belongs to the service manager's protocol, so no code in this process
         // closes it, and this function does not either: it uses a duplicate.
-        #[allow(unsafe_code, reason = "the protocol passes the number of a descriptor")]
+        #[allow(unsafe_code, reason = "the protocol passes a descriptor as a number")]
         let passed = unsafe { BorrowedFd::borrow_raw(number) };
         let duplicate = || passed.try_clone_to_owned().context(UNUSABLE);
         let second = match family_of_listener(passed) {
@@ -46,11 +46,11 @@ pub(crate) fn listeners() -> Result<Listeners> {
             Some(AddressFamily::INET | AddressFamily::INET6) => {
                 listeners.tcp.replace(duplicate()?.into()).is_some()
             }
-            _ => bail!("{UNUSABLE}: descriptor {number} is no listening Unix or TCP socket"),
+            _ => bail!("{UNUSABLE}: descriptor {number} is not a listening Unix or TCP socket"),
         };
         if second {
             bail!(
-                "{UNUSABLE}: pfsd takes one Unix socket and one TCP socket, and descriptor {number} is one more"
+                "{UNUSABLE}: pfsd accepts at most one Unix socket and one TCP socket; descriptor {number} is an extra one"
             );
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! `PFS_REGENERATE=1 cargo test -p pfsd --test generated` regenerates them.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test, also in a helper")]
 
 use std::{env, fs, path::Path};
 
@@ -20,7 +20,7 @@ fn compare(file: &str, fresh: &[u8]) {
         return;
     }
     let kept = fs::read(&path).unwrap_or_default();
-    assert!(kept == fresh, "{file} is out of date; write it anew with PFS_REGENERATE=1");
+    assert!(kept == fresh, "{file} is out of date; regenerate it with PFS_REGENERATE=1");
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn a_deleted_socket_is_created_again_and_its_clients_notice_nothing() {
     on(&["close", S]).run().exits(0);
     assert_eq!(reader.finish().exits(0).quietly().text(), "x0123");
     daemon.signal(Signal::TERM);
-    daemon.finish().exits(0).says("was deleted, and was made again");
+    daemon.finish().exits(0).says("was deleted, and was created again");
     assert!(!socket.exists(), "the new one is removed at the end");
 }
 
@@ -208,7 +208,7 @@ fn a_runtime_directory_that_comes_back_has_its_daemon_again() {
         eventually("the daemon is back", || daemon.pid() == Some(pid));
         assert_eq!(mode(&runtime.join("pfs")), 0o700);
         eventually("it logs there", || {
-            fs::read_to_string(&log).unwrap_or_default().contains("was made again")
+            fs::read_to_string(&log).unwrap_or_default().contains("was created again")
         });
     }
     let read =
@@ -229,7 +229,7 @@ fn a_daemon_does_not_serve_in_a_directory_that_is_no_longer_private() {
     fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
     fs::remove_file(place.join("pfsd.sock.lock")).unwrap();
     eventually("the lock file is there again, and the daemon has done with it", || {
-        fs::read_to_string(place.join("pfsd.log")).unwrap().contains("was made again")
+        fs::read_to_string(place.join("pfsd.log")).unwrap().contains("was created again")
     });
     fs::rename(&place, base.path().join("old")).unwrap();
     fs::rename(&open, &place).unwrap();
@@ -277,7 +277,7 @@ fn a_daemon_whose_socket_was_taken_over_serves_its_clients_and_exits_with_the_la
     assert!(first.runs());
     reader.signal(Signal::INT);
     reader.finish().exits(130);
-    first.finish().exits(0).says("nobody is connected to this one; ending");
+    first.finish().exits(0).says("no client is connected to this daemon; shutting down");
     on(&["create", S]).run().exits(0);
     second.signal(Signal::TERM);
     second.finish().exits(0);

@@ -121,7 +121,10 @@ fn an_invalid_configuration_changes_nothing_and_the_reason_is_reported_and_logge
         let [line] = log.lines().skip(lines).collect::<Vec<_>>()[..] else {
             panic!("more than a line: {log}")
         };
-        assert!(line.contains("ERROR") && line.contains("the old one stays in force"), "{line}");
+        assert!(
+            line.contains("ERROR") && line.contains("the old configuration stays in force"),
+            "{line}"
+        );
         for part in parts {
             assert!(run.stderr.contains(part), "nothing of {part:?} in {}", run.stderr);
             assert!(line.contains(part), "nothing of {part:?} in {line}");
@@ -146,7 +149,7 @@ fn pfsd_reload_prints_what_changed_and_what_waits_for_the_next_start() {
     let told = daemon.reload(toml).exits(0).quietly();
     let changed = ["limits.max_streams from 2 to 1000000", "limits.idle_time from 1m to 5s"];
     let waits =
-        "listen.shm is not what the daemon runs with; the new value takes effect at the next start";
+        "listen.shm differs from the running value; the new value takes effect at the next start";
     assert_eq!(
         told.text(),
         format!("{title}\n  {}\n  {}\nwarning: {waits}\n", changed[0], changed[1])
@@ -195,7 +198,7 @@ fn a_daemon_without_a_configuration_file_survives_and_says_there_is_nothing_to_r
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let mut daemon = Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).spawn();
-    let nothing = "started without a configuration file (--config), and there is nothing to reload";
+    let nothing = "started without a configuration file (--config); there is nothing to reload";
     eventually("it serves", || daemon.stderr().contains("serving"));
     daemon.signal(Signal::HUP);
     eventually("it says so", || daemon.stderr().contains(nothing));

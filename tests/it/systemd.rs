@@ -76,7 +76,7 @@ fn the_service_manager_is_told_when_a_reload_begins_and_when_it_ends_whatever_it
         .finish()
         .exits(0)
         .says("limits.max_streams from 1000000 to 5")
-        .says("the old one stays in force");
+        .says("the old configuration stays in force");
 }
 
 #[test]

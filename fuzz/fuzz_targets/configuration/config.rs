@@ -78,7 +78,7 @@ fn check_streams(config: &Config) {
             Err(CreateError::OutOfMemory(_)) => {}
             Err(error) => {
                 let is_noted =
-                    config.notes.iter().any(|note| note.starts_with("no stream could grow to"));
+                    config.notes.iter().any(|note| note.starts_with("no stream can grow to"));
                 assert!(is_noted, "{error}: {config:?}");
             }
         }

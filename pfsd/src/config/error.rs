@@ -18,7 +18,7 @@ pub enum ConfigError {
         error: io::Error,
     },
     /// The path is a directory.
-    #[error("cannot read the configuration {}: it is a directory; name the file in it", path.display())]
+    #[error("cannot read the configuration {}: the path is a directory; name the file in it", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,

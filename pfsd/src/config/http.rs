@@ -37,7 +37,7 @@ fn tls(file: &File) -> Result<Option<TlsFiles>, Mistake> {
         (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, client_ca })),
         (None, None) if client_ca.is_none() => Ok(None),
         (None, None) => {
-            let reason = "http.client_ca needs http.certificate and http.key: certificates are shown over TLS";
+            let reason = "http.client_ca needs http.certificate and http.key: clients send their certificates over TLS";
             Err(values::misplaced(&file.http.client_ca, reason))
         }
         (Some(_), None) => {
@@ -46,7 +46,7 @@ fn tls(file: &File) -> Result<Option<TlsFiles>, Mistake> {
         }
         (None, Some(_)) => {
             let reason =
-                "http.key needs http.certificate, the file of the certificate that it belongs to";
+                "http.key needs http.certificate, the file of the certificate for this key";
             Err(values::misplaced(&file.http.key, reason))
         }
     }

@@ -165,13 +165,13 @@ impl Config {
         let max_memory = &mut self.host.limits.max_memory;
         match (given, memory_limit) {
             (Some(given), Some(limit)) if given > limit => self.notes.push(format!(
-                "limits.max_memory is {given} bytes, and the control group of this process may use {limit} bytes: the kernel ends \
+                "limits.max_memory is {given} bytes, and the control group of this process may use {limit} bytes: the kernel kills \
                  the daemon when streams need more; set limits.max_memory to half of the limit"
             )),
             (None, Some(limit)) if limit / 2 < *max_memory => {
                 *max_memory = limit / 2;
                 self.derived.push(format!(
-                    "limits.max_memory is {max_memory} bytes, half of what the control group of this process may use"
+                    "limits.max_memory is {max_memory} bytes, half of the memory that the control group of this process may use"
                 ));
             }
             _ => {}
@@ -207,8 +207,8 @@ impl Config {
                 let blamed = [larger, ring, channel, &file.limits.max_memory];
                 let at = blamed.into_iter().flatten().next().map(toml::Spanned::span);
                 let reason = format!(
-                    "no stream could grow to plugins.streamfs.config.ring_buffer_size = {}, channel_buffer_size \
-                     = {} and limits.max_memory = {}: {error}",
+                    "no stream can grow to plugins.streamfs.config.ring_buffer_size = {} and channel_buffer_size \
+                     = {} with limits.max_memory = {}: {error}",
                     mount.ring_buffer_size, mount.channel_buffer_size, self.host.limits.max_memory
                 );
                 if at.is_some() {

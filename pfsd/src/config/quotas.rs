@@ -24,12 +24,12 @@ pub(super) fn read(table: &LimitsTable, config: &mut Config) -> Result<(), Mista
         if let Some(needed) = needed.filter(|needed| *needed > limit) {
             let error = CreateError::QuotaOfMemory { needed, used: 0, limit };
             config.notes.push(format!(
-                "limits.max_memory_per_{owner} keeps streams smaller than the buffer sizes that they have by default: {error}"
+                "limits.max_memory_per_{owner} keeps streams smaller than the default buffer sizes: {error}"
             ));
         }
     }
     if host.token_quota != Limits::UNLIMITED && config.http.token_file.is_none() {
-        let note = "limits.max_streams_per_token and max_memory_per_token limit nothing without auth.token_file";
+        let note = "limits.max_streams_per_token and max_memory_per_token have no effect without auth.token_file";
         config.notes.push(note.to_owned());
     }
     Ok(())

@@ -115,10 +115,10 @@ fn an_unset_quota_limits_nothing_and_surprising_quotas_are_noted() {
     for (toml, words) in [
         (
             "[limits]\nmax_memory_per_user = \"1MB\"",
-            "max_memory_per_user keeps streams smaller than the buffer sizes",
+            "max_memory_per_user keeps streams smaller than the default buffer sizes",
         ),
-        ("[limits]\nmax_memory_per_token = \"9MB\"", "limit nothing without auth.token_file"),
-        ("[limits]\nmax_streams_per_token = 1", "limit nothing without auth.token_file"),
+        ("[limits]\nmax_memory_per_token = \"9MB\"", "have no effect without auth.token_file"),
+        ("[limits]\nmax_streams_per_token = 1", "have no effect without auth.token_file"),
     ] {
         let notes = config(toml).notes;
         assert!(matches!(&notes[..], [note] if note.contains(words)), "{toml}: {notes:?}");
@@ -179,7 +179,7 @@ fn default_sizes_beyond_the_memory_limit_are_noted_and_configured_ones_are_refus
     let small = Some(10 * 1024 * 1024);
     let config = Config::from_toml("", "pfsd.toml", small).unwrap();
     assert!(
-        config.notes.iter().any(|note| note.starts_with("no stream could grow to")),
+        config.notes.iter().any(|note| note.starts_with("no stream can grow to")),
         "{:?}",
         config.notes
     );
@@ -292,20 +292,16 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
     ("[limits]\nmax_memory = \"99999999999TB\"", 2, &["limits.max_memory", "too large"]),
     ("[limits]\nmax_memory = 99999999999999999999", 2, &["max_memory"]),
     ("[limits]\nmax_memory = true", 2, &["limits.max_memory = true", "boolean"]),
-    (
-        "[limits]\nmax_memory = \"1MB\"",
-        2,
-        &["no stream could grow to", "ring_buffer_size = 6291456"],
-    ),
+    ("[limits]\nmax_memory = \"1MB\"", 2, &["no stream can grow to", "ring_buffer_size = 6291456"]),
     (
         "[plugins.streamfs.config]\nring_buffer_size = \"1GB\"",
         2,
-        &["no stream could grow to", "1073741824"],
+        &["no stream can grow to", "1073741824"],
     ),
     (
         "[plugins.streamfs.config]\nring_buffer_size = 1\nchannel_buffer_size = \"5TB\"",
         3,
-        &["no stream could grow to"],
+        &["no stream can grow to"],
     ),
     ("[limits]\nmax_streams = 0", 2, &["limits.max_streams = 0", "out of range", "from 1 to"]),
     (

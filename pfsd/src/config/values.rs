@@ -43,7 +43,7 @@ fn mistake(key: &str, spanned: &Spanned<Value>, problem: &str, allowed: &str) ->
 }
 
 fn wrong_type(value: &Value) -> String {
-    format!("it is of the type {}", value.type_str())
+    format!("the value has the type {}", value.type_str())
 }
 
 fn text(value: &Value) -> Result<&str, String> {
@@ -69,7 +69,7 @@ pub(super) fn count(key: &str, given: &Given) -> Validated<u32> {
         let number = value.as_integer().ok_or_else(|| wrong_type(value))?;
         match u32::try_from(number) {
             Ok(number) if number > 0 => Ok(number),
-            _ => Err("it is out of range".to_owned()),
+            _ => Err("the value is out of range".to_owned()),
         }
     })
 }
@@ -82,7 +82,7 @@ pub(super) fn mount(key: &str, given: &Given) -> Validated<String> {
         let stream: StreamPath =
             format!("{mount}/s").parse().map_err(|error| format!("{error}"))?;
         if stream.mount() != mount || stream.name() != "s" {
-            return Err("it has more than one segment".to_owned());
+            return Err("the path has more than one segment".to_owned());
         }
         Ok(mount.to_owned())
     })
@@ -91,7 +91,7 @@ pub(super) fn mount(key: &str, given: &Given) -> Validated<String> {
 pub(super) fn absolute_path(key: &str, given: &Given) -> Validated<PathBuf> {
     validate(key, given, "an absolute path", |value| {
         let path = PathBuf::from(text(value)?);
-        if path.is_absolute() { Ok(path) } else { Err("it is not absolute".to_owned()) }
+        if path.is_absolute() { Ok(path) } else { Err("the path is not absolute".to_owned()) }
     })
 }
 
@@ -104,11 +104,11 @@ pub(super) fn mode(key: &str, given: &Given) -> Validated<u32> {
         if !(3..=4).contains(&digits.len())
             || !digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit))
         {
-            return Err("it is not three or four octal digits".to_owned());
+            return Err("the mode does not have three or four octal digits".to_owned());
         }
         match u32::from_str_radix(digits, 8) {
             Ok(mode) if mode & 0o600 == 0o600 && mode <= 0o777 => Ok(mode),
-            _ => Err("it is out of range".to_owned()),
+            _ => Err("the value is out of range".to_owned()),
         }
     })
 }
@@ -117,7 +117,7 @@ pub(super) fn shm(key: &str, given: &Given) -> Validated<Shm> {
     validate(key, given, "\"same-user\" or \"all\"", |value| match text(value)? {
         "same-user" => Ok(Shm::SameUser),
         "all" => Ok(Shm::All),
-        _ => Err("it names no set of clients".to_owned()),
+        _ => Err("the value does not name a set of clients".to_owned()),
     })
 }
 
@@ -173,7 +173,7 @@ pub(super) fn idle_exit(key: &str, given: &Given) -> Validated<IdleExit> {
 
 fn time(text: &str, allowed: RangeInclusive<Duration>) -> Result<Duration, String> {
     let time = pfs_proto::parse_duration(text).map_err(|error| error.to_string())?;
-    if allowed.contains(&time) { Ok(time) } else { Err("it is out of range".to_owned()) }
+    if allowed.contains(&time) { Ok(time) } else { Err("the value is out of range".to_owned()) }
 }
 
 /// Reports a value that is wrong only in combination with another one.

@@ -41,7 +41,7 @@ pub(super) fn prepare(socket: &Path, lookup: &Lookup, recursive: bool) -> Result
     let Some(directory) = socket.parent() else { return Ok(()) };
     match DirBuilder::new().mode(0o700).recursive(recursive).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(SocketError::io("make the directory", directory, error))
+            Err(SocketError::io("create the directory", directory, error))
         }
         _ => Ok(()),
     }
@@ -70,7 +70,9 @@ pub fn bind_first(lookup: &Lookup, mode: u32) -> Result<(UnixListener, SocketFil
             Ok(()) => match SocketFile::bind(&place.socket(), mode) {
                 Ok(bound) => {
                     for reason in &surprises {
-                        tracing::warn!("not serving where clients look first: {reason}");
+                        tracing::warn!(
+                            "cannot serve on the first socket where clients look: {reason}"
+                        );
                     }
                     return Ok(bound);
                 }

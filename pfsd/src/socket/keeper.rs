@@ -83,7 +83,7 @@ impl Keeper {
                         // The receiver is gone only when the daemon ends.
                         let _ = self.listeners.send(listener).await;
                     }
-                    tracing::warn!(socket = %path.display(), "the socket or its lock file was deleted, and was made again");
+                    tracing::warn!(socket = %path.display(), "the socket or its lock file was deleted, and was created again");
                     return;
                 }
                 Err(error) => error,
@@ -94,7 +94,7 @@ impl Keeper {
                 && answers(&path).unwrap_or_default();
             let message = if is_taken { self.taken(&error) } else { error.to_string() };
             if message != told {
-                tracing::warn!(socket = %path.display(), "the socket was deleted, and cannot be made again yet: {message}");
+                tracing::warn!(socket = %path.display(), "the socket was deleted, and cannot be created again yet: {message}");
                 told = message;
             }
             if is_taken
@@ -104,7 +104,7 @@ impl Keeper {
                 let streams = wide(lost.len());
                 tracing::warn!(
                     streams,
-                    "another daemon has the place, and nobody is connected to this one; ending"
+                    "another daemon serves on this socket, and no client is connected to this daemon; shutting down"
                 );
             }
             sleep(pause).await;
@@ -122,7 +122,7 @@ impl Keeper {
             true => "serves its clients and HTTP",
             false => "ends when its last client has left",
         };
-        format!("another pfsd{pid} serves there by now; this one {end}")
+        format!("another pfsd{pid} now serves on this socket; this daemon {end}")
     }
 
     /// Reopens the log at the path where users look for it. The directory belongs to this user

@@ -42,14 +42,14 @@ pub const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 1
 #[non_exhaustive]
 pub enum SocketError {
     /// The path is too long for the kernel.
-    #[error("cannot serve on {}: it has {} bytes, and the system takes at most {MAX_SOCKET_PATH} for a socket; \
+    #[error("cannot serve on {}: the path has {} bytes, and the system allows at most {MAX_SOCKET_PATH} for a socket; \
              choose a shorter path with --socket", path.display(), path.as_os_str().len())]
     TooLong {
         /// The path.
         path: PathBuf,
     },
     /// Another daemon serves at the path.
-    #[error("a pfsd{} already serves {}; end it first, or serve on another socket with --socket",
+    #[error("a pfsd{} already serves {}; stop that daemon first, or use another socket with --socket",
             pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), path.display())]
     Live {
         /// The path.
@@ -61,14 +61,14 @@ pub enum SocketError {
         answers: bool,
     },
     /// The file at the path is not a socket.
-    #[error("cannot serve on {}: there is something else that is not a socket, and it was left alone; \
+    #[error("cannot serve on {}: the existing file is not a socket and was left unchanged; \
              remove it or choose another path with --socket", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
     /// Other users could have put a socket where clients look by default.
-    #[error("cannot serve on {}: {unfit}; clients look there by themselves, so the directory must be this user's alone, with mode 0700",
+    #[error("cannot serve on {}: {unfit}; clients look there by default, so the directory must belong to this user alone, with mode 0700",
             path.display())]
     Unfit {
         /// The path of the socket.
@@ -77,7 +77,7 @@ pub enum SocketError {
         unfit: Unfit,
     },
     /// No default place is fit for a socket.
-    #[error("there is no place to serve at: {}; set XDG_RUNTIME_DIR to a directory of your own, or name a socket with --socket",
+    #[error("no default directory for the socket is usable: {}; set XDG_RUNTIME_DIR to a directory of your own, or name a socket with --socket",
             reasons.join(", "))]
     Nowhere {
         /// The reason for each place.
@@ -204,7 +204,7 @@ fn make(path: &Path, mode: u32) -> Result<OwnedFd, SocketError> {
         SocketAddrUnix::new(path).map_err(|error| SocketError::io("serve on", path, error))?;
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        .map_err(|error| SocketError::io("make a socket for", path, error))?;
+        .map_err(|error| SocketError::io("create a socket for", path, error))?;
     bind_with_mode(&socket, &address, Mode::from_raw_mode(mode as _))
         .map_err(|error| SocketError::io("serve on", path, error))?;
     Ok(socket)
@@ -242,7 +242,7 @@ impl Drop for SocketFile {
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(SocketError::io("look at", path, error)),
+        Err(error) => return Err(SocketError::io("inspect", path, error)),
         Ok(metadata) if !metadata.file_type().is_socket() => {
             return Err(SocketError::NotASocket { path: path.to_owned() });
         }
@@ -250,10 +250,10 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
     // We hold the lock, but the lock file of another daemon may have been removed, or another
     // program may listen here.
-    if answers(path).map_err(|error| SocketError::io("try", path, error))? {
+    if answers(path).map_err(|error| SocketError::io("connect to", path, error))? {
         return Err(SocketError::Live { path: path.to_owned(), pid: None, answers: true });
     }
-    tracing::info!(socket = %path.display(), "taking over the socket of a daemon that is gone");
+    tracing::info!(socket = %path.display(), "taking over the socket of a dead daemon");
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(SocketError::io("remove", path, error))

@@ -57,7 +57,10 @@ fn watch(files: [&Path; 2]) -> std::io::Result<tokio::io::unix::AsyncFd<std::os:
     }
     // SAFETY: an `OwnedFd` returns the same open descriptor for as long as it lives, and this one
     // is moved into the `AsyncFd`.
-    #[allow(unsafe_code, reason = "any type may be registered, also one whose descriptor changes")]
+    #[allow(
+        unsafe_code,
+        reason = "the trait accepts any type, also a type whose descriptor changes"
+    )]
     let watch = unsafe { AsyncFd::register_with_interest(watches, Interest::READABLE) };
     Ok(watch?)
 }

@@ -195,7 +195,7 @@ pub(crate) fn oldest() -> ReadOptions {
 }
 
 pub(crate) async fn patiently<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("this takes too long")
+    timeout(PATIENCE, future).await.expect("the test takes too long")
 }
 
 /// Waits until `holds` returns true.

@@ -3,7 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test fails by panicking, its helpers too"
+    reason = "a panic fails the test, also in a helper"
 )]
 
 mod harness;

@@ -31,10 +31,10 @@ async fn malformed_frames_are_a_protocol_error() {
     let bad = [
         ("a frame one byte over the limit", frame((1024 * 1024) + 1, 0x10, b"")),
         ("an unknown kind", frame(0, 0x7f, b"")),
-        ("a reply where a request is due", frame(0, 0x82, b"")),
+        ("a reply in place of a request", frame(0, 0x82, b"")),
         ("a message cut short inside its frame", frame(2, 0x02, &[200, 0])),
-        ("a message with more behind it", frame(1, 0x0a, &[0])),
-        ("a path that is no UTF-8", frame(4, 0x06, &[2, 0, 0xff, 0xfe])),
+        ("a message with extra bytes after its end", frame(1, 0x0a, &[0])),
+        ("a path that is not UTF-8", frame(4, 0x06, &[2, 0, 0xff, 0xfe])),
     ];
     for (what, bytes) in &bad {
         for greeted in [false, true] {

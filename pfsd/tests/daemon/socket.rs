@@ -41,7 +41,7 @@ fn the_socket_of_a_living_daemon_is_refused_with_its_pid() {
     let (_listener, _file) = bind(&path).unwrap();
     let refused = bind(&path).unwrap_err();
     let expected = format!(
-        "a pfsd (pid {}) already serves {}; end it first, or serve on another socket with --socket",
+        "a pfsd (pid {}) already serves {}; stop that daemon first, or use another socket with --socket",
         std::process::id(),
         path.display()
     );
@@ -54,7 +54,7 @@ fn a_dead_daemons_socket_is_taken_over() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("s");
     drop(UnixListener::bind(&path).unwrap());
-    assert!(path.exists(), "a listener that is dropped leaves its file");
+    assert!(path.exists(), "a dropped listener leaves its file");
     let (_listener, _file) = bind(&path).unwrap();
     UnixStream::connect(&path).unwrap();
 }
@@ -156,7 +156,7 @@ fn a_daemon_serves_at_the_first_place_that_can_belong_to_its_user_alone() {
     assert_eq!(
         refused,
         format!(
-            "there is no place to serve at: {} is open to other users (mode 0755), {} is not a directory, \
+            "no default directory for the socket is usable: {} is open to other users (mode 0755), {} is not a directory, \
              {} is not a directory, {} is not a directory; set XDG_RUNTIME_DIR to a directory of your own, or name a \
              socket with --socket",
             shown(0),
@@ -227,5 +227,8 @@ fn the_directory_of_another_user_is_skipped() {
     fs::create_dir(&xdg).unwrap();
     std::os::unix::fs::chown(&xdg, Some(12345), None).unwrap();
     assert_eq!(serves_at(&lookup), 2);
-    assert!(!lookup.places()[0].directory().exists(), "nothing of root's is in it");
+    assert!(
+        !lookup.places()[0].directory().exists(),
+        "root does not use a directory of another user"
+    );
 }

@@ -106,7 +106,7 @@ fn a_live_socket_is_refused_and_the_socket_of_a_killed_daemon_is_taken_over() {
     let expected =
         format!("a pfsd (pid {}) already serves {}", first.child.id(), first.socket().display());
     assert!(message(&second).contains(&expected), "{}", message(&second));
-    UnixStream::connect(first.socket()).expect("the first goes on");
+    UnixStream::connect(first.socket()).expect("the first daemon continues");
 
     first.child.kill().unwrap();
     first.child.wait().unwrap();
@@ -155,7 +155,7 @@ fn a_configuration_is_checked_without_serving() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(said, format!("{}: the configuration is fine\n", good.display()));
+    assert_eq!(said, format!("{}: the configuration is valid\n", good.display()));
 
     let bad = folder.path().join("bad.toml");
     fs::write(&bad, "[limits]\nmax_stream = 1\n").unwrap();
@@ -207,8 +207,9 @@ fn activated(passed: OwnedFd, count: usize) -> Command {
 
 #[test]
 fn passed_descriptors_must_be_listening_sockets_one_of_each_kind() {
-    let kind = "the service manager passed: descriptor 3 is no listening Unix or TCP socket";
-    let number = "pfsd takes one Unix socket and one TCP socket, and descriptor 4 is one more";
+    let kind = "the service manager passed: descriptor 3 is not a listening Unix or TCP socket";
+    let number =
+        "pfsd accepts at most one Unix socket and one TCP socket; descriptor 4 is an extra one";
     let place = tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

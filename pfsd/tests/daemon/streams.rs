@@ -64,7 +64,7 @@ async fn a_waiting_reader_is_attached_before_the_first_byte() {
         reader.ask(Request::OpenReader(at("/streamfs/late"), options)).await,
         Reply::Waiting
     );
-    assert!(running.daemon.registry().is_empty(), "a reader creates nothing");
+    assert!(running.daemon.registry().is_empty(), "a reader does not create a stream");
     let mut writer = running.client().await;
     writer.write_to("/streamfs/late").await;
     writer.append(b"first").await;

@@ -295,11 +295,11 @@ async fn a_withdrawn_writer_does_not_count_as_dead_and_its_unused_stream_is_remo
         writer
     };
     withdraws(writer().await).await;
-    assert!(registry.get(path).is_none(), "no other client knew it");
+    assert!(registry.get(path).is_none(), "no other client knew the stream");
 
     registry.create(path, StreamConfig::default()).unwrap();
     withdraws(writer().await).await;
-    assert!(registry.remove(path), "it was not made for the writer");
+    assert!(registry.remove(path), "the stream was not created for the writer");
 
     let first = writer().await;
     withdraws(writer().await).await;
@@ -307,7 +307,7 @@ async fn a_withdrawn_writer_does_not_count_as_dead_and_its_unused_stream_is_remo
     reader.read_from(path, ReadOptions { until: Until::WritersGone, ..oldest() }).await;
     withdraws(first).await;
     assert_eq!(reader.reply().await, Some(Reply::End { reason: End::WritersGone, offset: 0 }));
-    let stat = registry.get(path).expect("a reader knew it").stat();
+    let stat = registry.get(path).expect("a reader knew the stream").stat();
     assert_eq!((stat.writers_finished, stat.writers_died), (2, 0));
 
     let mut late = writer().await;

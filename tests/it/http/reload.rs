@@ -117,7 +117,7 @@ fn newly_required_tokens_are_also_required_of_running_requests() {
     let with = daemon.pfs_http(["cat", "--stream", S]).env("PFS_TOKEN_FILE", tokens.file_of(KEPT));
     let with = daemon.attached(S, with);
     let told = daemon.reload("").exits(0);
-    assert!(told.text().contains("HTTP needs no token any more"), "{}", told.text());
+    assert!(told.text().contains("HTTP no longer needs a token"), "{}", told.text());
     daemon.get("/streamfs/").has(200);
     daemon.pfs(["write", "--close", S]).stdin("all").run().exits(0);
     assert_eq!((with.finish().exits(0).text(), local.finish().exits(0).text()), ("all", "all"));
@@ -136,7 +136,7 @@ fn an_invalid_token_file_revokes_no_token() {
     {
         tokens.write(text);
         let run = daemon.reload(&format!("{}[limits]\nmax_streams = 1\n", tokens.toml())).exits(1);
-        run.says(words).says("the old one stays in force");
+        run.says(words).says("the old configuration stays in force");
         assert!(daemon.log().contains(words), "{}", daemon.log());
         assert_eq!(status(&daemon, KEPT), 200);
     }
@@ -168,11 +168,15 @@ fn new_connections_get_the_new_certificate_and_a_reader_over_the_old_one_goes_on
     fs::copy(from.certificate, &to.certificate).unwrap();
     // The key does not match the certificate yet.
     let said = daemon.reload(&toml).exits(1);
-    said.says("do not match").says("the old one stays in force");
+    said.says("do not match").says("the old configuration stays in force");
     asked(&old, &[]).exits(0);
     fs::copy(from.key, &to.key).unwrap();
     let told = daemon.reload(&toml).exits(0);
-    assert!(told.text().contains("http.certificate read for new connections"), "{}", told.text());
+    assert!(
+        told.text().contains("http.certificate reloaded for new connections"),
+        "{}",
+        told.text()
+    );
     asked(&old, &[]).exits(60);
     asked(&new, &[]).exits(0);
 
@@ -237,7 +241,7 @@ fn a_reload_promises_no_more_descriptors_than_there_are() {
         .unwrap();
     let told = Pfs::shell(&format!("{pfsd} --reload --socket {socket}")).run().exits(0);
     assert!(told.text().contains("limits.max_connections from 10 to 1000"), "{}", told.text());
-    let shares = "(ulimit -n) is 400, and the configuration needs 2192 when all is in use: there are at most 104 connections";
+    let shares = "(ulimit -n) is 400, and the configuration needs up to 2192; the daemon allows at most 104 connections";
     assert!(told.text().contains(shares), "{}", told.text());
     assert!(daemon.stderr().contains(shares), "{}", daemon.stderr());
     let mut metrics = HttpConnection::connect(address.unwrap());
