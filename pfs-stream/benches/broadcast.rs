@@ -168,7 +168,7 @@ fn fan_out(c: &mut Criterion) {
             let check = |round: &Round, rounds: u64| {
                 let each = chunks * (size as u64 + 7);
                 let sum = round.sum.swap(0, Ordering::Relaxed);
-                assert_eq!(sum, each * rounds * receivers as u64, "somebody lost something");
+                assert_eq!(sum, each * rounds * receivers as u64, "a receiver lost data");
             };
             group.bench_with_input(
                 BenchmarkId::new("pfs_stream", receivers),

@@ -39,7 +39,7 @@ async fn monitor(mut output: impl Write) -> Result<()> {
         match beat {
             Ok(beat) => writeln!(output, "{}", String::from_utf8_lossy(&beat))?,
             Err(error) => match ReadError::from_io_error(&error) {
-                Some(ReadError::Stalled { after }) => writeln!(output, "nothing for {after:?}")?,
+                Some(ReadError::Stalled { after }) => writeln!(output, "no data for {after:?}")?,
                 _ => return Err(error.into()),
             },
         }
@@ -59,6 +59,6 @@ fn it_reports_each_silence_and_every_beat() {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     assert_eq!(
         printed::by(|output| runtime.block_on(monitor(output)).unwrap()),
-        "beat 1\nbeat 2\nnothing for 100ms\nnothing for 100ms\nbeat 3\nthe end\n"
+        "beat 1\nbeat 2\nno data for 100ms\nno data for 100ms\nbeat 3\nthe end\n"
     );
 }

@@ -82,7 +82,7 @@ sent cellar to 3 readers
 the dashboard:
   kitchen 21.5 °C
   cellar 12.0 °C
-  the chunk of 13 bytes before offset 84 is no such value
+  the chunk of 13 bytes before offset 84 does not decode to a value
   attic 30.5 °C
 
 the same as text:

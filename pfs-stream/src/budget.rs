@@ -160,7 +160,10 @@ mod tests {
         budget.clone().set_limit(5);
         assert_eq!((budget.limit(), budget.used()), (5, 8));
         assert!(budget.reserve(1).is_none() && !one.resize(9));
-        assert!(one.resize(6), "what is given back is taken, though more is in use than the limit");
+        assert!(
+            one.resize(6),
+            "returned amounts are subtracted, although more is in use than the limit"
+        );
         assert!(budget.reserve(1).is_none());
         assert!(one.resize(4));
         let _other = budget.reserve(1).unwrap();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 /// [`Bytes`], which a [local](crate::Stream::local) stream keeps without a copy.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be appended as a chunk",
-    note = "bytes and text can be, by reference: `append(&value)`"
+    note = "bytes and text can be appended by reference: `append(&value)`"
 )]
 pub trait Chunk: AsRef<[u8]> + Send + Sync {
     /// Returns the bytes as a reference-counted handle if they can be kept without a copy.

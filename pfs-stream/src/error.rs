@@ -14,13 +14,15 @@ pub enum CreateError {
     #[error("a stream of this name exists already")]
     Exists,
     /// The registry holds its maximum number of streams.
-    #[error("{limit} streams exist, and no more are allowed")]
+    #[error("{limit} streams exist, which is the maximum")]
     TooManyStreams {
         /// Streams allowed.
         limit: usize,
     },
     /// The registry's streams would take more memory than the limit.
-    #[error("it needs {needed} bytes of memory; {used} of the {limit} bytes allowed are taken")]
+    #[error(
+        "the stream needs {needed} bytes of memory; {used} of the {limit} bytes allowed are taken"
+    )]
     TooMuchMemory {
         /// Bytes that the new stream takes.
         needed: u64,
@@ -39,7 +41,7 @@ pub enum CreateError {
     },
     /// The streams charged to the [`Quota`](crate::Quota) would take more memory than its limit.
     #[error(
-        "it needs {needed} bytes of memory; {used} of the {limit} bytes that the quota allows are taken"
+        "the stream needs {needed} bytes of memory; {used} of the {limit} bytes that the quota allows are taken"
     )]
     QuotaOfMemory {
         /// Bytes that the new stream takes.
@@ -50,7 +52,7 @@ pub enum CreateError {
         limit: u64,
     },
     /// A buffer size is out of range.
-    #[error("buffer sizes must be from 1 byte to {max} bytes, not {size}")]
+    #[error("the buffer size {size} is out of range; allowed: 1 byte to {max} bytes")]
     BadSize {
         /// The requested size, in bytes.
         size: u64,
@@ -58,7 +60,7 @@ pub enum CreateError {
         max: u64,
     },
     /// The system could not allocate the ring buffer.
-    #[error("the system gave no memory for the ring: {0}")]
+    #[error("the system cannot allocate the ring: {0}")]
     OutOfMemory(Arc<io::Error>),
 }
 
@@ -81,7 +83,7 @@ pub enum AttachError {
     #[error("the stream was removed")]
     Removed,
     /// The start offset of a reader is past head.
-    #[error("offset {offset} is past the end of the stream, which is at {head}")]
+    #[error("offset {offset} is past the end of the stream at {head}")]
     PastHead {
         /// The requested offset.
         offset: u64,
@@ -98,7 +100,7 @@ pub enum AttachError {
 pub enum WriteError {
     /// The chunk is larger than the stream's maximum. Nothing of it is in the stream, and the
     /// writer can go on.
-    #[error("a chunk of {size} bytes is larger than the {max} bytes that the stream takes at once")]
+    #[error("a chunk of {size} bytes exceeds the stream's maximum of {max} bytes")]
     TooLarge {
         /// Size of the chunk in bytes.
         size: u64,
@@ -106,7 +108,7 @@ pub enum WriteError {
         max: u64,
     },
     /// Too many chunks to append together. None of them is in the stream, and the writer can go on.
-    #[error("{count} chunks are more than the {max} that the stream takes at once")]
+    #[error("{count} chunks in one append exceed the stream's maximum of {max}")]
     TooMany {
         /// Number of chunks.
         count: u64,
@@ -116,7 +118,7 @@ pub enum WriteError {
     /// The ring buffer must grow for this chunk, and the memory limit leaves no room. Nothing of
     /// the chunk is in the stream, and the writer can go on.
     #[error(
-        "there are no {needed} bytes of memory left, into which the stream would have to grow for this chunk"
+        "the stream must grow to {needed} bytes for this chunk, but the memory limit leaves no room"
     )]
     NoMemory {
         /// Bytes of the larger ring buffer.
@@ -124,7 +126,7 @@ pub enum WriteError {
     },
     /// A `block` reader needs the room, and the append was asked not to wait. Nothing of the chunk
     /// is in the stream.
-    #[error("a reader that has not read on yet needs the room")]
+    #[error("the ring has no room; a block reader has not read the oldest chunk")]
     Full,
     /// The stream is closed and takes no more appends.
     #[error("the stream is closed")]
@@ -169,14 +171,14 @@ pub enum ReadError {
     Failed,
     /// Nothing came for the time set on a stall detector (feature `tokio`). The only error after
     /// which reading continues.
-    #[error("nothing came for {after:?}")]
+    #[error("no data arrived for {after:?}")]
     Stalled {
         /// How long the stall detector waited.
         after: Duration,
     },
     /// The ring buffer in shared memory is corrupt: it holds values that no writer writes. The data
     /// read before is valid.
-    #[error("the stream's ring was spoiled: {0}")]
+    #[error("the stream's ring is corrupt: {0}")]
     Spoiled(Violation),
     /// The daemon that held the stream has gone away.
     #[error("the daemon went away")]

@@ -43,7 +43,7 @@ mod tests {
     fn all_handles_share_an_extension_which_is_dropped_with_the_last_handle() {
         let stream = Stream::new("s", StreamConfig::default()).unwrap();
         stream.extension::<AtomicU32>().store(7, Ordering::Relaxed);
-        assert_eq!(*stream.extension::<String>(), "", "another type is another value");
+        assert_eq!(*stream.extension::<String>(), "", "each type has its own value");
         let kept = Arc::downgrade(&stream.clone().extension::<AtomicU32>());
         assert_eq!(kept.upgrade().unwrap().load(Ordering::Relaxed), 7);
         drop(stream);

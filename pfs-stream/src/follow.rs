@@ -21,7 +21,7 @@ impl Reader {
     ///
     /// An event is taken only if it was returned.
     #[inline]
-    #[allow(clippy::should_implement_trait, reason = "its end is an event")]
+    #[allow(clippy::should_implement_trait, reason = "the end of the stream is an event")]
     pub fn next(&mut self) -> impl Future<Output = Result<Event, ReadError>> + Send {
         NextEvent(self)
     }

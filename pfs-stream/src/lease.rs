@@ -263,7 +263,7 @@ pub struct Holder {
 #[non_exhaustive]
 pub enum HolderError {
     /// The chunk is larger than the stream takes.
-    #[error("a chunk of {size} bytes is larger than the {max} bytes that the stream takes")]
+    #[error("a chunk of {size} bytes exceeds the stream's maximum of {max} bytes")]
     TooLarge {
         /// The size of the chunk, in bytes.
         size: u64,
@@ -271,7 +271,7 @@ pub enum HolderError {
         max: u64,
     },
     /// A `block` reader needs the room.
-    #[error("a block reader needs the room")]
+    #[error("the ring has no room; a block reader has not read the oldest chunk")]
     Full {
         /// The chunk that the reader must reach first.
         up_to: u64,
@@ -280,7 +280,7 @@ pub enum HolderError {
     #[error("the lease has ended")]
     Ended,
     /// Another writer appends to the ring.
-    #[error("somebody else appends to the leased ring")]
+    #[error("another writer appends to the leased ring")]
     OtherWriter,
 }
 

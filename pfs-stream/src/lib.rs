@@ -108,7 +108,7 @@
 #![warn(clippy::exhaustive_enums)]
 #![cfg_attr(
     not(feature = "host"),
-    allow(dead_code, unreachable_pub, unused_imports, reason = "memory is shared by hosts alone")
+    allow(dead_code, unreachable_pub, unused_imports, reason = "only hosts share memory")
 )]
 
 mod adapt;

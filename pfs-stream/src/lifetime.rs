@@ -79,7 +79,7 @@ impl Lifetime {
 }
 
 #[cfg(all(test, not(loom)))]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests {
     use std::time::SystemTime;
 
@@ -117,7 +117,7 @@ mod tests {
         drop(hold);
         assert!(
             stream.shared.lifetime.used.load(Ordering::Relaxed) >= before,
-            "its life begins anew"
+            "the lifetime starts over"
         );
         assert_eq!(registry.expire(TTL), ["s"]);
     }

@@ -267,7 +267,7 @@ impl Reader {
 }
 
 #[cfg(all(test, not(loom)))]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests {
     use pfs_proto::ReadOptions;
     use proptest::prelude::*;

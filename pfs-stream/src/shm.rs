@@ -50,11 +50,11 @@ pub enum FollowError {
     #[error("the stream was removed")]
     Removed,
     /// The reader already has the stream's ring.
-    #[error("the stream has not left the ring that the reader has")]
+    #[error("the reader already has the stream's ring")]
     NotMoved,
     /// The stream has no ring that can be shared, or its ring is one that a former holder of a
     /// lease can still write.
-    #[error("the stream has no ring that could be shared")]
+    #[error("the stream has no ring that can be shared")]
     NotShared,
 }
 
@@ -74,7 +74,7 @@ impl Reader {
         if self.is_local() {
             let error = io::Error::new(
                 io::ErrorKind::Unsupported,
-                "what it has to read is in this process alone",
+                "the reader's stream is local to this process and cannot be shared",
             );
             return Err((self, error));
         }

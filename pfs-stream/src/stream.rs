@@ -270,7 +270,7 @@ impl Stream {
     /// Closes the stream as failed: at head, readers get [`End::Failed`](pfs_proto::End::Failed),
     /// which says that the data is incomplete. Returns false if the stream was closed before as
     /// complete. The stream then stays as it is, because readers may have been told of that end.
-    #[must_use = "a stream that was closed before did not fail"]
+    #[must_use = "a stream that was closed before is not failed"]
     pub fn close_failed(&self) -> bool {
         self.shared.set_status(Status::close_failed).failed()
     }

@@ -1,7 +1,7 @@
 //! Tests of stream events, as watchers get them.
 
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use pfs_stream::{Events, Finish, Peer, ReadOptions, Stream, StreamConfig, StreamEvent};
 
@@ -59,7 +59,7 @@ fn a_gap_event_comes_when_the_reader_gets_the_gap_and_the_sum_when_it_detaches()
     for _ in 0..8 {
         writer.try_append(&[7; 1024]).unwrap();
     }
-    assert_eq!(told(&mut events).len(), 2, "the reader does not know yet");
+    assert_eq!(told(&mut events).len(), 2, "the reader has not seen the event yet");
     reader.try_read(&mut Vec::new(), 10).unwrap();
     assert_eq!(told(&mut events), [StreamEvent::Gap { reader: 1, from: 0, to: 4096, chunks: 4 }]);
     drop(reader);
@@ -86,7 +86,7 @@ fn a_close_is_reported_once_and_the_removal_last() {
     assert_eq!(
         told(&mut stream.events()),
         [StreamEvent::Removed],
-        "whoever comes too late is told as much"
+        "a late watcher is told that events are lost"
     );
 }
 
@@ -101,15 +101,19 @@ fn an_idle_watcher_has_a_bounded_queue_and_is_told_how_many_events_it_missed() {
     let Some(StreamEvent::Missed { count }) = first.last() else { panic!("{:?}", first.last()) };
     // Each reader causes four events.
     assert_eq!(first.len() - 1 + usize::try_from(*count).unwrap(), 4000);
-    assert!(first.len() < 1000, "{} are kept", first.len());
+    assert!(first.len() < 1000, "{} events are kept", first.len());
     drop(stream.reader_of(ReadOptions::default(), us()).unwrap());
-    assert_eq!(told(&mut events).len(), 4, "it goes on");
+    assert_eq!(told(&mut events).len(), 4, "the watcher continues");
 
     for _ in 0..1000 {
         drop(stream.reader_of(ReadOptions::default(), us()).unwrap());
     }
     stream.remove();
-    assert_eq!(told(&mut events).last(), Some(&StreamEvent::Removed), "that is never left out");
+    assert_eq!(
+        told(&mut events).last(),
+        Some(&StreamEvent::Removed),
+        "this event is never dropped"
+    );
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn memory_grows_with_the_contents_and_nothing_is_lost_before_the_stream_is_full(
         assert_eq!(stream.reader(ReadOptions::default()).unwrap().start(), 0);
     }
     // While a stream moves, it has two ring buffers, each with an index.
-    assert!(most < 10, "{most} bytes of memory for a byte");
+    assert!(most < 10, "{most} bytes of memory per byte");
     let full = stream.stat();
     assert_eq!((full.capacity, full.memory), (SIZE, registry.memory()));
     append(&mut writer, 1000).unwrap();
@@ -134,7 +134,7 @@ fn large_chunks_after_many_small_ones_drop_nothing_while_the_stream_moves() {
         append(&mut writer, 60_000).unwrap();
         assert_eq!(stream.extent().tail, 0, "head is {}", writer.offset());
     }
-    assert!(writer.offset() > capacity, "the copying took more than one append");
+    assert!(writer.offset() > capacity, "the copy took more than one append");
     while reader.read(1024 * 1024) {}
     assert_eq!((reader.at, reader.lost), (writer.offset(), 0));
 }
@@ -212,7 +212,7 @@ fn a_small_removed_stream_is_not_counted_by_its_quota_despite_attached_readers()
     append(&mut stream.writer().unwrap(), 100).unwrap();
     registry.remove("s");
     assert_eq!(quota.streams(), 0);
-    assert!(quota.memory() < 1024, "{} bytes, for a ring of a few hundred", quota.memory());
+    assert!(quota.memory() < 1024, "{} bytes for a ring of a few hundred", quota.memory());
     drop((stream, reader));
     assert_eq!((quota.memory(), registry.memory()), (0, 0));
 }
@@ -228,7 +228,7 @@ fn a_stream_can_be_replaced_by_one_that_needs_all_its_memory_even_during_a_move(
     let as_large = config(4 * 1024 * 1024).reserve(true);
     assert!(
         registry.replace_with("s", as_large, |_| ()).is_ok(),
-        "{} bytes are there",
+        "{} bytes are in use",
         registry.memory()
     );
 }

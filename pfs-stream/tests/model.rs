@@ -230,7 +230,7 @@ impl Model {
         let before = follower.position;
         let mut taken = Taken::new(taking);
         match follower.reader.try_read(&mut taken, max) {
-            Ok(None) => assert_eq!(before, head, "nothing to read, but not at head"),
+            Ok(None) => assert_eq!(before, head, "no data although the reader is not at head"),
             Ok(Some(Read::Data { chunks, bytes: len })) => {
                 follower.position += len as u64;
                 assert_eq!(
@@ -248,13 +248,13 @@ impl Model {
                     assert!(taken.runs.iter().all(|(_, left)| *left == 0));
                     follower.settled = follower.position;
                 } else {
-                    assert!(taking.parts && chunks == 0, "a chunk came in part");
+                    assert!(taking.parts && chunks == 0, "a chunk was read in part");
                     let end = self.ends[self.ends.partition_point(|end| *end <= before)];
                     assert_eq!(taken.runs, [(len, end - follower.position)]);
                 }
             }
             Ok(Some(Read::Gap { from, to, .. })) => {
-                assert_eq!(from, follower.settled, "the parts before it count as lost");
+                assert_eq!(from, follower.settled, "the parts before the gap count as lost");
                 assert!(to > from && self.is_boundary(to));
                 let asked_for =
                     matches!(follower.options.start, Start::Offset(offset) if offset == from);

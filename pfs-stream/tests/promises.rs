@@ -90,12 +90,20 @@ fn each_start_option_starts_where_it_says() {
     };
     assert_eq!(start(Start::Oldest), (0, 1000));
     assert_eq!(start(Start::New), (1000, 0));
-    assert_eq!(start(Start::Tail(250)), (750, 250), "to the byte, inside a chunk too");
+    assert_eq!(
+        start(Start::Tail(250)),
+        (750, 250),
+        "the start is exact to the byte, inside a chunk too"
+    );
     assert_eq!(start(Start::Tail(200)), (800, 200));
     assert_eq!(start(Start::Tail(1)), (999, 1));
     assert_eq!(start(Start::Tail(0)), (1000, 0));
     assert_eq!(start(Start::Tail(u64::MAX)), (0, 1000));
-    assert_eq!(start(Start::Offset(150)), (150, 850), "to the byte, inside a chunk too");
+    assert_eq!(
+        start(Start::Offset(150)),
+        (150, 850),
+        "the start is exact to the byte, inside a chunk too"
+    );
     assert_eq!(start(Start::Offset(1000)), (1000, 0));
     assert_eq!(start(Start::Since(Duration::from_secs(3600))), (0, 1000));
     // Append times have the resolution of the system's clock tick, which is at most ten
@@ -151,7 +159,7 @@ fn a_live_reader_that_lags_beyond_the_channel_buffer_loses_its_oldest_chunks() {
     assert_eq!(
         (got.gaps.len(), got.bytes.len()),
         (0, 4000),
-        "one that was never live may use the ring"
+        "a reader that was never live may use the whole ring"
     );
 }
 
@@ -166,7 +174,7 @@ fn a_slow_disconnect_reader_gets_only_the_error() {
     append(&mut writer, 11, 100);
     let slow = Got { end: Some(Err(ReadError::TooSlow { lag: Some(1100) })), ..Got::default() };
     assert_eq!(drain(&mut reader), slow);
-    assert_eq!(drain(&mut reader), slow, "and again");
+    assert_eq!(drain(&mut reader), slow, "the error is final");
 }
 
 #[test]
@@ -254,7 +262,7 @@ fn readers_distinguish_the_end_of_the_last_writer_from_its_death() {
     assert_eq!(drain(&mut waiting).end, None, "no writer has come yet");
     let (first, second) = (stream.writer().unwrap(), stream.writer().unwrap());
     first.finish(Finish::KeepOpen);
-    assert_eq!(drain(&mut waiting).end, None, "one is still there");
+    assert_eq!(drain(&mut waiting).end, None, "one writer is still attached");
     second.finish(Finish::KeepOpen);
     assert_eq!(drain(&mut waiting).end, Some(Ok(End::WritersGone)));
     drop(stream.writer().unwrap());
@@ -326,7 +334,7 @@ fn limits_refuse_a_stream_and_disturb_no_other() {
     if cfg!(any(miri, not(target_os = "linux"))) {
         drop(held);
     }
-    assert_eq!(registry.memory(), 0, "it is removed, although handles are left");
+    assert_eq!(registry.memory(), 0, "the stream is removed although handles are left");
     registry.create("c", large).unwrap();
     for size in [0, (1 << 40) + 1, u64::MAX] {
         let bad = StreamConfig { ring_buffer_size: size, ..config.clone() };
@@ -389,7 +397,7 @@ fn a_paged_listing_has_the_streams_at_and_below_a_path_in_order() {
                     .is_some_and(|below| below.is_empty() || below.starts_with('/'))
             });
             expected.sort();
-            assert_eq!(listed, expected, "{path}, {page} a page");
+            assert_eq!(listed, expected, "{path}, {page} per page");
         }
         assert!(registry.list_at(path, "/zzz", 1).is_empty());
     }
@@ -404,7 +412,7 @@ fn a_stream_recreated_under_its_name_has_another_identity() {
     assert!(registry.remove("s"));
     let second = registry.create("s", StreamConfig::default()).unwrap();
     assert_ne!(second.identity(), first.identity());
-    assert_eq!(second.identity().daemon(), first.identity().daemon(), "one registry made both");
+    assert_eq!(second.identity().daemon(), first.identity().daemon(), "one registry created both");
     // No time passes between the two, and still their identities differ.
     let apart = [(); 2]
         .map(|()| Registry::new(Limits::default()).create("s", StreamConfig::default()).unwrap());
@@ -417,7 +425,7 @@ fn removing_by_handle_spares_another_stream_of_the_same_name() {
     let first = registry.create("s", StreamConfig::default()).unwrap();
     assert!(registry.remove_stream(&first) && first.extent().removed);
     let second = registry.create("s", StreamConfig::default()).unwrap();
-    assert!(!registry.remove_stream(&first), "it is gone already");
+    assert!(!registry.remove_stream(&first), "the first stream is already removed");
     assert!(second.is_active() && registry.remove_stream(&second) && registry.is_empty());
 }
 
@@ -433,7 +441,7 @@ fn a_reader_knows_the_extent_of_its_stream_at_attach() {
     );
     append(&mut writer, 100, 100);
     writer.finish(Finish::Close);
-    assert_eq!(open.extent_at_attach(), held, "whatever came afterwards");
+    assert_eq!(open.extent_at_attach(), held, "later appends do not change the extent at attach");
     assert_eq!(reader().extent_at_attach(), stream.extent());
     assert!(reader().extent_at_attach().closed);
 }
@@ -485,7 +493,7 @@ fn a_writer_with_nothing_to_append_can_wait_for_the_end_of_its_stream() {
         other.finish(Finish::KeepOpen);
         assert_eq!((first.times(), second.times()), (0, 0), "the stream still takes appends");
         end(&stream);
-        assert_eq!((first.times(), second.times()), (0, 1), "whoever polled last is woken");
+        assert_eq!((first.times(), second.times()), (0, 1), "the last poller is woken");
         assert_eq!(pollster::block_on(failure), expected);
         assert_eq!(writer.try_append(b"x"), Err(expected.clone()));
         assert_eq!(pollster::block_on(writer.failure()), expected);
@@ -554,7 +562,8 @@ fn a_refused_replacement_leaves_the_old_stream_unchanged() {
     let registry = Registry::new(Limits { max_streams: 9, max_memory: 3 * 1024 * 1024 });
     let old = registry.create("s", size(1024 * 1024)).unwrap();
     old.writer().unwrap().try_append(b"old").unwrap();
-    let refused = registry.replace_with("s", size(64 * 1024 * 1024), |_| panic!("it is not made"));
+    let refused = registry
+        .replace_with("s", size(64 * 1024 * 1024), |_| panic!("a refused stream was created"));
     assert!(matches!(refused, Err(CreateError::TooMuchMemory { .. })));
     assert!(matches!(
         registry.replace_with("s", size(0), |_| ()),

@@ -39,7 +39,7 @@ impl Followed {
     fn data(&mut self, bytes: &[u8]) {
         let wrong =
             bytes.iter().zip(self.position..).find(|(byte, offset)| **byte != byte_at(*offset));
-        assert_eq!(wrong, None, "a byte that is not of its offset");
+        assert_eq!(wrong, None, "a wrong byte for its offset");
         self.position += bytes.len() as u64;
         self.delivered += bytes.len() as u64;
     }
@@ -92,7 +92,7 @@ fn follow_in_parts(mut reader: Reader) -> (u64, u64) {
                 .drain(..)
                 .zip(followed.position..)
                 .find(|(byte, offset)| *byte != byte_at(*offset));
-            assert_eq!(wrong, None, "a byte that is not of its offset was looked at");
+            assert_eq!(wrong, None, "a wrong byte for its offset was read");
         }
         match reader.read_blocking(&mut parts, 1000).unwrap() {
             Read::Data { chunks, bytes } => {

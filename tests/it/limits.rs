@@ -74,7 +74,7 @@ fn no_more_memory_than_allowed() {
     // A stream takes the memory that is left, and reports the chunk that does not fit.
     daemon.pfs(["write", "/streamfs/more"]).stdin("x").run().exits(0).quietly();
     let large = daemon.pfs(["write", "/streamfs/more"]).stdin(noise(1, 3 * 1024 * 1024)).run();
-    large.exits(1).says("bytes of memory left").says("max_memory");
+    large.exits(1).says("the memory limit leaves no room").says("max_memory");
     assert_eq!(daemon.head("/streamfs/more"), 1);
     pair.goes_on();
     daemon.remove("/streamfs/1");

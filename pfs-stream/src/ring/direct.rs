@@ -28,11 +28,11 @@ use crate::{
 #[non_exhaustive]
 pub enum WriteToError {
     /// The file takes no more.
-    #[error("the file takes no more")]
+    #[error("cannot write to the file")]
     File(#[source] io::Error),
     /// The stream did not wait for this reader, although it should have.
     #[error(
-        "bytes {from}..{to} were overwritten while they were written to a file, which may have got others"
+        "bytes {from}..{to} were overwritten during the write to the file; the file may contain wrong bytes"
     )]
     Overtaken {
         /// The offset of the first byte that may be wrong.

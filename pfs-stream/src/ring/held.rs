@@ -264,7 +264,7 @@ impl HazardSlot {
     /// Begins to take references, from chunk `seq` on. `None` if that chunk is gone.
     #[inline]
     pub(super) fn take_from(&mut self, seq: u64, tail: &AtomicU64) -> Option<Taking<'_>> {
-        assert!(seq >= self.next, "a reader goes forward");
+        assert!(seq >= self.next, "a reader only moves forward");
         self.next = seq;
         self.hazard.0.swap((seq << 1) | TAKING, AcqRel);
         // From here on, dropping `taking` resets the hazard even if something panics.

@@ -130,7 +130,8 @@ impl Mapping {
         let bytes = words.checked_mul(WORD).and_then(|bytes| i64::try_from(bytes).ok());
         let fixed = fcntl_get_seals(&file)?.contains(FIXED_SIZE);
         if !fixed || bytes != Some(fstat(&file)?.st_size) {
-            let message = "the memory that was handed over has not the size that it should have";
+            let message =
+                "the shared memory file does not have the expected size, or is not sealed";
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let protection = match sharing {

@@ -345,6 +345,10 @@ mod tests {
         memory.words()[0].store(7, Relaxed);
         let mut first = [0; 8];
         rustix::io::pread(&reopened, &mut first, 0).unwrap();
-        assert_eq!(u64::from_ne_bytes(first), 7, "ours goes on, and the descriptor reads it");
+        assert_eq!(
+            u64::from_ne_bytes(first),
+            7,
+            "this mapping stays writable, and the descriptor reads from it"
+        );
     }
 }

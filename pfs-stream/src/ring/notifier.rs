@@ -89,7 +89,10 @@ mod tests {
             let falls_asleep = !ring.status().moved();
             drop(moving.join().unwrap());
             assert!(ring.status().moved());
-            assert!(!falls_asleep || ring.notify_count() != count, "it sleeps on");
+            assert!(
+                !falls_asleep || ring.notify_count() != count,
+                "the sleeper missed the notification"
+            );
         });
     }
 }

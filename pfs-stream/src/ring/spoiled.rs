@@ -1,6 +1,6 @@
 //! Corrupted rings: whatever the words of a ring are, reading it, attaching to it and asking for
 //! stats terminate.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::{
     sync::{

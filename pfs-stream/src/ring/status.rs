@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn the_parts_of_a_status_do_not_disturb_each_other() {
         let mut status = Status::default();
-        assert!(!status.writers_gone(), "nobody has written yet");
+        assert!(!status.writers_gone(), "no writer has joined yet");
         status.writer_joined();
         status.writer_joined();
         status.writer_left(false);
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!((status.writers(), status.deaths()), (0, 1));
         assert_eq!(Status::from_word(status.word()), status);
         status.close_failed();
-        assert!(!status.failed(), "it was closed before, and readers were told so");
+        assert!(!status.failed(), "the stream was closed before, and readers were told");
     }
 
     #[test]

@@ -8,15 +8,15 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum Violation {
     /// Head is behind tail, behind what was read already, or beyond what any stream reaches.
-    #[error("its head is impossible")]
+    #[error("the head offset is impossible")]
     Head,
     /// Tail went back.
-    #[error("its tail went back")]
+    #[error("the tail offset went back")]
     Tail,
     /// The ring claims more chunks than its index has entries for.
-    #[error("it claims more chunks than it has room for")]
+    #[error("the ring claims more chunks than its index can hold")]
     Chunks,
     /// The start offset of a chunk contradicts other offsets.
-    #[error("the offset of a chunk in it is impossible")]
+    #[error("the offset of a chunk is impossible")]
     Offset,
 }

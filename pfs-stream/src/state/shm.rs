@@ -159,7 +159,7 @@ impl Shared {
         make: impl FnOnce(Layout) -> io::Result<Ring>,
     ) -> io::Result<Ring> {
         let refused =
-            || io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left that could be shared");
+            || io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left for a shared ring");
         let mut charge = self.charge(layout).map_err(|_| refused())?;
         if !has_descriptor {
             charge.push(self.descriptors.reserve(1).ok_or_else(refused)?);

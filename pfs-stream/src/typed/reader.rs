@@ -21,7 +21,7 @@ pub enum TypedReadError {
     #[error(transparent)]
     Lost(#[from] LostData),
     /// A chunk does not decode to a value of this type. Reading continues after the chunk.
-    #[error("the chunk of {len} bytes before offset {offset} is no such value")]
+    #[error("the chunk of {len} bytes before offset {offset} does not decode to a value")]
     Decode {
         /// The offset after the chunk.
         offset: u64,

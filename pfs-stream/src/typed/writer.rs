@@ -14,7 +14,7 @@ use crate::{Cause, Finish, StreamWriter, WriteError, Writer};
 #[non_exhaustive]
 pub enum TypedWriteError {
     /// The codec cannot encode the value. The writer can go on.
-    #[error("the value can't be encoded")]
+    #[error("cannot encode the value")]
     Encode(#[source] Cause),
     /// The stream does not accept the chunk.
     #[error(transparent)]

@@ -62,7 +62,7 @@ impl Blockers {
 }
 
 #[cfg(all(test, not(loom)))]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests {
     use std::{
         future::Future as _,
@@ -103,7 +103,11 @@ mod tests {
         assert!(append.as_mut().poll(&mut cx).is_pending());
         let given_up = blockers.give_up_slowest();
         assert_eq!(given_up, Some(GivenUp { peer: Peer::default(), position: 0, lag: 4000 }));
-        assert_eq!(blockers.give_up_slowest(), None, "the other one has made room for this chunk");
+        assert_eq!(
+            blockers.give_up_slowest(),
+            None,
+            "the other reader has made room for this chunk"
+        );
         assert!(matches!(append.as_mut().poll(&mut cx), Poll::Ready(Ok(_))));
         let readers = stream.stat().readers;
         let policies: Vec<_> =

@@ -132,7 +132,7 @@ impl Writer {
 }
 
 #[cfg(all(test, not(loom)))]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests {
     use pfs_proto::{ReadOptions, SlowPolicy};
 
@@ -185,7 +185,7 @@ mod tests {
         let mut writer = stream.writer().unwrap();
         writer.try_append(&[1; 3000]).unwrap();
         assert_eq!(writer.try_append_all(&[&[2; 1000], &[3; 1000]]), Ok(None));
-        assert_eq!(stream.extent().head, 3000, "the first of the two would have had room");
+        assert_eq!(stream.extent().head, 3000, "the first of the two chunks has room alone");
         reader.try_read(&mut Vec::new(), 4096).unwrap();
         assert_eq!(writer.try_append_all(&[&[2; 1000], &[3; 1000]]).unwrap().unwrap().offset, 5000);
     }

@@ -138,7 +138,7 @@ fn an_append_after_a_lease_waits_for_block_readers_without_memory_for_their_unre
         assert!(appending.as_mut().poll(&mut cx).is_pending());
         let mut bytes = Vec::new();
         reader.try_read(&mut bytes, 60_000).unwrap();
-        assert_eq!(woken.0.load(Relaxed), 0, "that is not all");
+        assert_eq!(woken.0.load(Relaxed), 0, "the reader has not read everything yet");
         bytes.extend(read(&mut reader));
         assert_eq!(woken.0.load(Relaxed), 1);
         assert!(appending.as_mut().poll(&mut cx) == Poll::Ready(Ok(())));
@@ -159,7 +159,7 @@ fn a_wait_for_room_does_not_touch_the_ring_that_the_stream_has_after_the_lease()
     let mut holder = lease(&mut writer);
     append(&mut holder, SIZE).unwrap();
     let Err(HolderError::Full { up_to }) = append(&mut holder, 10) else {
-        panic!("there is no room")
+        panic!("the ring has no room")
     };
     {
         let mut cx = Context::from_waker(Waker::noop());
@@ -185,7 +185,11 @@ fn an_append_after_a_lease_without_memory_replaces_the_leased_ring_by_a_small_on
             ended(0, SlowPolicy::Block, is_read_elsewhere);
         let before = registry.memory();
         set_memory(&registry, 100);
-        assert_eq!(writer.try_append("x"), Err(WriteError::Full), "the reader has all yet to read");
+        assert_eq!(
+            writer.try_append("x"),
+            Err(WriteError::Full),
+            "the reader has not read anything yet"
+        );
         assert!(read(&mut reader) == chunk(0, 64_000));
         for byte in 0..100 {
             writer.try_append(chunk(64_000 + byte, 1)).unwrap();
@@ -196,7 +200,7 @@ fn an_append_after_a_lease_without_memory_replaces_the_leased_ring_by_a_small_on
             let most = before + SMALLEST;
             assert!(
                 registry.memory() <= most,
-                "{} bytes, and {before} under the lease",
+                "{} bytes, but {before} under the lease",
                 registry.memory()
             );
         }

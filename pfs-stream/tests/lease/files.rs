@@ -30,7 +30,7 @@ fn each_read_of_a_file_is_a_chunk_also_across_the_end_of_the_ring() {
     assert_eq!(
         (stream.stat().chunks, stream.stat().head),
         (30, from),
-        "the end of the file is no chunk"
+        "the end of the file is not a chunk"
     );
 }
 

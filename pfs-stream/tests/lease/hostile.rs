@@ -91,7 +91,7 @@ fn a_holder_that_scribbles_on_the_pages_of_block_readers_keeps_no_reader_from_re
 }
 
 /// The words of a file that may still be mapped for writing, now and later.
-#[allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
+#[allow(unsafe_code, reason = "no safe call creates a mapping")]
 pub(super) fn words(file: &impl AsFd) -> &'static [AtomicU64] {
     let len = rustix::fs::fstat(file).unwrap().st_size as usize;
     let protection = ProtFlags::READ | ProtFlags::WRITE;

@@ -228,7 +228,7 @@ fn an_append_by_another_writer_ends_the_lease_and_nothing_is_lost_or_doubled() {
     writer.try_append(chunk(3100, 200)).unwrap();
     assert_eq!((read(&mut here), there.read()), (chunk(0, 3300), chunk(0, 3300)));
     // The leased ring is no longer the stream's ring.
-    assert!(writer.offer_lease().is_none(), "there are two writers");
+    assert!(writer.offer_lease().is_none(), "the stream has two writers");
     drop(other);
     assert!(writer.offer_lease().is_some());
 }
@@ -245,7 +245,10 @@ fn a_reader_that_cannot_follow_ends_a_lease_and_prevents_another_while_it_reads(
     drop(stays);
     let offered = writer.offer_lease().unwrap();
     let stays = hand_out();
-    assert!(writer.grant_lease(offered).is_none(), "it came between the offer and the grant");
+    assert!(
+        writer.grant_lease(offered).is_none(),
+        "the append came between the offer and the grant"
+    );
     drop(stays);
     append(&mut lease(&mut writer), 10).unwrap();
 }
@@ -337,7 +340,7 @@ fn a_block_reader_that_a_holder_waits_for_can_be_given_up() {
     let mut holder = lease(&mut writer);
     append(&mut holder, SIZE).unwrap();
     let Err(HolderError::Full { up_to }) = append(&mut holder, 10) else {
-        panic!("there is no room")
+        panic!("the ring has no room")
     };
     assert!(holder.waits_for_room(up_to));
     let (blockers, mut cx) = (writer.blockers(), Context::from_waker(Waker::noop()));
@@ -354,7 +357,7 @@ fn a_sleeping_reader_is_woken_by_the_holder_or_the_stream_is_told() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
-    assert_eq!(append(&mut holder, 10), Ok(false), "nobody waits");
+    assert_eq!(append(&mut holder, 10), Ok(false), "no writer waits");
     let mut there = Shm::new(&stream);
     assert_eq!(there.read().len(), 10);
     thread::scope(|scope| {
@@ -366,7 +369,7 @@ fn a_sleeping_reader_is_woken_by_the_holder_or_the_stream_is_told() {
     });
     let mut here = stream.reader(ReadOptions::default()).unwrap();
     assert_eq!(read(&mut here).len(), 20);
-    assert_eq!(append(&mut holder, 10), Ok(true), "the stream is to be told");
+    assert_eq!(append(&mut holder, 10), Ok(true), "the stream must be told");
     assert_eq!(append(&mut holder, 10), Ok(false));
 }
 
@@ -460,9 +463,9 @@ fn a_lease_takes_three_descriptors_and_is_not_offered_without_them() {
     for _ in 0..3 {
         let mut holder = lease(&mut writer);
         append(&mut holder, 1000).unwrap();
-        assert!(writer.offer_lease().is_none(), "it has one");
+        assert!(writer.offer_lease().is_none(), "the writer has a lease");
         writer.end_lease().unwrap();
-        assert!(writer.offer_lease().is_some(), "what wakes others is given back");
+        assert!(writer.offer_lease().is_some(), "the wake files are returned");
     }
 }
 
@@ -488,7 +491,7 @@ fn many_moves_past_stopped_readers_keep_two_rings_and_each_reader_reports_its_lo
         round(&mut stopped);
     }
     assert!(stream.stat().moves > 40);
-    assert!(registry.memory() < 2 * one, "{} bytes, and {one} with one reader", registry.memory());
+    assert!(registry.memory() < 2 * one, "{} bytes, but {one} with one reader", registry.memory());
     let (head, tail) = (stream.stat().head, stream.stat().tail);
     for mut shm in stopped {
         let (mut at, mut bytes) = (shm.reader.position(), Vec::new());

@@ -51,10 +51,10 @@ fn a_reader_wakes_the_holder_when_it_has_made_a_good_part_of_the_ring_free() {
     let up_to = fill(&mut holder);
     assert!(holder.waits_for_room(up_to) && holder.asks_readers());
     assert_eq!(fast.read().len() as u64, SIZE);
-    assert!(!is_told(&room), "the other one is slower");
+    assert!(!is_told(&room), "the other reader is slower");
     let some = |shm: &mut Shm| shm.reader.try_read(&mut Vec::new(), SIZE as usize / 16).unwrap();
     some(&mut slow);
-    assert!(!slow.reader.room_is_wanted() && !is_told(&room), "one chunk is not much");
+    assert!(!slow.reader.room_is_wanted() && !is_told(&room), "one chunk is not enough");
     append(&mut holder, SIZE / 16).unwrap();
     fast.read();
     let up_to = fill(&mut holder);
@@ -62,7 +62,7 @@ fn a_reader_wakes_the_holder_when_it_has_made_a_good_part_of_the_ring_free() {
     for _ in 0..4 {
         some(&mut slow);
     }
-    assert!(!slow.reader.room_is_wanted(), "the stream waits for nothing");
+    assert!(!slow.reader.room_is_wanted(), "the stream waits for no reader");
     assert!(is_told(&room));
     assert!(!holder.waits_for_room(up_to));
     for _ in 0..4 {
@@ -70,7 +70,7 @@ fn a_reader_wakes_the_holder_when_it_has_made_a_good_part_of_the_ring_free() {
     }
     fill(&mut holder);
     let rest = slow.read();
-    assert!(rest == chunk(5 * SIZE / 16, SIZE), "nothing was overwritten");
+    assert!(rest == chunk(5 * SIZE / 16, SIZE), "no chunk was overwritten");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_holder_no_longer_waits_for_a_reader_that_left_or_was_given_up() {
     let up_to = fill(&mut holder);
     assert!(holder.waits_for_room(up_to));
     drop(gone);
-    assert!(holder.waits_for_room(up_to), "there is another one");
+    assert!(holder.waits_for_room(up_to), "another reader is there");
     let blockers = writer.blockers();
     let mut waits = Box::pin(writer.room_for_holder(up_to));
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());

@@ -157,7 +157,7 @@ fn all_readers_get_every_chunk_once_and_in_order_while_leases_begin_and_end() {
                 for _ in 0..20 {
                     let mut bytes = Vec::new();
                     match reader.try_read(&mut bytes, 20_000).unwrap() {
-                        Some(Read::Gap { .. }) => panic!("a block reader has lost something"),
+                        Some(Read::Gap { .. }) => panic!("a block reader has lost data"),
                         _ => seen.take(&bytes),
                     }
                     thread::yield_now();

@@ -86,12 +86,12 @@ async fn readers_and_writers_work_as_tokio_async_read_and_async_write() {
         assert_eq!(
             (stat.writers_finished, stat.writers_died),
             (1, 0),
-            "a shutdown is a proper end"
+            "a shutdown finishes the writer"
         );
-        assert!(stream.is_active(), "of the writer");
+        assert!(stream.is_active(), "a shutdown ends only the writer");
         let mut writer = stream.writer().unwrap().into_async_write().closing();
         writer.shutdown().await.unwrap();
-        assert!(!stream.is_active(), "and of the stream, if it was asked to");
+        assert!(!stream.is_active(), "a closing shutdown also ends the stream");
         let mut rest = String::new();
         bytes.read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, "line\n");
@@ -108,7 +108,7 @@ async fn a_gap_is_an_error_after_which_reading_continues() {
             writer.write_all(&[n; 4096]).unwrap();
         }
         let error = bytes.next().await.unwrap().unwrap_err();
-        let lost = LostData::from_io_error(&error).expect("that is what it is");
+        let lost = LostData::from_io_error(&error).expect("the error is a gap");
         assert_eq!((lost.from, lost.to, lost.chunks, lost.bytes()), (0, 8 * 4096, 8, 8 * 4096));
         assert_eq!(error.to_string(), "32768 bytes are lost, offsets 0 to 32768");
         assert_eq!(bytes.next().await.unwrap().unwrap(), [8; 4096][..]);
@@ -122,7 +122,7 @@ async fn a_gap_is_an_error_after_which_reading_continues() {
         assert_eq!(
             bytes.next().await.unwrap().unwrap().len(),
             3996,
-            "the rest of what was read in part"
+            "the rest of the chunk that was read in part"
         );
 
         assert!(LostData::from_io_error(&read.read(&mut buffer).unwrap_err()).is_some());
@@ -142,7 +142,7 @@ async fn a_failed_async_write_is_reported_by_shutdown_at_the_latest() {
         assert_eq!(
             writer.write(&[2; 8192]).await.unwrap(),
             8192,
-            "taken over, though there is no room"
+            "the chunk was accepted without room"
         );
         assert_eq!(stream.bytes_written(), 8192);
         stream.close();

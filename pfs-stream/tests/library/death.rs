@@ -74,9 +74,13 @@ fn a_forgotten_writer_stays_attached_until_the_stream_is_closed() {
         let mut writer = stream.writer().unwrap();
         writer.write_all(b"some").unwrap();
         mem::forget(writer);
-        assert_eq!(end(&mut reader), None, "it may go on at any time, as far as anybody knows");
+        assert_eq!(end(&mut reader), None, "a forgotten writer may still append");
         let stat = stream.stat();
-        assert_eq!((stat.writers.len(), stat.writers[0].bytes), (1, 4), "and it can be seen");
+        assert_eq!(
+            (stat.writers.len(), stat.writers[0].bytes),
+            (1, 4),
+            "the stat shows the forgotten writer"
+        );
         assert_eq!((stat.writers_finished, stat.writers_died), (0, 0));
         stream.close();
         assert_eq!(end(&mut reader), Some(End::Closed));
@@ -99,9 +103,9 @@ fn each_clone_of_a_writer_finishes_or_dies_for_itself() {
         assert_eq!(stream.stat().writers.len(), 3);
         first.finish(Finish::KeepOpen);
         drop(second);
-        assert_eq!(end(&mut reader), None, "one is still there");
+        assert_eq!(end(&mut reader), None, "one writer is still attached");
         third.finish(Finish::KeepOpen);
-        assert_eq!(end(&mut reader), Some(End::WriterDied), "one of the three has died");
+        assert_eq!(end(&mut reader), Some(End::WriterDied), "one of the three writers has died");
         assert_eq!((stream.stat().writers_finished, stream.stat().writers_died), (2, 1));
     }
 }
@@ -130,7 +134,7 @@ fn a_failed_writer_counts_as_died() {
         writer.finish(Finish::Failed);
         assert_eq!(end(&mut reader), Some(End::WriterDied));
         assert_eq!((stream.stat().writers_finished, stream.stat().writers_died), (0, 1));
-        assert!(stream.is_active(), "another writer may go on");
+        assert!(stream.is_active(), "another writer may continue");
     }
 }
 

@@ -20,9 +20,9 @@ fn closing_ends_every_reader_and_every_later_one() {
         writer.write_all(b"one").unwrap();
         writer.finish(Finish::Close);
         for _ in 0..3 {
-            assert_eq!(ends.recv().unwrap(), 1, "its one chunk and then the end");
+            assert_eq!(ends.recv().unwrap(), 1, "each reader gets one chunk and then the end");
         }
-        assert_eq!(reader(&stream).into_iter().count(), 1, "one that comes later");
+        assert_eq!(reader(&stream).into_iter().count(), 1, "a late reader gets the chunk too");
         assert!(matches!(
             reader(&stream).into_event_iter().last(),
             Some(Ok(Event::End { offset: 3, .. }))
@@ -59,7 +59,7 @@ fn a_reader_that_never_reads_makes_the_stream_hold_no_more_than_its_ring() {
         }
     };
     append(1000);
-    assert_eq!(Arc::strong_count(&alive) - 1, 8, "64 KiB are eight such chunks");
+    assert_eq!(Arc::strong_count(&alive) - 1, 8, "64 KiB hold eight such chunks");
     // A program that keeps one chunk keeps only that chunk alive: the rest of the batch went with
     // the reader.
     assert!(matches!(kept.try_next(), Ok(Some(Event::Gap { chunks: 992, .. }))));
@@ -98,7 +98,7 @@ fn loss_counters_of_a_reader_never_decrease() {
         assert_eq!(
             stream.stat().lost_bytes,
             42 * 8192 * 5,
-            "the stream remembers it when the reader has gone"
+            "the stream keeps the loss of a reader that left"
         );
     }
 }
@@ -110,12 +110,15 @@ fn removal_and_eviction_do_not_look_like_the_end() {
         let mut slow = stream.reader(options).unwrap();
         let mut other = reader(&stream).into_byte_iter();
         let mut writer = stream.writer().unwrap();
-        assert!(slow.try_next().unwrap().is_none(), "it has reached the live edge");
+        assert!(slow.try_next().unwrap().is_none(), "the reader has reached the live edge");
         for _ in 0..20 {
             writer.try_append(&[0; 8192]).unwrap();
         }
         for _ in 0..2 {
-            assert!(matches!(slow.try_next(), Err(ReadError::TooSlow { .. })), "and it stays so");
+            assert!(
+                matches!(slow.try_next(), Err(ReadError::TooSlow { .. })),
+                "the error is final"
+            );
         }
         let mut slow = slow.into_byte_iter();
         let error = slow.next().unwrap().unwrap_err();
@@ -155,7 +158,7 @@ fn a_dropped_reader_is_uncounted_at_once_whatever_it_was_doing() {
         assert_eq!((stream.readers(), stream.stat().readers.len()), (0, 0));
         let mut writer = stream.writer().unwrap();
         writer.try_append(b"x").unwrap();
-        assert_eq!(writer.readers(), 0, "the writer tells it as well");
+        assert_eq!(writer.readers(), 0, "the writer counts the readers too");
         let told: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
         assert_eq!(
             told.first().map(|event| matches!(event, StreamEvent::Subscribed { .. })),
@@ -182,7 +185,7 @@ fn a_watcher_misses_nothing_and_one_that_sleeps_is_told_how_much_it_missed() {
     }
     writer.finish(Finish::Close);
     stream.remove();
-    assert_eq!((seen, appended), (4000, 1000), "come, first, gone, none");
+    assert_eq!((seen, appended), (4000, 1000), "each reader causes four events");
     assert!(matches!(awake.try_next(), Some(StreamEvent::Closed { .. })));
     assert_eq!((awake.try_next(), awake.try_next()), (Some(StreamEvent::Removed), None));
     let told: Vec<_> = std::iter::from_fn(|| asleep.try_next()).collect();
@@ -193,7 +196,7 @@ fn a_watcher_misses_nothing_and_one_that_sleeps_is_told_how_much_it_missed() {
     let kept =
         told.iter().filter(|event| !matches!(event, StreamEvent::Missed { .. })).count() as u64;
     assert_eq!(kept + missed, 4002, "every event was told or counted");
-    assert!(missed > 0 && kept < 1000, "and few of them were kept");
+    assert!(missed > 0 && kept < 1000, "few events are kept");
     assert_eq!(told.last(), Some(&StreamEvent::Removed));
 }
 

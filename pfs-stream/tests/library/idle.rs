@@ -56,13 +56,13 @@ async fn a_thousand_idle_readers_are_not_polled_until_a_chunk_wakes_each_once() 
             }
             asked.load(SeqCst)
         };
-        assert_eq!(settle().await, READERS, "each was asked once, and sleeps");
+        assert_eq!(settle().await, READERS, "each reader was polled once, and sleeps");
         let mut writer = stream.writer().unwrap();
         StreamWriter::append(&mut writer, b"x").await.unwrap();
         assert_eq!(
             settle().await,
             3 * READERS,
-            "once for the chunk, and once to find that there is no more"
+            "one poll gets the chunk, and one finds no further chunk"
         );
         assert_eq!(got.load(SeqCst), READERS);
         writer.finish(Finish::Close);
@@ -95,17 +95,17 @@ fn a_waiter_is_woken_only_by_the_event_that_it_waits_for() {
         let other = stream.writer().unwrap();
         other.finish(Finish::KeepOpen);
         stream.stat();
-        assert_eq!(count(), 0, "a writer that comes and goes beside others is nobody's news");
+        assert_eq!(count(), 0, "another writer that joins and leaves wakes no one");
         writer.try_append(&[0; 8192]).unwrap();
-        assert_eq!(count(), 1, "a chunk is the reader's alone");
+        assert_eq!(count(), 1, "a chunk wakes only the reader");
         let mut append = pin!(StreamWriter::append(&mut writer, b"x"));
         assert!(append.as_mut().poll(&mut context).is_pending());
         drop(super::reader(&stream));
-        assert!(count() <= 3, "the watcher, and at most the writer, who looks again");
+        assert!(count() <= 3, "at most the watcher and the writer are woken");
         assert!(append.as_mut().poll(&mut context).is_pending());
         let before = count();
         assert!(matches!(reader.poll_next(&mut context), Poll::Ready(Ok(Event::Chunk(_)))));
-        assert!(count() > before, "room is the writer's");
+        assert!(count() > before, "room wakes the writer");
         assert!(append.as_mut().poll(&mut context).is_ready());
     }
 }

@@ -270,12 +270,12 @@ fn a_local_stream_keeps_little_more_than_its_ring_whatever_readers_do() {
         idle.extend((0..3).map(|_| reader(&stream)));
         let alive = append_counted(&mut writer, 1000, 4096);
         let held = std::sync::Arc::strong_count(&alive) - 1;
-        assert!((256..=256 + 16).contains(&held), "a sixteenth more than 1 MiB: {held}");
+        assert!((256..=256 + 16).contains(&held), "at most a sixteenth more than 1 MiB: {held}");
         idle.pop();
     }
     let alive = append_counted(&mut writer, 100, 10_000);
     drop((idle, writer, stream));
-    assert_eq!(std::sync::Arc::strong_count(&alive), 1, "nobody is left to keep anything");
+    assert_eq!(std::sync::Arc::strong_count(&alive), 1, "no handle is left that keeps a chunk");
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn a_large_chunk_whose_cell_is_taken_is_copied_instead_of_held() {
             }
         }
     }
-    assert!(same > 100 && copied > 100, "{same} and {copied}");
+    assert!(same > 100 && copied > 100, "{same} shared and {copied} copied");
 }
 
 #[derive(Default)]

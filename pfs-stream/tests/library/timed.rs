@@ -52,7 +52,7 @@ async fn a_stall_detector_reports_every_stall_once_and_loses_nothing() {
             got.iter().map(|chunk| chunk[0]).collect::<Vec<_>>(),
             (0..20).collect::<Vec<u8>>()
         );
-        assert_eq!(stalls, 5 * (1 + 2 + 3), "in each pause, as often as it has whole 100 ms");
+        assert_eq!(stalls, 5 * (1 + 2 + 3), "each pause counts its whole 100 ms");
         assert!(was_given_up());
     }
 }
@@ -91,7 +91,7 @@ async fn a_throttled_writer_keeps_to_its_rate_and_writes_nothing_twice() {
         let took = begin.elapsed();
         assert!(
             (400..=410).contains(&took.as_millis()),
-            "{took:?}: the fifth comes after four tenths"
+            "{took:?}: the fifth chunk arrives after four tenths"
         );
         assert!(was_given_up());
         writer.finish(Finish::Close).await.unwrap();

@@ -28,9 +28,9 @@ async fn values_round_trip_through_every_codec() {
         let again = TypedReader::<Frame, _, C>::with_codec(super::reader(&stream));
         for n in 0..60 {
             writer.append(&frame(n)).await.unwrap();
-            assert_eq!(writer.get_ref().readers(), 2, "readers that it went to");
+            assert_eq!(writer.get_ref().readers(), 2, "the number of readers");
         }
-        assert_eq!(stream.stat().chunks, 60, "one value a chunk");
+        assert_eq!(stream.stat().chunks, 60, "one value per chunk");
         writer.flush().await.unwrap();
         writer.finish(Finish::Close).await.unwrap();
         let expected: Vec<_> = (0..60).map(frame).collect();
@@ -60,8 +60,9 @@ async fn undecodable_chunks_and_gaps_are_error_items_and_reading_continues() {
             match values.next().await.unwrap().unwrap_err() {
                 error @ TypedReadError::Decode { .. } => {
                     assert!(!error.is_final());
-                    let said =
-                        format!("the chunk of {len} bytes before offset {offset} is no such value");
+                    let said = format!(
+                        "the chunk of {len} bytes before offset {offset} does not decode to a value"
+                    );
                     assert_eq!(error.to_string(), said);
                 }
                 other => panic!("{other:?}"),
@@ -95,7 +96,7 @@ async fn a_value_that_cannot_be_encoded_does_not_end_the_writer() {
         let mut maps =
             TypedWriter::<std::collections::HashMap<(u8, u8), u8>>::json(writer.get_ref().clone());
         let error = maps.append(&[((1, 2), 3)].into()).await.unwrap_err();
-        assert!(matches!(error, TypedWriteError::Encode(_)), "JSON has no such keys");
+        assert!(matches!(error, TypedWriteError::Encode(_)), "JSON does not support these keys");
         assert_eq!(stream.bytes_written(), 0);
         writer.append(&vec![7]).await.unwrap();
         assert_eq!(

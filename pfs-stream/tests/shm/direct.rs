@@ -232,10 +232,14 @@ fn nothing_is_written_without_the_block_policy_below_the_least_bytes_or_when_no_
         (0, 2000, 0)
     );
     let mut reader = open(&caught_up);
-    assert_eq!((write(&mut reader, 1), write(&mut reader, 1)), (1000, 0), "no more than there was");
+    assert_eq!(
+        (write(&mut reader, 1), write(&mut reader, 1)),
+        (1000, 0),
+        "no more than the stream holds"
+    );
     assert!(matches!(reader.try_read(&mut Vec::new(), 1), Ok(Some(Read::End(End::CaughtUp)))));
     stream.remove();
-    assert_eq!(write(&mut open(&blocks), 1), 0, "nothing of a stream that was removed");
+    assert_eq!(write(&mut open(&blocks), 1), 0, "no data of a removed stream");
     drop((writer, input));
     let mut got = Vec::new();
     output.read_to_end(&mut got).unwrap();

@@ -145,7 +145,7 @@ fn a_ring_that_was_left_is_counted_until_its_reader_has_followed() {
     }
     let before = registry.memory();
     read_all(&mut reader, &handout);
-    assert_eq!(before - registry.memory(), 4096, "its page");
+    assert_eq!(before - registry.memory(), 4096, "only the stats page was returned");
     drop((reader, handout));
     registry.remove("s");
     drop((stream, writer));

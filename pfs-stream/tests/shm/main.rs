@@ -62,7 +62,7 @@ fn follow(handout: &Handout) -> (u64, u64) {
             Some(Read::Data { .. }) => {
                 let wrong =
                     bytes.iter().zip(position..).find(|(byte, offset)| **byte != byte_at(*offset));
-                assert_eq!(wrong, None, "a byte that is not of its offset");
+                assert_eq!(wrong, None, "a wrong byte for its offset");
                 position += bytes.len() as u64;
                 delivered += bytes.len() as u64;
             }
@@ -242,7 +242,10 @@ fn memory_that_could_shrink_is_refused() {
     let layout = RingLayout { capacity: 8192, ..handout.start().layout };
     let other = ShmStart { layout, ..handout.start() };
     let ring = handout.ring().unwrap().try_clone_to_owned().unwrap();
-    assert!(ShmReader::open(ring, page(), &other).is_err(), "another size than it says");
+    assert!(
+        ShmReader::open(ring, page(), &other).is_err(),
+        "the file has another size than the layout"
+    );
 }
 
 #[test]
@@ -291,12 +294,12 @@ fn the_memory_of_a_removed_stream_is_given_back_before_readers_notice_the_remova
     append(&mut writer, 1000);
     registry.remove("s");
 
-    assert!(registry.memory() > 0, "another process may still map it");
+    assert!(registry.memory() > 0, "another process may still map the ring");
     assert_eq!(here.try_read(&mut Vec::new(), 2000), Err(ReadError::Removed));
     assert_eq!(there.try_read(&mut Vec::new(), 2000), Err(ReadError::Removed));
     assert!(matches!(writer.try_append(b"x"), Err(WriteError::Removed)));
     drop(handout);
-    assert_eq!(registry.memory(), 0, "no other process maps it");
+    assert_eq!(registry.memory(), 0, "no other process maps the ring");
     drop((stream, writer, here));
     registry.create("s", config).unwrap();
 }

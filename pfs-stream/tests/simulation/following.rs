@@ -95,7 +95,7 @@ impl Following {
             assert_eq!(attached.err(), Some(AttachError::PastHead { offset, head: ledger.head() }));
             return None;
         };
-        let reader = attached.expect("a stream that is not removed takes readers");
+        let reader = attached.expect("a stream that is not removed accepts readers");
         assert_eq!((reader.start(), reader.head_at_attach()), (place.start, ledger.head()));
         assert_eq!(reader.deaths_before(), ledger.deaths_before);
         Some(Self {
@@ -239,7 +239,7 @@ impl Following {
                 }
                 read
             }
-            Kind::Between => unreachable!("it is of some kind"),
+            Kind::Between => unreachable!("the reader is here or in shared memory"),
         }
     }
 
@@ -258,7 +258,7 @@ impl Following {
         let is_in_batch = from < self.place.at;
         let next = if is_in_batch { Next::Data } else { self.next(ledger) };
         let Some(Read::Data { chunks, bytes: len }) = self.check_other(ledger, next, read) else {
-            assert!(bytes.is_empty(), "bytes came with something else");
+            assert!(bytes.is_empty(), "bytes came with another result than data");
             return;
         };
         assert_eq!(len, bytes.len());
@@ -283,7 +283,7 @@ impl Following {
         } else {
             self.place.end_of_whole(ledger, held, header as u64, most as u64)
         };
-        assert_eq!(to, expected, "as many whole chunks come as were asked for");
+        assert_eq!(to, expected, "the read returns as many whole chunks as requested");
         assert_eq!(chunks, ledger.chunk_at(to) - first);
         if let Some((runs, _)) = runs {
             let whole = (first..first + chunks)
@@ -315,7 +315,7 @@ impl Following {
             Ok(Some(Read::End(end))) => Next::End(end),
             Err(ReadError::Removed) => Next::Removed,
             Err(ReadError::TooSlow { lag: Some(lag) }) => Next::TooSlow { lag },
-            Err(error) => panic!("{error}, where {next:?} comes"),
+            Err(error) => panic!("{error}, expected {next:?}"),
         };
         let (place, held) = (self.place, self.held(ledger));
         assert_eq!(got, next, "at {place:?}, {held:?}, head {head}", head = ledger.head());
@@ -325,11 +325,11 @@ impl Following {
         }
         if let Next::Gap { from, to, chunks } = next {
             let is_there = |offset: u64| offset == ledger.start_of(ledger.chunk_at(offset));
-            assert!(from == self.entered || is_there(from), "a gap begins where a chunk does");
-            assert!(is_there(to) && to > from, "a gap ends where a chunk does");
+            assert!(from == self.entered || is_there(from), "a gap begins at the start of a chunk");
+            assert!(is_there(to) && to > from, "a gap ends at the start of a chunk");
             assert!(
                 !self.blocks() || place.missing.is_some() || self.may_lose,
-                "a reader that writers wait for lost something"
+                "a reader that writers wait for lost data"
             );
             self.lost += to - from;
             self.lost_chunks += chunks;
@@ -367,7 +367,7 @@ impl Following {
                 assert_eq!(next, Next::Data);
                 self.last = next;
                 let end = ledger.end_of(ledger.chunk_at(self.handed));
-                assert_eq!(bytes.len() as u64, end - self.handed, "a chunk comes whole");
+                assert_eq!(bytes.len() as u64, end - self.handed, "an event has a whole chunk");
                 ledger.check_bytes(self.handed, &bytes);
                 if !is_in_batch {
                     self.place.take_whole(self.place.end_of_whole(ledger, ledger.held(), 0, BATCH));
@@ -381,7 +381,7 @@ impl Following {
                 assert_eq!(offset, self.place.at);
                 Ok(Some(Read::End(reason)))
             }
-            Ok(Some(other)) => panic!("{other:?} comes only from elsewhere"),
+            Ok(Some(other)) => panic!("{other:?} comes only from a shm reader"),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
@@ -412,7 +412,7 @@ impl Following {
         assert_eq!(
             self.delivered + self.lost,
             self.handed - self.place.start,
-            "delivered and lost are not all"
+            "delivered and lost bytes do not add up"
         );
         match &self.kind {
             Kind::Own(reader) => {
@@ -430,7 +430,7 @@ impl Following {
                     assert_eq!(shm.handout.lost_bytes(), self.lost);
                 }
             }
-            Kind::Between => unreachable!("it is of some kind"),
+            Kind::Between => unreachable!("the reader is here or in shared memory"),
         }
     }
 
@@ -439,7 +439,7 @@ impl Following {
     pub(crate) fn check_with(&self, ledger: &Ledger, stat: Option<&StreamStat>) {
         assert!(
             !self.is_asleep() || self.is_overdue || !self.has_news(ledger),
-            "it sleeps, and there is {:?}",
+            "the reader sleeps although {:?} is due",
             self.next(ledger)
         );
         let held = self.held(ledger);
@@ -447,7 +447,7 @@ impl Following {
         assert_eq!(
             self.has_to_follow(),
             has_read_all,
-            "whether {held:?} is all read at {:?}",
+            "whether the reader has read all of {held:?} at {:?}",
             self.place
         );
         let Some(stat) = stat else { return };
@@ -455,13 +455,13 @@ impl Following {
         let stat = all
             .iter()
             .find(|reader| reader.peer == Self::peer(self.number))
-            .expect("it is attached");
+            .expect("the reader is attached");
         assert_eq!((stat.start, stat.position), (self.place.start, self.place.settled));
         assert_eq!((stat.lost_bytes, stat.was_block), (self.lost, self.given_up));
         assert_eq!(stat.policy == SlowPolicy::Block, self.blocks());
         assert!(
             !self.blocks() || self.may_lose || self.place.chunk(ledger) >= ledger.held().tail,
-            "what a `block` reader is to read next was overwritten"
+            "the next chunk of a `block` reader was overwritten"
         );
     }
 }

@@ -353,7 +353,7 @@ impl Hand {
                         (Did::Published, Some(next))
                     }
                     Err(word) => {
-                        assert_eq!(word, from | SEALED, "somebody else appends to the ring");
+                        assert_eq!(word, from | SEALED, "another writer appends to the ring");
                         (Did::Ended, None)
                     }
                 }

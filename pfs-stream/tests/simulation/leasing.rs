@@ -59,7 +59,7 @@ impl Offered {
         let Some(grant) = writer.grant_lease(offer) else { return (writer, None) };
         let (start, pages) = (grant.start(), grant.pages().map(|page| page.try_clone_to_owned()));
         let pages = pages.collect::<Result<Vec<_>, _>>().unwrap_or_default();
-        let holder = mapped.begin(start, pages).expect("a lease that was granted begins");
+        let holder = mapped.begin(start, pages).expect("a granted lease begins");
         let kind = if in_steps { Kind::Steps } else { Kind::Holder(Box::new(holder)) };
         let hand = Hand::new(kind, capacity, &start, ring, asleep);
         (writer, Some((start, hand)))
@@ -192,7 +192,7 @@ impl RoomWait {
         self.is_cancelled.set(true);
         match self.poll() {
             Poll::Ready((writer, ())) => writer,
-            Poll::Pending => panic!("it waits, though it was cancelled"),
+            Poll::Pending => panic!("the wait continues although it was cancelled"),
         }
     }
 

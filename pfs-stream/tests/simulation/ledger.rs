@@ -129,7 +129,7 @@ impl Ledger {
         let (mut rest, mut at) = (bytes, from);
         while !rest.is_empty() {
             let number = self.chunk_at(at);
-            assert!(number < self.chunks.len(), "more bytes came than there are");
+            assert!(number < self.chunks.len(), "the read has more bytes than the stream");
             let (place, left) = (at - self.start_of(number), self.end_of(number) - at);
             let (run, after) = rest.split_at(rest.len().min(left as usize));
             let chunk = self.chunks[number];
@@ -172,9 +172,9 @@ impl Ledger {
         assert_eq!((stat.head, stat.chunks), (end, self.ends.len() as u64));
         let tail = (stat.chunks - stat.chunks_held) as usize;
         if !was_limited {
-            assert_eq!(tail, least, "history went, or stayed, for which there was room, or none");
+            assert_eq!(tail, least, "the append dropped too much or too little history");
         } else if let Some(most) = most.filter(|_| chunks.len() == 1) {
-            assert_eq!(tail, most, "history went, or stayed, for which there was room, or none");
+            assert_eq!(tail, most, "the append dropped too much or too little history");
         } else {
             // The ring may have grown in the middle.
             assert!(tail >= least);
@@ -250,9 +250,9 @@ impl Ledger {
         assert_eq!(
             (stat.chunks - stat.chunks_held) as usize,
             self.tail,
-            "history went without an append"
+            "history was dropped without an append"
         );
-        assert_eq!(stat.tail, self.start_of(self.tail), "tail is where a chunk starts");
+        assert_eq!(stat.tail, self.start_of(self.tail), "tail is the start of a chunk");
         assert!(stat.head - stat.tail <= stat.capacity);
         assert_eq!(stat.moves, self.rings.current() as u64, "the stream moved for no reason");
         assert_eq!((stat.writers_finished, stat.writers_died), (self.finished, self.deaths));

@@ -195,7 +195,7 @@ impl Rings {
                 || last.is_shared != Some(true)
                 || cause.is_lease
                 || cause.was_sealed,
-            "a ring that is never left"
+            "the stream left a ring without a cause"
         );
         if let Some(found) = found {
             let (tail, head) = ((stat.chunks - stat.chunks_held) as usize, stat.chunks as usize);
@@ -205,10 +205,7 @@ impl Rings {
             } else {
                 (found.tail, found.head) == (before.held.tail, before.held.head)
             };
-            assert!(
-                is_possible,
-                "a ring that was left holds {found:?}, and {before:?} before that"
-            );
+            assert!(is_possible, "a ring that was left holds {found:?}, before that {before:?}");
         }
         self.all[from].left = Some(Held { is_left: true, ..found.unwrap_or(before.held) });
         // No reader has the rings in between.

@@ -137,7 +137,7 @@ impl Schedule {
         }
     }
 
-    #[allow(clippy::print_stderr, reason = "a schedule that is replayed is to be seen")]
+    #[allow(clippy::print_stderr, reason = "a replayed schedule is printed")]
     fn tell(&self, what: impl FnOnce() -> String) {
         if self.trace {
             eprintln!("{}: {}", self.step, what());
@@ -192,7 +192,7 @@ impl Schedule {
             number -= weight;
         }
         let most = self.registry.limits().max_memory.max(memory).saturating_add(self.in_place);
-        assert!(self.registry.memory() <= most, "more memory is taken than there may be");
+        assert!(self.registry.memory() <= most, "the streams take more memory than the limit");
         self.check();
     }
 
@@ -212,7 +212,7 @@ impl Schedule {
     fn handle(&self, at: usize) -> Option<Stream> {
         let attached = &self.streams[at];
         let is_there = !attached.ledger.removed;
-        is_there.then(|| self.registry.get(attached.name).expect("the registry has it"))
+        is_there.then(|| self.registry.get(attached.name).expect("the registry has the stream"))
     }
 
     /// Creates a stream, perhaps in place of another one of its name. Readers may wait for it.
@@ -273,7 +273,7 @@ impl Schedule {
         };
         match made {
             Ok(stream) => {
-                assert!(found.is_none() || replaces, "two streams of a name");
+                assert!(found.is_none() || replaces, "two streams have one name");
                 ledger.rings.begin(&stream.stat());
             }
             Err(CreateError::Exists) => return assert!(found.is_some() && !replaces),
@@ -339,7 +339,7 @@ impl Schedule {
             return;
         }
         let Attached { name, ledger, .. } = &mut self.streams[at];
-        assert!(self.registry.remove(name), "the registry has it");
+        assert!(self.registry.remove(name), "the registry has the stream");
         ledger.remove();
         self.tell(|| format!("remove {at}"));
     }
@@ -387,7 +387,7 @@ impl Schedule {
             }
             assert!(
                 !ledger.closed && !ledger.removed,
-                "it waits for a stream that takes nothing more"
+                "a writer waits for a stream that takes no more appends"
             );
             let capacity = ledger.rings.ring(ledger.rings.current()).capacity;
             let needed = if ledger.is_sealed() {
@@ -397,7 +397,7 @@ impl Schedule {
             };
             let Some(needed) = needed else { continue };
             let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < needed;
-            assert!(readers.iter().any(in_the_way), "a writer sleeps, and there is room");
+            assert!(readers.iter().any(in_the_way), "a writer sleeps although the ring has room");
         }
         self.check_leases(at);
     }
@@ -433,7 +433,7 @@ impl Schedule {
         for name in ["a", "b"] {
             self.registry.remove(name);
         }
-        assert_eq!(self.registry.memory(), 0, "memory that was not given back");
+        assert_eq!(self.registry.memory(), 0, "memory was not returned");
     }
 
     /// Readers read what there is, and readers that have come to an end leave. Writers that waited
@@ -468,10 +468,10 @@ impl Schedule {
         let Attached { readers, writers, ledger, .. } = &self.streams[at];
         assert!(
             !writers.iter().any(|writer| matches!(writer, Writing::Waiting(_))),
-            "a writer waits for nobody"
+            "a writer waits without a blocking reader"
         );
         for reader in readers {
-            assert_eq!(reader.place.settled, ledger.head(), "not all was read");
+            assert_eq!(reader.place.settled, ledger.head(), "a reader has not read to head");
         }
     }
 }

@@ -38,7 +38,7 @@ impl Taken {
             bytes.extend_from_slice(run);
             rest = after;
         }
-        assert!(rest.is_empty(), "bytes that belong to no run");
+        assert!(rest.is_empty(), "bytes outside of all runs");
         bytes
     }
 }

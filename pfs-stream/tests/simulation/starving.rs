@@ -9,7 +9,7 @@ mod limited {
 
     impl Drop for Starving {
         fn drop(&mut self) {
-            setrlimit(Resource::Nofile, self.0).expect("the limit that there was is allowed");
+            setrlimit(Resource::Nofile, self.0).expect("the previous limit is allowed");
         }
     }
 

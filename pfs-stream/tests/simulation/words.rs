@@ -1,5 +1,5 @@
 //! The words of a ring, as mapped by the process of its holder.
-#![allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
+#![allow(unsafe_code, reason = "no safe call creates a mapping")]
 
 use std::{
     io,
@@ -63,6 +63,6 @@ impl Words {
 impl Drop for Words {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, and no borrow of it is left.
-        unsafe { munmap(self.address.cast(), self.count * WORD) }.expect("it is a mapping");
+        unsafe { munmap(self.address.cast(), self.count * WORD) }.expect("the memory is a mapping");
     }
 }

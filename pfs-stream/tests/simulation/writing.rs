@@ -97,8 +97,8 @@ impl Waiting {
         self.is_cancelled.set(true);
         match self.poll() {
             Poll::Ready((writer, None)) => writer,
-            Poll::Ready((_, Some(done))) => panic!("{done:?}, though it was cancelled"),
-            Poll::Pending => panic!("it waits, though it was cancelled"),
+            Poll::Ready((_, Some(done))) => panic!("{done:?} although the append was cancelled"),
+            Poll::Pending => panic!("the append waits although it was cancelled"),
         }
     }
 

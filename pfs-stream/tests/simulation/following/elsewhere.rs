@@ -29,12 +29,12 @@ impl Following {
                 return false;
             }
         };
-        assert!(!is_in_batch, "what it was to hand on is gone");
+        assert!(!is_in_batch, "a reader with a batch was handed out");
         (self.sleep, self.is_overdue) = (None, false);
         // The reader continues inside a chunk, as if it had started there.
         (self.place.settled, self.entered) = (self.place.at, self.place.at);
         let shm = ShmProcess::open(handout, self.place, can_follow);
-        self.kind = Kind::Shm(Box::new(shm.expect("what it was given can be mapped")));
+        self.kind = Kind::Shm(Box::new(shm.expect("the handed out files can be mapped")));
         true
     }
 
@@ -45,7 +45,10 @@ impl Following {
             shm.ring = self.ring;
             let layout = shm.handout.start().layout;
             ledger.rings.check_layout(layout);
-            assert!(can_follow || layout.entries.is_none(), "a ring that the stream will leave");
+            assert!(
+                can_follow || layout.entries.is_none(),
+                "a reader that cannot follow got a ring that the stream will leave"
+            );
         }
         self.check(ledger);
     }
@@ -90,7 +93,7 @@ impl Following {
         };
         match answer {
             Ok(next) => {
-                assert_eq!(is_due, None, "it was given a ring");
+                assert_eq!(is_due, None, "the reader was given a ring");
                 ledger.rings.found_shared(true);
                 ledger.rings.check_layout(next.layout());
                 self.ring = current;
@@ -99,7 +102,7 @@ impl Following {
             }
             Err(FollowError::NotShared) if is_due == Some(FollowError::NotShared) => {}
             Err(FollowError::NotShared) => {
-                assert_eq!(is_due, None, "it was told that the ring cannot be shared");
+                assert_eq!(is_due, None, "the reader was told that the ring cannot be shared");
                 ledger.rings.found_shared(false);
             }
             Err(error) => {
@@ -118,7 +121,7 @@ impl Following {
     pub(crate) fn map(&mut self, ledger: &Ledger) {
         let Kind::Shm(shm) = &mut self.kind else { return };
         (self.sleep, self.is_overdue) = (None, false);
-        shm.map().expect("what it was given can be mapped");
+        shm.map().expect("the handed out files can be mapped");
         self.check(ledger);
     }
 
@@ -139,7 +142,7 @@ impl Following {
             return false;
         }
         let Kind::Shm(shm) = std::mem::replace(&mut self.kind, Kind::Between) else {
-            unreachable!("it was one just now")
+            unreachable!("the reader is in shared memory")
         };
         self.kind = Kind::Own(Box::new(shm.handout.take_back()));
         (self.sleep, self.is_overdue) = (None, false);

@@ -81,11 +81,11 @@ impl Schedule {
             }
         }
         if is_exact {
-            assert_eq!(counted, taken, "bytes are counted, and are taken");
+            assert_eq!(counted, taken, "the counted bytes differ from the taken bytes");
         } else {
             assert!(
                 counted >= taken,
-                "{counted} bytes are counted, and {taken} are taken at least"
+                "{counted} bytes are counted, but at least {taken} are taken"
             );
         }
     }

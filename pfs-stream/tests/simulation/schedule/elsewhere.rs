@@ -48,7 +48,7 @@ impl Schedule {
         let is_moved = ledger.rings.current() != had;
         assert!(
             !(is_moved && can_follow && ledger.rings.ring(had).is_shared == Some(true)),
-            "it moved for nothing"
+            "the stream moved without a reason"
         );
         ledger.rings.found_shared(true);
         readers[who].was_handed_out(ledger, can_follow);

@@ -36,16 +36,16 @@ impl Schedule {
         match &mut self.streams[at].writers[who] {
             Writing::Leased(leased) => match &mut **leased {
                 Leased::Holding(holding) => holding,
-                _ => unreachable!("only one with a lease was picked"),
+                _ => unreachable!("the picked writer has a lease"),
             },
-            _ => unreachable!("only one with a lease was picked"),
+            _ => unreachable!("the picked writer has a lease"),
         }
     }
 
     fn take_leased(&mut self, at: usize, who: usize) -> Leased {
         match self.streams[at].writers.swap_remove(who) {
             Writing::Leased(leased) => *leased,
-            _ => unreachable!("only one with a lease was picked"),
+            _ => unreachable!("the picked writer has a lease"),
         }
     }
 
@@ -66,16 +66,16 @@ impl Schedule {
             return;
         };
         let (may, is_starved) = (self.may_be_leased(at), self.has_famines && self.random.one_in(4));
-        let writer = self.streams[at].writers[who].idle().expect("it is");
+        let writer = self.streams[at].writers[who].idle().expect("the writer is idle");
         let offer = starving::during(is_starved, || writer.offer_lease());
         self.tell(|| format!("offer a lease of {at}: {offer:?}"));
         assert!(may || offer.is_none(), "a lease is offered to a writer that must not have it");
         assert!(offer.is_some() || !may || is_starved || self.is_limited, "no lease is offered");
         let Some(offer) = offer else { return };
         let Writing::Idle(writer) = self.streams[at].writers.swap_remove(who) else {
-            unreachable!("it is")
+            unreachable!("the picked writer is in this state")
         };
-        let offered = Offered::new(writer, offer).expect("what was offered can be mapped");
+        let offered = Offered::new(writer, offer).expect("the offered files can be mapped");
         self.put(at, Leased::Offered(offered));
     }
 
@@ -86,7 +86,7 @@ impl Schedule {
             return;
         };
         let Leased::Offered(offered) = self.take_leased(at, who) else {
-            unreachable!("it was picked")
+            unreachable!("the picked writer is in this state")
         };
         if self.random.one_in(12) {
             self.tell(|| format!("an offer of {at} is given up"));
@@ -101,7 +101,10 @@ impl Schedule {
         // The new ring may have relied on the descriptor of a ring that the stream has left
         // meanwhile.
         let may_lack = may && self.is_limited;
-        assert!(granted.is_some() == may || may_lack, "whether a lease is granted");
+        assert!(
+            granted.is_some() == may || may_lack,
+            "the grant of a lease differs from the model"
+        );
         let Some((start, hand)) = granted else {
             return self.streams[at].writers.push(Writing::Idle(writer));
         };
@@ -245,7 +248,9 @@ impl Schedule {
                 self.streams[at].ledger.end_lease();
                 let holding = self.holding(at, who);
                 let ring = holding.ring;
-                let Host::Here(writer) = &mut holding.host else { unreachable!("it is") };
+                let Host::Here(writer) = &mut holding.host else {
+                    unreachable!("the host is here")
+                };
                 let end = holding.end.or_else(|| writer.end_lease());
                 holding.end = end;
                 let found = end.map(|end| Self::as_ended(ring, end));
@@ -256,7 +261,7 @@ impl Schedule {
             _ if matches!(self.holding(at, who).host, Host::Here(_)) => {
                 let (chunk, how) = (self.chunk(len), self.how(at, false));
                 let Host::Here(writer) = &mut self.holding(at, who).host else {
-                    unreachable!("it is")
+                    unreachable!("the picked writer is in this state")
                 };
                 let done = starving::during(how.is_starved, || writer.try_append(chunk.bytes()));
                 self.tell(|| format!("append {chunk:?} to {at} beside the lease: {done:?}"));
@@ -274,7 +279,7 @@ impl Schedule {
             assert_eq!(
                 Some(tail as usize),
                 Self::tail_under_lease(ledger, pushed, bytes),
-                "more is overwritten than has to be, or less"
+                "the holder overwrote too much or too little"
             );
         }
         ledger.announced(ring, tail);
@@ -321,18 +326,18 @@ impl Schedule {
         let (most, pushed, room) =
             (holding.hand.most(), holding.hand.pushed.clone(), holding.room.take());
         let ledger = &self.streams[at].ledger;
-        assert!(ledger.is_leased(), "a holder waits for room, and its lease has ended");
+        assert!(ledger.is_leased(), "a holder waits for room although its lease has ended");
         assert_eq!(Self::tail_under_lease(ledger, &pushed, most), Some(up_to as usize));
         assert!(
             room.is_none_or(|room| room < up_to),
-            "there is no room, and it was told that there is"
+            "the holder was told of room that the ring does not have"
         );
     }
 
     fn ended(&self, at: usize, ring: usize) {
         assert!(
             self.streams[at].ledger.end_of_lease(ring).is_some(),
-            "a lease has ended for no reason"
+            "a lease has ended without a reason"
         );
     }
 
@@ -404,7 +409,7 @@ impl Schedule {
         let Leased::Holding(Holding { host: Host::Here(writer), hand, has_ended, .. }) =
             self.take_leased(at, who)
         else {
-            unreachable!("it has just been told")
+            unreachable!("the holder has just been told of the end")
         };
         let left = has_ended.unwrap_or(hand.pushed);
         self.put(at, Leased::Refused(writer, left.into()));
@@ -422,7 +427,7 @@ impl Schedule {
             return;
         };
         let Leased::Refused(writer, mut chunks) = self.take_leased(at, who) else {
-            unreachable!("it was picked")
+            unreachable!("the picked writer is in this state")
         };
         self.tell(|| format!("{chunks:?} are sent again to {at}"));
         match chunks.pop_front() {
@@ -488,7 +493,7 @@ impl Schedule {
                         return true;
                     }
                     Host::Waits(waits) => waits.cancel(),
-                    Host::Between => unreachable!("only while it turns"),
+                    Host::Between => unreachable!("a host is never between two states here"),
                 }
             }
         };
@@ -515,7 +520,7 @@ impl Schedule {
         let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < up_to as usize;
         // A wait that was not polled yet waits for no reader.
         let is_due = !waits.is_woken() && ledger.is_leased() && readers.iter().any(in_the_way);
-        assert!(given_up.is_some() || !is_due, "a reader is in the way, and is not given up");
+        assert!(given_up.is_some() || !is_due, "a blocking reader is not given up");
         given_up
     }
 
@@ -537,13 +542,13 @@ impl Schedule {
             let has_ended = ledger.end_of_lease(holding.ring).is_some();
             assert!(
                 !has_ended || !holding.sleeps_until_end(),
-                "nobody is told that the lease has ended"
+                "the holder is not told that the lease has ended"
             );
             if !has_ended {
                 assert_eq!(
                     holding.hand.readers(),
                     readers.len() as u64,
-                    "readers of whom the holder knows"
+                    "the number of readers that the holder knows"
                 );
             }
             let Host::Waits(waits) = &holding.host else { continue };
@@ -554,7 +559,7 @@ impl Schedule {
                 |it: &Following| it.blocks() && it.place.chunk(ledger) < waits.up_to as usize;
             assert!(
                 !has_ended && readers.iter().any(in_the_way),
-                "a holder waits for room that there is, or after the end of its lease"
+                "a holder waits although the ring has room or its lease has ended"
             );
         }
     }

@@ -80,7 +80,7 @@ impl Schedule {
     }
 
     fn writer(&mut self, at: usize, who: usize) -> &mut Writer {
-        self.streams[at].writers[who].idle().expect("only one that does not wait was picked")
+        self.streams[at].writers[who].idle().expect("the picked writer is idle")
     }
 
     pub(super) fn try_append(&mut self, at: usize, who: usize, chunk: Chunk) {
@@ -179,7 +179,7 @@ impl Schedule {
         if ledger.closed {
             return assert_eq!(done, Err(WriteError::Closed));
         }
-        let stat = stat.expect("it was not removed");
+        let stat = stat.expect("the stream is not removed");
         match done {
             Ok(()) if len == 0 => {}
             Ok(()) => {
@@ -192,23 +192,26 @@ impl Schedule {
                 self.written += len;
             }
             Err(WriteError::Full) if ledger.is_sealed() => {
-                assert!(is_limited, "there is memory for all that the stream holds");
+                assert!(is_limited, "an append was refused although memory is unlimited");
                 let head = ledger.held().head;
                 let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < head;
-                assert!(readers.iter().any(in_the_way), "nobody needs the memory");
+                assert!(readers.iter().any(in_the_way), "no block reader needs the memory");
             }
             Err(WriteError::Full) => {
                 let Some(needed) = ledger.tail_after(stat.capacity, len, chunks.len()) else {
                     return;
                 };
                 let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < needed;
-                assert!(readers.iter().any(in_the_way), "nobody needs the room");
+                assert!(readers.iter().any(in_the_way), "no block reader needs the room");
             }
             Err(WriteError::NoMemory { .. }) => {
                 let (capacity, count) =
-                    (before.expect("it was not removed").capacity, chunks.len() as u64);
+                    (before.expect("the stream is not removed").capacity, chunks.len() as u64);
                 let fits = len <= capacity && most.is_some_and(|most| count <= most);
-                assert!(is_limited && !fits, "there is room for {len} bytes in {capacity}");
+                assert!(
+                    is_limited && !fits,
+                    "the ring of {capacity} bytes has room for {len} bytes"
+                );
             }
             Err(error) => panic!("{error}"),
         }
@@ -242,7 +245,7 @@ impl Schedule {
                     Some(next) => Writing::Waiting(Waiting::before(writer, next, rest)),
                     None => Writing::Idle(writer),
                 };
-                (writing, done.expect("it was not cancelled"))
+                (writing, done.expect("the append was not cancelled"))
             }
         };
         self.tell(|| format!("append {chunk:?} to {at}, waiting: {done:?}"));
@@ -294,7 +297,7 @@ impl Schedule {
             }
             Writing::Waiting(waiting) => return writers.push(Writing::Idle(waiting.cancel())),
             #[cfg(all(target_os = "linux", not(miri)))]
-            Writing::Leased(_) => unreachable!("its end was another one"),
+            Writing::Leased(_) => unreachable!("a leased writer does not end here"),
         };
         self.writer_finishes(at, writer, ends);
     }
@@ -342,10 +345,10 @@ impl Schedule {
         let slowest =
             readers.iter().filter(|it| it.blocks()).map(|it| it.place.chunk(ledger)).min();
         let reader = readers.iter_mut().find(|it| Following::peer(it.number) == given_up.peer);
-        let reader = reader.expect("it is attached");
+        let reader = reader.expect("the reader is attached");
         assert!(
             reader.blocks() && Some(reader.place.chunk(ledger)) == slowest,
-            "another one is slower"
+            "another reader is slower"
         );
         assert_eq!(given_up.position, reader.place.settled);
         reader.given_up = true;
