@@ -28,7 +28,7 @@ impl Bounded {
             // The message needs some memory, too.
             self.used.store(0, Relaxed);
             eprintln!(
-                "{bytes} bytes more would be {used} bytes of memory, and {} are enough",
+                "{bytes} more bytes would need {used} bytes of memory; the limit is {}",
                 self.most
             );
             process::abort();

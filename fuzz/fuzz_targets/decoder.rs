@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
                     assert_eq!(expected.next(), Some(Err(error)));
                     assert!(
                         decoder.is_empty() && decoder.next_frame() == Err(error),
-                        "an error stays"
+                        "a decoding error is final"
                     );
                     return;
                 }
@@ -36,10 +36,10 @@ fuzz_target!(|data: &[u8]| {
         }
         assert!(
             decoder.len() < HEADER_LEN + MAX_PAYLOAD,
-            "it holds more than one unfinished frame"
+            "the decoder holds more than one unfinished frame"
         );
     }
-    assert_eq!(expected.next(), None, "a frame did not come");
+    assert_eq!(expected.next(), None, "a frame is missing");
 });
 
 /// Cuts `wire` into pieces of 1 to `most` bytes, or into one piece if `most` is 0.
@@ -100,7 +100,8 @@ fn check_reply(frame: Frame) {
 fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Frame {
     let mut decoder = Decoder::new();
     encode(decoder.buffer());
-    let frame = decoder.next_frame().expect("it is well-formed").expect("it is whole");
-    assert!(decoder.is_empty(), "it is one frame");
+    let frame =
+        decoder.next_frame().expect("the frame is well-formed").expect("the frame is whole");
+    assert!(decoder.is_empty(), "the message is one frame");
     frame
 }

@@ -4,7 +4,7 @@
 
 #![no_main]
 
-#[allow(dead_code, reason = "what shows ages is of the command line alone")]
+#[allow(dead_code, reason = "only the command line shows ages")]
 #[path = "../../pfs-cli/src/age.rs"]
 mod age;
 #[allow(dead_code, reason = "as above")]
@@ -117,7 +117,10 @@ fn check_size(text: &str) {
     let zero = parse_size(text) == Err(SizeError::Zero);
     assert_eq!(size::parse_size_or_zero(text).ok(), if zero { Some(0) } else { expected });
     if let Err(error) = told {
-        assert!(error.to_string().contains("512KB"), "the message says what is a size: {error}");
+        assert!(
+            error.to_string().contains("512KB"),
+            "the message has an example of a size: {error}"
+        );
     }
 }
 

@@ -17,7 +17,7 @@ pub fn check(toml: &str, memory_limit: Option<u64>) {
         Ok(config) => check_accepted(&config),
         Err(ConfigError::Invalid(invalid)) => {
             let text = toml.split('\n').nth(invalid.line - 1);
-            assert_eq!(text, Some(&invalid.text[..]), "the line is one of the file");
+            assert_eq!(text, Some(&invalid.text[..]), "the quoted line is in the file");
             assert!(!invalid.reason.is_empty());
             let message = invalid.to_string();
             assert!(message.starts_with(&format!("{FILE}:{}: ", invalid.line)), "{message}");
@@ -69,7 +69,8 @@ fn check_streams(config: &Config) {
     let daemon = Daemon::new(&config.host);
     for mount in &config.host.mounts {
         let path = format!("{}/s", mount.path);
-        let path: pfs_proto::StreamPath = path.parse().expect("a mount has streams");
+        let path: pfs_proto::StreamPath =
+            path.parse().expect("a stream below a mount has a valid path");
         assert_eq!(path.mount(), mount.path);
         match daemon.registry().create(path.as_str(), mount.stream_config()) {
             Ok(stream) => assert!(stream.max_chunk() > 0),
@@ -98,7 +99,7 @@ fn check_http(config: &Config) {
             let is_loopback = setup.address().ip().to_canonical().is_loopback();
             assert!(
                 is_loopback || http.token_file.is_some(),
-                "everybody can reach {}",
+                "anyone can reach {}",
                 setup.address()
             );
         }

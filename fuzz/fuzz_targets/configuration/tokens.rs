@@ -36,7 +36,7 @@ pub fn check(text: &str) {
                 message.strip_prefix(&place).unwrap_or_else(|| panic!("not {place}: {message}"));
             check_secrecy(text, reason);
         }
-        (read, expected) => panic!("{expected:?} is expected, not {read:?}"),
+        (read, expected) => panic!("expected {expected:?}, got {read:?}"),
     }
 }
 
@@ -45,7 +45,7 @@ pub fn check(text: &str) {
 fn check_secrecy(text: &str, reason: &str) {
     let is_long = |word: &&str| word.len() >= 16 && !word.starts_with('/');
     for word in text.split_whitespace().filter(is_long) {
-        assert!(!reason.contains(word), "{reason} tells {word}");
+        assert!(!reason.contains(word), "{reason} reveals {word}");
     }
 }
 

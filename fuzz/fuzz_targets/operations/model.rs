@@ -192,7 +192,10 @@ impl Follower {
     ) {
         let head = model.head();
         if !matches!(read, Ok(Some(Read::Data { .. }))) {
-            assert!(sink.bytes.is_empty() && sink.pieces.is_empty(), "only data comes with bytes");
+            assert!(
+                sink.bytes.is_empty() && sink.pieces.is_empty(),
+                "bytes came with another result than data"
+            );
         }
         assert_eq!(matches!(read, Err(ReadError::Removed)), model.removed);
         assert_eq!(matches!(read, Ok(None)), self.sleeps(model), "{read:?} {self:?}");
@@ -203,7 +206,7 @@ impl Follower {
             Err(ReadError::TooSlow { lag }) => {
                 assert_eq!(self.options.policy, SlowPolicy::Disconnect);
                 assert_eq!(lag, Some(head - self.position));
-                assert!(self.floor(model, tail) > self.position, "it was not too slow");
+                assert!(self.floor(model, tail) > self.position, "the reader was not too slow");
                 self.ended = true;
             }
             Err(error) => panic!("{error}"),
@@ -225,14 +228,14 @@ impl Follower {
             }
             Ok(Some(Read::Data { chunks, bytes })) => {
                 assert_eq!(missing, None, "the gap comes first");
-                assert_eq!(self.floor(model, tail), self.position, "a gap was not told");
+                assert_eq!(self.floor(model, tail), self.position, "a gap was not reported");
                 let to = self.position + bytes as u64;
                 assert_eq!(chunks as u64, model.chunks_between(self.position, to));
                 assert!(chunks > 0 && (chunks == 1 || bytes <= max_bytes) && model.is_boundary(to));
                 if self.options.until == Until::CaughtUp {
                     assert!(
                         model.last_boundary_before(to) < self.head_at_attach,
-                        "read on after it had caught up"
+                        "the reader continued after it had caught up"
                     );
                 }
                 sink.check(model, self.position, to);

@@ -44,7 +44,7 @@ impl Hosted {
         assert_eq!(stat.lost_bytes, model.lost_bytes);
         assert!(
             !stat.writers.iter().any(|writer| writer.waiting),
-            "a cancelled append waits for nobody"
+            "a cancelled append no longer waits"
         );
     }
 }

@@ -171,7 +171,7 @@ impl World {
         self.waits = waiting;
         for mut wait in ready {
             let Poll::Ready(joined) = now(Pin::new(&mut wait.pending)) else {
-                panic!("it waits on")
+                panic!("a ready wait is still pending")
             };
             self.joined(&hosted, wait.options, joined);
         }
@@ -210,7 +210,7 @@ impl World {
             let of_it = |reader: &&Attached| Rc::ptr_eq(&reader.hosted, &writer.hosted);
             assert!(
                 self.readers.iter().filter(of_it).any(|reader| reader.follower.blocks(&model)),
-                "it waits for nobody"
+                "the writer waits without a blocking reader"
             );
         }
     }

@@ -123,7 +123,10 @@ impl Answer {
         };
         let expected = known.contents.get(start..).unwrap_or_default();
         let len = expected.len().min(self.body.len());
-        assert!(self.body[..len] == expected[..len], "other bytes than were written: {self:?}");
+        assert!(
+            self.body[..len] == expected[..len],
+            "the response has other bytes than the stream: {self:?}"
+        );
     }
 
     fn check_format(&self, asked: Option<&Request>) {
@@ -158,9 +161,9 @@ fn check_events(body: &[u8]) {
         let fields = ["data:", "event: ", "id: ", ":"];
         assert!(
             line.is_empty() || fields.iter().any(|field| line.starts_with(field)),
-            "{line:?} is no field"
+            "{line:?} is not a field"
         );
-        assert!(!line.contains('\r'), "{line:?} has another line end in it");
+        assert!(!line.contains('\r'), "{line:?} contains another line end");
     }
 }
 
@@ -170,7 +173,7 @@ fn check_frames(body: &[u8], whole: bool) {
     while let Some(frame) = decoder.next_frame().expect("frames") {
         Reply::decode(frame).expect("a reply");
     }
-    assert!(!whole || decoder.is_empty(), "half a frame");
+    assert!(!whole || decoder.is_empty(), "the body ends inside a frame");
 }
 
 /// Statuses from the API's description.

@@ -215,7 +215,7 @@ fn take_body(received: &mut Vec<u8>, framing: &mut Framing, body: &mut Vec<u8>) 
         Framing::Chunked => loop {
             let Ok(httparse::Status::Complete((start, len))) = httparse::parse_chunk_size(received)
             else {
-                assert!(httparse::parse_chunk_size(received).is_ok(), "no chunk: {received:?}");
+                assert!(httparse::parse_chunk_size(received).is_ok(), "not a chunk: {received:?}");
                 return false;
             };
             let end = start + usize::try_from(len).expect("a length");

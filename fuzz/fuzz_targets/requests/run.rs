@@ -159,7 +159,7 @@ impl Run {
             // other.
             let window = self.setting.capacity as u32 / 2;
             let opened = timeout(PATIENCE, http2::Connection::open(near, window)).await;
-            self.multiplexed = opened.expect("hello takes no time");
+            self.multiplexed = opened.expect("the connection opens in time");
         }
         let Some(connection) = &mut self.multiplexed else { return };
         let is_alone = !self.disturbed && connection.is_idle();
@@ -302,7 +302,10 @@ impl Run {
             200..300 => assert_eq!(appended, len, "{request:?}: {answer:?}"),
             // The part of a body that came before it broke off is in the stream.
             400 | 408 if !is_durable && !request.body.ends => {}
-            _ => assert_eq!(appended, 0, "a refused append: {request:?}: {answer:?}"),
+            _ => assert_eq!(
+                appended, 0,
+                "a refused append is in the stream: {request:?}: {answer:?}"
+            ),
         }
     }
 

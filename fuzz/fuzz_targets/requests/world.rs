@@ -98,7 +98,7 @@ impl World {
         sleep(SETTLED).await;
         assert!(
             self.served.iter().all(JoinHandle::is_finished),
-            "a connection is served without its client"
+            "a connection outlives its client"
         );
         let Self { daemon, server, kind, .. } = self;
         let totals = daemon.registry().totals();
