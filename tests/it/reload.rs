@@ -180,7 +180,10 @@ fn reload_asks_the_daemon_on_the_socket_where_a_start_would_serve() {
         .says("/nowhere/s");
     asked(&["--check-config"], folder.path()).exits(2);
     fs::write(config, "[listen]\nsockets = 1\n").unwrap();
-    asked(&["--config", config], folder.path()).exits(1).says("other.toml:2").says("was not asked");
+    asked(&["--config", config], folder.path())
+        .exits(1)
+        .says("other.toml:2")
+        .says("the socket of the daemon is unknown");
 }
 
 #[test]

@@ -199,7 +199,7 @@ fn quotas_that_do_not_apply_over_http_are_logged_at_the_start() {
         daemon.ask("PUT", path, [], b"x").has(201);
     }
     for note in [
-        "per_user limit clients of the socket alone",
+        "per_user limit only clients of the socket",
         "per_token have no effect without auth.token_file",
     ] {
         assert!(daemon.log().contains(note), "{note:?} is not in the log: {}", daemon.log());
