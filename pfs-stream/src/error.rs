@@ -64,7 +64,7 @@ pub enum CreateError {
     OutOfMemory(Arc<io::Error>),
 }
 
-// Written by hand instead of derived: thiserror's `#[from]` makes the cause a source as well. The
+// Written by hand instead of derived: thiserror's attribute `from` makes the cause a source as well. The
 // message contains the cause, so a printed error chain would repeat it.
 impl From<io::Error> for CreateError {
     fn from(error: io::Error) -> Self {

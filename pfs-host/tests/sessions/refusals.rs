@@ -43,7 +43,7 @@ impl Log {
     /// Takes the lines about refusals since the last call.
     fn lines(&self) -> Vec<String> {
         let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
-        text.lines().filter(|line| line.contains("refused")).map(str::to_owned).collect()
+        text.lines().filter(|line| line.contains("refus")).map(str::to_owned).collect()
     }
 }
 
