@@ -1,5 +1,7 @@
 //! ffmpeg as a writer and as a reader of a stream's URL.
 
+mod joins;
+
 use harness::{Daemon, Running, Signal, eventually};
 
 use super::{

@@ -1,0 +1,64 @@
+//! Fuzz target: media indexers. Any bytes, in pieces of any size and with holes, are parsed as any
+//! format in bounded time and memory, and the pieces make no difference.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pfs_media::{Format, Indexer, MAX_HEADER_BYTES, Mark};
+
+const FORMATS: [Format; 14] = [
+    Format::MpegTs,
+    Format::Matroska,
+    Format::Mp4,
+    Format::Ogg,
+    Format::Flac,
+    Format::Flv,
+    Format::Wav,
+    Format::Mp3,
+    Format::Adts,
+    Format::Ac3,
+    Format::Mjpeg,
+    Format::H264,
+    Format::Hevc,
+    Format::Y4m,
+];
+
+/// The marks of bytes that are fed in pieces of this size, from offset `at`.
+fn index(format: Format, bytes: &[u8], piece: usize, skipped: Option<u64>) -> Vec<Mark> {
+    let mut indexer = Indexer::new(format, 0);
+    if let Some(at) = skipped {
+        indexer.skip_to(at);
+    }
+    let mut marks = Vec::new();
+    for piece in bytes.chunks(piece) {
+        if indexer.feed(piece, &mut marks).is_err() {
+            assert!(indexer.feed(piece, &mut Vec::new()).is_err(), "an indexer stays off");
+            break;
+        }
+    }
+    marks
+}
+
+// The last bytes choose the format, the size of the pieces, and whether bytes are missing before
+// the rest: a recorded stream is an input as it is.
+fuzz_target!(|data: &[u8]| {
+    let [bytes @ .., format, piece, skipped] = data else { return };
+    let sniffed = Format::sniff(bytes);
+    let format = sniffed
+        .filter(|_| format % 2 == 0)
+        .unwrap_or(FORMATS[usize::from(format / 2) % FORMATS.len()]);
+    let skipped = (*skipped > 127).then_some(u64::from(*skipped) * 1000);
+    let marks = index(format, bytes, usize::from(*piece) + 1, skipped);
+    assert_eq!(marks, index(format, bytes, bytes.len().max(1), skipped));
+    let (from, end) =
+        (skipped.unwrap_or_default(), skipped.unwrap_or_default() + bytes.len() as u64);
+    assert!(marks.len() <= bytes.len());
+    for mark in marks {
+        match mark {
+            Mark::Header(header) => assert!(header.len() <= MAX_HEADER_BYTES + bytes.len()),
+            Mark::Sync(at) => assert!((from..end).contains(&at)),
+            Mark::SyncEvery(at, step) => assert!(at >= from && at <= end && step > 0),
+            _ => {}
+        }
+    }
+});

@@ -1,0 +1,186 @@
+//! Elementary video streams with start codes: H.264 and H.265 in Annex B format, and what MPEG-TS
+//! carries.
+//!
+//! The header is the newest parameter sets. A sync point is where the access unit of an IDR or IRAP
+//! picture begins: at the delimiter or parameter set before the picture, else at the picture.
+
+use bytes::Bytes;
+
+use crate::{
+    bits::find,
+    indexer::{MAX_HEADER_BYTES, Malformed, Mark, Parse, Parsed, Step},
+};
+
+const START_CODE: [u8; 3] = [0, 0, 1];
+
+/// Bytes of a unit that are kept while its end has not come: no parameter set is larger.
+const MAX_PARAMETER_SET_BYTES: usize = 64 * 1024;
+
+/// A video codec whose key frames are recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codec {
+    Mpeg2,
+    H264,
+    Hevc,
+}
+
+/// What a unit is to a decoder that starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    /// It begins an access unit.
+    Delimiter,
+    /// A parameter set, and which.
+    Parameters(u8),
+    /// A picture that can be decoded by itself.
+    KeyFrame,
+    /// Another picture.
+    Picture,
+    Other,
+}
+
+impl Codec {
+    /// What a unit is, from its first byte.
+    fn unit(self, header: u8) -> Unit {
+        match self {
+            Self::H264 => match header & 0x1F {
+                1..=4 => Unit::Picture,
+                5 => Unit::KeyFrame,
+                kind @ 7..=8 => Unit::Parameters(kind),
+                9 => Unit::Delimiter,
+                _ => Unit::Other,
+            },
+            Self::Hevc => match (header >> 1) & 0x3F {
+                0..=15 => Unit::Picture,
+                16..=23 => Unit::KeyFrame,
+                kind @ 32..=34 => Unit::Parameters(kind),
+                35 => Unit::Delimiter,
+                _ => Unit::Other,
+            },
+            Self::Mpeg2 => match header {
+                0xB3 => Unit::KeyFrame,
+                0x00 => Unit::Picture,
+                _ => Unit::Other,
+            },
+        }
+    }
+}
+
+/// Whether a key frame begins in these bytes before any other picture.
+pub(crate) fn has_key_frame(codec: Codec, bytes: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(start) = find(bytes, &START_CODE, at) {
+        at = start + START_CODE.len();
+        match bytes.get(at).map(|header| codec.unit(*header)) {
+            Some(Unit::KeyFrame | Unit::Parameters(_)) => return true,
+            Some(Unit::Picture) | None => return false,
+            Some(Unit::Delimiter | Unit::Other) => {}
+        }
+    }
+    false
+}
+
+pub(crate) struct AnnexB {
+    codec: Codec,
+    /// The newest parameter set of each kind, with its start code.
+    parameters: Vec<(u8, Vec<u8>)>,
+    /// Whether they have changed since they were reported.
+    is_new: bool,
+    /// Where the access unit under way begins, as long as no picture has come.
+    begins: Option<u64>,
+    /// Bytes of the parameter set under way that were searched for its end.
+    searched: usize,
+}
+
+impl AnnexB {
+    pub(crate) fn h264() -> Self {
+        Self::new(Codec::H264)
+    }
+
+    pub(crate) fn hevc() -> Self {
+        Self::new(Codec::Hevc)
+    }
+
+    fn new(codec: Codec) -> Self {
+        Self { codec, parameters: Vec::new(), is_new: false, begins: None, searched: 0 }
+    }
+
+    fn set(&mut self, kind: u8, unit: &[u8]) {
+        match self.parameters.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, known)) if known == unit => return,
+            Some((_, known)) => *known = unit.to_vec(),
+            None => self.parameters.push((kind, unit.to_vec())),
+        }
+        self.parameters.sort_unstable_by_key(|(kind, _)| *kind);
+        self.is_new = true;
+    }
+
+    fn key_frame(&mut self, at: u64, marks: &mut Vec<Mark>) {
+        if std::mem::take(&mut self.is_new) {
+            let header: Vec<u8> =
+                self.parameters.iter().flat_map(|(_, unit)| unit.iter().copied()).collect();
+            marks.push(Mark::Header(Bytes::from(header)));
+        }
+        if !self.parameters.is_empty() {
+            marks.push(Mark::Sync(self.begins.unwrap_or(at)));
+        }
+    }
+}
+
+impl Parse for AnnexB {
+    fn step(&mut self, at: u64, bytes: &[u8], marks: &mut Vec<Mark>) -> Parsed {
+        let Some(start) = find(bytes, &START_CODE, 0) else {
+            // The beginning of a start code may be at the end.
+            if bytes.len() < 4 {
+                return Ok(Step::Need(4));
+            }
+            return Ok(Step::Skip(bytes.len() as u64 - 3));
+        };
+        if start > 0 {
+            // A zero byte before a start code belongs to it.
+            let zero = usize::from(bytes.get(start - 1) == Some(&0) && start == 1);
+            if zero == 0 {
+                let skip = if bytes.get(start - 1) == Some(&0) { start - 1 } else { start };
+                return Ok(Step::Skip(skip as u64));
+            }
+        }
+        let body = start + START_CODE.len();
+        let Some(header) = bytes.get(body) else { return Ok(Step::Need(body + 1)) };
+        if header & 0x80 != 0 {
+            return Err(Malformed);
+        }
+        match self.codec.unit(*header) {
+            Unit::Parameters(kind) => {
+                // The unit ends where the next one begins.
+                let Some(end) = find(bytes, &START_CODE, self.searched.max(body)) else {
+                    if bytes.len() >= MAX_PARAMETER_SET_BYTES {
+                        return Err(Malformed);
+                    }
+                    self.searched = bytes.len().saturating_sub(START_CODE.len() - 1);
+                    return Ok(Step::Need(bytes.len() + 1));
+                };
+                self.searched = 0;
+                let unit = bytes.get(..end).unwrap_or_default();
+                let trimmed = unit.len() - unit.iter().rev().take_while(|byte| **byte == 0).count();
+                let total: usize = self.parameters.iter().map(|(_, unit)| unit.len()).sum();
+                if total + trimmed > MAX_HEADER_BYTES {
+                    return Err(Malformed);
+                }
+                self.set(kind, unit.get(..trimmed).unwrap_or_default());
+                self.begins.get_or_insert(at);
+                return Ok(Step::Skip(trimmed as u64));
+            }
+            Unit::Delimiter => self.begins = Some(at),
+            Unit::KeyFrame => {
+                self.key_frame(at, marks);
+                self.begins = None;
+            }
+            Unit::Picture => self.begins = None,
+            Unit::Other => {}
+        }
+        Ok(Step::Skip(body as u64 + 1))
+    }
+
+    fn resync(&mut self) {
+        (self.begins, self.searched) = (None, 0);
+    }
+}

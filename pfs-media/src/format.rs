@@ -1,0 +1,183 @@
+//! Formats, and how they are recognised.
+
+use std::fmt;
+
+use crate::{
+    bits::{be, find},
+    flac, frames,
+};
+
+/// A media format whose streams can be indexed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// MPEG transport stream.
+    MpegTs,
+    /// Matroska and WebM.
+    Matroska,
+    /// Fragmented MP4 and CMAF.
+    Mp4,
+    /// Ogg with Vorbis, Opus, FLAC, Speex or Theora.
+    Ogg,
+    /// FLAC without a container.
+    Flac,
+    /// Flash video.
+    Flv,
+    /// WAV (RIFF), uncompressed.
+    Wav,
+    /// MPEG audio, layers I to III.
+    Mp3,
+    /// AAC in ADTS frames.
+    Adts,
+    /// AC-3.
+    Ac3,
+    /// Motion JPEG: one JPEG picture after the other.
+    Mjpeg,
+    /// H.264 in Annex B format.
+    H264,
+    /// H.265 in Annex B format.
+    Hevc,
+    /// YUV4MPEG2, uncompressed video.
+    Y4m,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Format {
+    /// As many first bytes of a stream as [`sniff`](Self::sniff) makes use of.
+    pub const SNIFF_BYTES: usize = 4096;
+
+    /// The name for people, such as `MPEG-TS`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MpegTs => "MPEG-TS",
+            Self::Matroska => "Matroska",
+            Self::Mp4 => "MP4",
+            Self::Ogg => "Ogg",
+            Self::Flac => "FLAC",
+            Self::Flv => "FLV",
+            Self::Wav => "WAV",
+            Self::Mp3 => "MP3",
+            Self::Adts => "ADTS",
+            Self::Ac3 => "AC-3",
+            Self::Mjpeg => "Motion JPEG",
+            Self::H264 => "H.264",
+            Self::Hevc => "H.265",
+            Self::Y4m => "YUV4MPEG2",
+        }
+    }
+
+    /// The media type of streams in this format, for those whose writer named none.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::MpegTs => "video/mp2t",
+            Self::Matroska => "video/x-matroska",
+            Self::Mp4 => "video/mp4",
+            Self::Ogg => "application/ogg",
+            Self::Flac => "audio/flac",
+            Self::Flv => "video/x-flv",
+            Self::Wav => "audio/wav",
+            Self::Mp3 => "audio/mpeg",
+            Self::Adts => "audio/aac",
+            Self::Ac3 => "audio/ac3",
+            Self::Mjpeg => "video/x-motion-jpeg",
+            Self::H264 => "video/h264",
+            Self::Hevc => "video/h265",
+            Self::Y4m => "video/x-yuv4mpeg",
+        }
+    }
+
+    /// The format that a media type names; parameters and letter case do not matter.
+    pub fn from_content_type(content_type: &str) -> Option<Self> {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        Some(match essence.to_ascii_lowercase().as_str() {
+            "video/mp2t" | "video/mpegts" => Self::MpegTs,
+            "video/x-matroska" | "audio/x-matroska" | "video/matroska" | "audio/matroska"
+            | "video/webm" | "audio/webm" => Self::Matroska,
+            "video/mp4" | "audio/mp4" | "video/iso.segment" | "audio/iso.segment" => Self::Mp4,
+            "application/ogg" | "audio/ogg" | "video/ogg" | "audio/opus" | "audio/vorbis" => {
+                Self::Ogg
+            }
+            "audio/flac" | "audio/x-flac" => Self::Flac,
+            "video/x-flv" | "video/flv" => Self::Flv,
+            "audio/wav" | "audio/wave" | "audio/x-wav" | "audio/vnd.wave" => Self::Wav,
+            "audio/mpeg" | "audio/mp3" => Self::Mp3,
+            "audio/aac" | "audio/aacp" | "audio/x-aac" => Self::Adts,
+            "audio/ac3" | "audio/eac3" => Self::Ac3,
+            "video/x-motion-jpeg" | "video/x-mjpeg" => Self::Mjpeg,
+            "video/h264" => Self::H264,
+            "video/h265" | "video/hevc" => Self::Hevc,
+            "video/x-yuv4mpeg" => Self::Y4m,
+            _ => return None,
+        })
+    }
+
+    /// The format of a stream that begins with these bytes; `None` if they are of none, or too few.
+    ///
+    /// A format without a signature of its own is recognised only where a second frame follows the
+    /// first, so that a text or a program is not taken for one.
+    pub fn sniff(first: &[u8]) -> Option<Self> {
+        let starts = |signature: &[u8]| first.starts_with(signature);
+        if starts(&[0x1A, 0x45, 0xDF, 0xA3]) {
+            return Some(Self::Matroska);
+        }
+        if starts(b"OggS") {
+            return Some(Self::Ogg);
+        }
+        if starts(flac::MAGIC) {
+            return Some(Self::Flac);
+        }
+        if starts(b"FLV\x01") {
+            return Some(Self::Flv);
+        }
+        if starts(b"RIFF") && first.get(8..12) == Some(b"WAVE") {
+            return Some(Self::Wav);
+        }
+        if starts(b"YUV4MPEG2 ") {
+            return Some(Self::Y4m);
+        }
+        if matches!(first.get(4..8), Some(b"ftyp" | b"styp" | b"moov" | b"moof")) {
+            return Some(Self::Mp4);
+        }
+        if starts(&[0xFF, 0xD8, 0xFF]) {
+            return Some(Self::Mjpeg);
+        }
+        if starts(b"ID3") {
+            return Some(Self::Mp3);
+        }
+        if [0, 188, 376].iter().all(|at| first.get(*at) == Some(&0x47)) {
+            return Some(Self::MpegTs);
+        }
+        for (parser, format) in [
+            (frames::adts_len as frames::FrameLen, Self::Adts),
+            (frames::ac3_len, Self::Ac3),
+            (frames::mp3_len, Self::Mp3),
+        ] {
+            let second = parser(first).and_then(|len| first.get(len..));
+            if second.is_some_and(|second| parser(second).is_some()) {
+                return Some(format);
+            }
+        }
+        Self::sniff_annex_b(first)
+    }
+
+    /// H.264 and H.265 begin with a start code and a parameter set or an access unit delimiter.
+    fn sniff_annex_b(first: &[u8]) -> Option<Self> {
+        let at = find(first.get(..8)?, &[0, 0, 1], 0).filter(|at| *at <= 1)?;
+        let header = be::<2>(first, at + 3)?;
+        let h264 = (header >> 8) & 0x1F;
+        if header & 0x8000 != 0 {
+            return None;
+        }
+        let hevc = (header >> 9) & 0x3F;
+        match (h264, hevc) {
+            (_, 32 | 33 | 35) if header & 0x1FF == 1 => Some(Self::Hevc),
+            (7 | 9, _) => Some(Self::H264),
+            _ => None,
+        }
+    }
+}
