@@ -1,11 +1,11 @@
 //! Blocking API: write and follow streams without async code.
 //!
 //! For programs that can spend a thread on each reader and writer. With shared memory this is also
-//! the fastest API: the thread itself sleeps on the ring buffer's futex, with no runtime in
-//! between.
+//! the fastest API: the thread itself sleeps on the ring buffer's futex, with no runtime
+//! in between.
 //!
-//! A reader yields before it sleeps. Gain: 43 % in chunks of 64 KiB to 16 readers,
-//! docs/bench/optimisations.md
+//! A reader yields the processor before it sleeps. Gain: 43 % in chunks of 64 KiB to 16 readers
+//! (docs/bench/optimisations.md).
 //!
 //! ```no_run
 //! use pfs_client::{Chunks, Endpoint, Event, ReadOptions, blocking::Client};
@@ -45,9 +45,9 @@ use crate::{
     Chunk, Chunks, ConnectError, Endpoint, Event, Finish, ReadError, RequestError, WriteError,
 };
 
-/// How many times a reader yields the processor before it sleeps. Under load, the yield often brings
-/// data, which saves the cost of falling asleep and of being woken. Without load, the yields cost
-/// next to nothing.
+/// How many times a reader yields the processor before it sleeps. Under load, data often arrives
+/// during a yield, which saves the cost of falling asleep and of being woken. Without load, the
+/// yields cost next to nothing.
 #[cfg(target_os = "linux")]
 const YIELDS_BEFORE_SLEEP: u32 = 4;
 

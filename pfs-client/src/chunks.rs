@@ -6,7 +6,8 @@ use pfs_stream::Sink;
 /// The size of one copy, in bytes.
 const COPY_BYTES: usize = 2 * 1024;
 
-/// Chunks of at least this many bytes are returned on their own, because a copy would cost more.
+/// Chunks of at least this many bytes are returned on their own, because copying them into a batch
+/// would cost more than the batch saves.
 pub(crate) const LARGE_CHUNK_BYTES: usize = 16 * 1024;
 
 /// A batch of chunks that arrived together: their bytes, one after the other, and the end of each.

@@ -26,8 +26,8 @@ use crate::{
 pub struct Client {
     endpoint: Endpoint,
     pub(crate) dialer: Dialer,
-    /// The connection without a request under way. The lock is held only to take the connection out
-    /// or to put it back.
+    /// The idle connection, if there is one. The lock is held only to take the connection out or to
+    /// put it back.
     idle: Arc<Mutex<Option<Connection>>>,
     shm: bool,
     #[cfg(feature = "http")]
@@ -42,7 +42,7 @@ impl Client {
     ///
     /// [`ConnectError::NoDaemon`], [`ConnectError::NotFound`] or [`ConnectError::Unreachable`] if
     /// no daemon listens there. [`ConnectError::Older`] if an [`Operator`] can talk to the daemon
-    /// but a client cannot. Any other error if neither of them can.
+    /// but a client cannot. Any other error if neither an operator nor a client can.
     ///
     /// # Cancel safety
     ///
@@ -88,13 +88,13 @@ impl Client {
         &self.endpoint
     }
 
-    /// Creates a stream. [`CreateOptions::if_exists`] says what happens if the path already has
-    /// one.
+    /// Creates a stream. [`CreateOptions::if_exists`] says what happens if the path already
+    /// has one.
     ///
     /// # Errors
     ///
-    /// Any [`RequestError`]. The daemon's codes include `AlreadyExists`, `Limit`, `BadPath` and
-    /// `BadOption`.
+    /// Any [`RequestError`]. The daemon's codes include `AlreadyExists`, `Limit`, `BadPath`
+    /// and `BadOption`.
     ///
     /// # Cancel safety
     ///
@@ -265,8 +265,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Any [`RequestError`]. The daemon's codes include `Closed`, `Limit`, `BadPath` and
-    /// `IsDocument`.
+    /// Any [`RequestError`]. The daemon's codes include `Closed`, `Limit`, `BadPath`
+    /// and `IsDocument`.
     ///
     /// # Cancel safety
     ///

@@ -96,8 +96,8 @@ impl Connection {
         }
     }
 
-    /// Sets whether a writer may work without replies until its request has ended, if none arrive
-    /// earlier.
+    /// Sets whether a writer may work without replies until its request has ended, if none
+    /// arrive earlier.
     #[cfg(feature = "http")]
     pub(crate) fn accepting_half_duplex(self, accepts_half_duplex: bool) -> Self {
         Self { accepts_half_duplex, ..self }
@@ -238,8 +238,8 @@ impl Connection {
         let _ = timeout(LAST, poll_fn(|cx| self.poll_fill(cx, 0))).await;
     }
 
-    /// Sends a request over HTTP, together with hello. Only a writer's request stays open for more
-    /// messages.
+    /// Sends a request over HTTP, together with hello. Only a writer's request stays open for
+    /// more messages.
     #[cfg(feature = "http")]
     async fn exchange(
         &mut self,
@@ -253,8 +253,8 @@ impl Connection {
         if dialer.is_half_duplex() {
             return self.open_half_duplex(dialer, path, *options).await;
         }
-        // A writer first sends hello alone. If no reply arrives while its request is open, nothing
-        // has happened yet.
+        // A writer first sends hello alone. If no reply arrives while its request is open, the
+        // daemon has not attached a writer, and another attempt is harmless.
         match self.greeted(dialer.post(said(self.offer, &[])), dialer.answer_patience()).await {
             Err(RequestError::Connect(ConnectError::TimedOut { .. })) => {
                 // If the daemon answers this complete request, the earlier silence was a proxy's.
@@ -360,7 +360,7 @@ impl Connection {
             match Reply::decode(frame)? {
                 // A heartbeat only proves that the daemon is alive.
                 Reply::Heartbeat => {}
-                // The replies were taken from other requests.
+                // Known already: separate requests got these replies before.
                 Reply::Hello(_) | Reply::Writing { .. } if self.is_half_duplex => {}
                 reply => return Ok(Some(reply)),
             }

@@ -36,8 +36,8 @@
 //! # Reading
 //!
 //! A [`Reader`] returns events. Lost bytes are reported as a gap event with the exact range. Losing
-//! the daemon, or the removal of the stream, is an error and never looks like the end of the
-//! stream.
+//! the daemon, or the removal of the stream, is an error and never looks like the end of
+//! the stream.
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint, Event, ReadOptions, Start};

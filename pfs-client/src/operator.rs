@@ -13,8 +13,8 @@ use crate::{
 const DAEMON_STATS: &str = "the daemon's stats";
 
 /// A connection to a daemon of any version, to ask for the daemon's stats or to stop it. Unlike an
-/// operator, a [`Client`](crate::Client) needs a daemon that speaks the client's version of the
-/// protocol.
+/// operator, a [`Client`](crate::Client) needs a daemon that speaks the client's version of
+/// the protocol.
 #[derive(Debug)]
 pub struct Operator {
     connection: Connection,
@@ -53,8 +53,8 @@ impl Operator {
         }
     }
 
-    /// Asks the daemon for its version, for the error of a client that found no shared protocol
-    /// version.
+    /// Asks the daemon for its version, for the error of a client that found no shared
+    /// protocol version.
     async fn older(mut self) -> Result<ConnectError, ConnectError> {
         let Reply::Daemon(DaemonInfo { version, pid, .. }) =
             self.connection.request(&Request::Info).await?

@@ -60,8 +60,8 @@ impl Client {
     ///
     /// # Cancel safety
     ///
-    /// If cancelled, the daemon may or may not have appended the chunk, or its writer counts as
-    /// dead. The client stays usable.
+    /// If cancelled, the daemon may or may not have appended the chunk. A cancelled put that takes
+    /// several requests may leave a writer that counts as dead. The client stays usable.
     pub async fn put(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -112,8 +112,8 @@ impl Client {
     ///
     /// # Cancel safety
     ///
-    /// If cancelled, the daemon may have carried out any number of the first puts. The client stays
-    /// usable.
+    /// If cancelled, the daemon may have carried out some of the puts, in order from the first one.
+    /// The client stays usable.
     pub async fn put_all<C: Chunk>(
         &self,
         puts: impl IntoIterator<Item = (StreamPath, C)>,
@@ -219,8 +219,8 @@ fn fits(chunk: &[u8], options: &PutOptions, most: usize) -> bool {
     chunk.len() <= most && content_type.len() <= MAX_CONTENT_TYPE
 }
 
-/// Separates errors of the connection, after which no other put is possible, from the result of one
-/// put.
+/// Separates errors of the connection, after which no other put is possible, from the result of
+/// one put.
 fn lasting(put: Result<Put, RequestError>) -> Result<Result<Put, RequestError>, RequestError> {
     match put {
         Err(error) if error.code().is_none() => Err(error),

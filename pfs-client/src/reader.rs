@@ -52,8 +52,8 @@ pub struct Reader {
     lost: (u64, u64),
     /// The parts of the current chunk that have arrived.
     parts: BytesMut,
-    /// The event to return next: the one that ended a batch of chunks, or a change of the
-    /// connection.
+    /// The event to return next: the one that ended a batch of chunks, or a change of
+    /// the connection.
     next_event: Option<Event>,
     source: Source,
     /// The retired watch of a ring buffer that is no longer read. Dropping the watch would shut the
@@ -74,8 +74,8 @@ pub struct Reader {
 #[derive(Debug)]
 enum Source {
     Connection,
-    /// The stream's ring buffer, if the daemon passed it. Only on systems that support shared
-    /// memory.
+    /// The stream's ring buffer, if the daemon passed it. Only on systems that support
+    /// shared memory.
     #[cfg(target_os = "linux")]
     Ring(Box<ShmSource>),
 }
@@ -183,8 +183,8 @@ impl Reader {
     }
 
     /// Returns the next event if it has already arrived, otherwise `None`. Does not read from the
-    /// connection. Use this method after [`next`](Self::next), to get the events that arrived
-    /// together.
+    /// connection. Use this method after [`next`](Self::next), to get the events that
+    /// arrived together.
     ///
     /// # Errors
     ///
@@ -230,7 +230,7 @@ impl Reader {
                 return Ok(event);
             }
         }
-        // An event that arrived right after the message to leave the ring buffer.
+        // The event that arrived together with the daemon's message to leave the ring buffer.
         if let Some(event) = self.next_event.take() {
             return Ok(Some(event));
         }
@@ -312,8 +312,8 @@ impl Reader {
         }
     }
 
-    /// Advances the position by a chunk from the ring buffer, or stores the end. A gap is not
-    /// counted here but when it is returned.
+    /// Advances the position by a chunk from the ring buffer, or stores the end. Does not count a
+    /// gap; [`told`](Self::told) does when the gap is returned.
     #[cfg(target_os = "linux")]
     fn count(&mut self, event: &Event) -> Result<(), ProtocolError> {
         match event {
@@ -326,8 +326,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Advances the position. A position beyond 64 bits is a protocol error, because no daemon can
-    /// mean it.
+    /// Advances the position. A position beyond 64 bits is a protocol error, because no stream
+    /// can be that long.
     fn advance(&mut self, bytes: usize) -> Result<(), ProtocolError> {
         let counted = self.position;
         let end = counted.checked_add(bytes as u64);
@@ -335,7 +335,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Counts `event` if it is a gap, when it is about to be returned.
+    /// Counts `event` as lost if it is a gap. Call this when the event is about to be returned.
     fn told(&mut self, event: Option<Event>) -> Option<Event> {
         if let Some(Event::Gap { from, to, chunks }) = event {
             let (lost_bytes, lost_chunks) = &mut self.lost;
@@ -346,8 +346,8 @@ impl Reader {
         event
     }
 
-    /// Bytes lost in all gaps so far, including an [`Event::Gap`] that was just returned. Never
-    /// decreases.
+    /// Bytes lost in all gaps so far, including an [`Event::Gap`] that was just returned.
+    /// Never decreases.
     pub fn lost_bytes(&self) -> u64 {
         self.lost.0
     }
@@ -371,8 +371,8 @@ impl Reader {
         self.connection.memory().saturating_add(self.parts.capacity())
     }
 
-    /// Poll form of [`next`](Self::next), for hand-written futures. If pending, it has consumed no
-    /// event.
+    /// Poll form of [`next`](Self::next), for hand-written futures. If pending, it has consumed
+    /// no event.
     ///
     /// # Errors
     ///
@@ -387,8 +387,8 @@ impl Reader {
         }
     }
 
-    /// Ready once there may be a new event. For an shm reader, new means since the notifier had
-    /// this count.
+    /// Ready once there may be a new event. For an shm reader, an event is new if it came after the
+    /// notifier had the count `count`.
     pub(crate) fn poll_news(
         &mut self,
         cx: &mut Context<'_>,

@@ -54,8 +54,8 @@ pub(crate) struct Resume {
     first: Option<(Attached, u64)>,
     /// Whether the connection has broken since the first attachment.
     has_broken: bool,
-    /// Whether a writer died between two attachments, a death that the reader would otherwise have
-    /// seen.
+    /// Whether a writer died between the first attachment and a later one. [`end`](Self::end) then
+    /// reports the death.
     missed_death: bool,
     /// The start of the current series of attempts without progress.
     trouble: Option<Instant>,
@@ -113,8 +113,8 @@ impl Resume {
     }
 
     /// Returns true if a resumed reader with [`Until::CaughtUp`] has everything up to the head of
-    /// its first attachment. The daemon cannot tell, because it only knows the head at the latest
-    /// attachment.
+    /// its first attachment. The daemon cannot tell, because it only knows the head at the
+    /// latest attachment.
     pub(crate) fn has_caught_up(&self, position: u64) -> bool {
         let wanted = self.options.until == Until::CaughtUp && self.has_broken;
         wanted && self.first.is_some_and(|(_, head)| position >= head)

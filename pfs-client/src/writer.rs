@@ -58,9 +58,9 @@ pub struct Writer {
     readers: u32,
     /// Replies received.
     heard: u64,
-    /// Whether the daemon is known to have sent something that was not read yet, and the time of
-    /// the last check.
+    /// Whether the daemon is known to have sent something that was not read yet.
     has_news: bool,
+    /// The time of the last check for news.
     looked: Duration,
     progress: Progress,
 }
@@ -140,8 +140,8 @@ impl Writer {
 
     /// The number of readers that were attached when the newest of the [`acked`](Self::acked)
     /// chunks was appended; 0 before the first. After [`flush`](Self::flush), the newest acked
-    /// chunk is the newest of all chunks. Under a lease: the number of readers that are attached
-    /// now.
+    /// chunk is the newest of all chunks. Under a lease: the number of readers that are
+    /// attached now.
     pub fn readers(&self) -> u32 {
         if let Lease::Held(held) = &self.lease { held.readers() } else { self.readers }
     }
@@ -297,8 +297,8 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// The errors of [`finish`](Self::finish). The daemon refuses the request if a chunk was
-    /// appended.
+    /// The errors of [`finish`](Self::finish). The daemon refuses the request if a chunk
+    /// was appended.
     ///
     /// # Cancel safety
     ///

@@ -43,8 +43,8 @@ const MAX_HEADER_BYTES: usize = 2 * 1024;
 /// Time limit for a response that probably will not come.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// TCP keepalive: the idle time before the first probe, the interval between probes, and their
-/// number.
+/// TCP keepalive: the idle time before the first probe, the interval between probes, and
+/// their number.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
@@ -92,7 +92,8 @@ impl Dialer {
     }
 
     /// Time limit for the start of a response while the request stays open. The limit is short
-    /// behind Caddy, which starts no response early over HTTP/1.1 unless configured to.
+    /// behind Caddy: over HTTP/1.1, Caddy forwards no response before the end of the request unless
+    /// it is configured to.
     pub(crate) fn answer_patience(&self) -> Duration {
         let proxy = self.proxy.get().and_then(Option::as_deref);
         if proxy.is_some_and(|proxy| proxy.starts_with("Caddy")) {
@@ -102,8 +103,8 @@ impl Dialer {
         }
     }
 
-    /// Sends `said`, and then everything written to the exchange. Returns when the daemon starts to
-    /// answer.
+    /// Sends `said`, and then everything written to the exchange. Returns when the daemon starts
+    /// to answer.
     pub(crate) async fn post(&self, said: Bytes) -> Result<Exchange, ConnectError> {
         let heartbeats = Heartbeats::default();
         let (pipe, body) = outgoing(said, heartbeats.clone());

@@ -123,8 +123,8 @@ impl Exchange {
         Self { incoming, piece: Bytes::new(), request, heartbeats, silence, proxy: None }
     }
 
-    /// The switch that turns heartbeats on, once the daemon's hello says that it sends heartbeats
-    /// too.
+    /// The switch that turns heartbeats on, once the daemon's hello says that it sends
+    /// heartbeats too.
     pub(crate) fn heartbeats(&self) -> Heartbeats {
         self.heartbeats.clone()
     }

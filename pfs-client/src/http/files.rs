@@ -34,6 +34,7 @@ impl HttpEndpoint {
     /// [`with_identity`](Self::with_identity).
     ///
     /// # Errors
+    ///
     /// [`EndpointError::File`] if the file cannot be read or holds no certificate with its key.
     pub fn with_identity_file(self, path: impl AsRef<Path>) -> Result<Self, EndpointError> {
         self.with_file("the file of the client's certificate", path.as_ref(), |endpoint, bytes| {

@@ -115,8 +115,8 @@ impl HttpEndpoint {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// Returns true if the host is this machine, judged by its name: `localhost` or a loopback
-    /// address.
+    /// Returns true if the host is this machine, judged by its name: `localhost` or a
+    /// loopback address.
     pub fn is_local(&self) -> bool {
         self.url.host_str().is_some_and(|host| {
             let address =

@@ -24,8 +24,8 @@ const ALERT: &str = "received fatal alert";
 pub(super) fn unsent(daemon: &str, error: reqwest::Error) -> ConnectError {
     let url = daemon.to_owned();
     let reason = innermost(&error);
-    // The server checks a client certificate only after the connection is in use. Over HTTP/2, only
-    // the text of that failure is left.
+    // The server checks a client certificate only after the connection is in use. Over HTTP/2, the
+    // error of a failed check keeps only its text.
     if causes(&error).any(is_tls) || reason.starts_with(ALERT) {
         return ConnectError::Untrusted { url, reason };
     }
@@ -164,8 +164,8 @@ pub(super) fn is_nginx(proxy: &str) -> bool {
     proxy.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("nginx"))
 }
 
-/// The daemon's error message, if the body has one, and the code, if the frame protocol has the
-/// same.
+/// The daemon's error message, if the body has one, and its code, if the frame protocol
+/// has the same code.
 fn said(body: &[u8]) -> Option<(Option<ErrorCode>, String)> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     let error = body.get("error")?;

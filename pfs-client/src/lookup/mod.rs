@@ -1,5 +1,5 @@
-//! Daemon lookup: finds a user's daemon if no socket is named, and the place where one may be
-//! started.
+//! Daemon lookup: finds a user's daemon if no socket is named, and the place where one may
+//! be started.
 //!
 //! Four directories may hold the socket `pfsd.sock`. Clients try the directories in this order and
 //! use the first one where a daemon answers. A daemon that is started without a socket serves in
@@ -19,8 +19,8 @@
 //! In every case, the directory must not be a symbolic link, and no other user may have write
 //! permission. In the first three directories, a daemon serves only if no other user has any
 //! permission. These checks matter in `/tmp`, where anyone may create a directory of any name.
-//! Clients and daemons skip a directory that fails the checks. So root never creates anything in a
-//! user's runtime directory, and the user's next daemon finds its place free.
+//! Clients and daemons skip a directory that fails the checks. A daemon of root therefore creates
+//! nothing in a user's runtime directory, where it would be in the way of the user's own daemon.
 
 mod place;
 
@@ -91,8 +91,8 @@ impl Lookup {
         Self::find_in(self.places.iter(), answers)
     }
 
-    /// Like [`find`](Self::find), but only the user's own places, without the system-wide
-    /// `/run/pfs`.
+    /// Like [`find`](Self::find), but only the user's own places, without the
+    /// system-wide `/run/pfs`.
     ///
     /// # Errors
     ///

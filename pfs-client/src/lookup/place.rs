@@ -74,8 +74,8 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// [`Unfit`] says why the place is not trusted. [`Unfit::Missing`] is harmless: there is no
-    /// directory.
+    /// [`Unfit`] says why the place is not trusted. [`Unfit::Missing`] is harmless: there is
+    /// no directory.
     pub fn check(&self) -> Result<(), Unfit> {
         self.check_length()?;
         let directory = Facts::from_directory(&self.directory)?;
@@ -132,8 +132,8 @@ impl Place {
         self.forbids(WRITE_BY_OTHERS, directory)
     }
 
-    /// Checks whether a daemon may serve in this directory, or create the directory if there is
-    /// none.
+    /// Checks whether a daemon may serve in this directory, or create the directory if there
+    /// is none.
     fn may_serve(&self, directory: Option<Facts>, parent: Facts) -> Result<(), Unfit> {
         // Root may have created the system directory for this very user.
         let given = self.kind == Kind::System && directory.is_some();
@@ -178,8 +178,8 @@ impl Facts {
         Self::new(path, fs::symlink_metadata(path))
     }
 
-    /// Follows a symbolic link: the user chose `XDG_RUNTIME_DIR`, and on some systems `/tmp` is a
-    /// link.
+    /// Follows a symbolic link: the user chose `XDG_RUNTIME_DIR`, and on some systems `/tmp` is
+    /// a link.
     fn from_parent(path: &Path) -> Result<Self, Unfit> {
         Self::new(path, fs::metadata(path))
     }
@@ -267,8 +267,8 @@ mod tests {
         Facts { is_directory: true, owner, mode: 0o040_000 | mode }
     }
 
-    /// A short form of the outcome: `None` if the place is usable, otherwise the owner or mode at
-    /// fault.
+    /// A short form of the outcome: `None` if the place is usable, otherwise the owner or mode
+    /// at fault.
     fn verdict(outcome: Result<(), Unfit>) -> Option<String> {
         outcome.err().map(|unfit| match unfit {
             Unfit::Foreign { path, owner } => format!("{} {owner}", path.display()),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_is_believed_where_only_the_user_or_root_could_have_put_it() {
+    fn a_daemon_is_trusted_where_only_the_user_or_root_could_have_put_it() {
         use Kind::{Runtime, System, Temporary};
         let tmp = directory(ROOT, 0o1777);
         let run = directory(ROOT, 0o755);
@@ -309,13 +309,13 @@ mod tests {
             let believed = verdict(place(kind, USER).believe(found, parent));
             assert_eq!(believed.as_deref(), expected, "{kind:?} {found:?} in {parent:?}");
         }
-        // Root trusts no more than other users do.
+        // Root does not trust the directory of another user either.
         let believed = verdict(place(Runtime, ROOT).believe(own, own));
         assert_eq!(believed.as_deref(), Some("/parent/pfs 1000"));
     }
 
     #[test]
-    fn a_daemon_serves_where_the_directory_is_its_user_s_alone() {
+    fn a_daemon_serves_only_in_a_directory_that_belongs_to_its_user_alone() {
         use Kind::{Runtime, System, Temporary};
         let tmp = directory(ROOT, 0o1777);
         let run = directory(ROOT, 0o755);

@@ -9,8 +9,8 @@ use crate::ReadError;
 
 impl Reader {
     /// Writes chunks that have already arrived to a file, straight from the memory shared with the
-    /// daemon: about `most` bytes at most, but at least one chunk. Returns the number of bytes
-    /// written.
+    /// daemon: about `most` bytes at most, but at least one chunk. Returns the number of
+    /// bytes written.
     ///
     /// Returns 0 and writes nothing if fewer than `least` bytes are available, if the next event is
     /// not a chunk, or if the reader is not an [shm reader](Self::is_shm) with the policy `block`.

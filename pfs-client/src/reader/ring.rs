@@ -66,8 +66,8 @@ impl Reader {
             self.broken = Some(lost.into());
             return Ok(false);
         }
-        // The answer may have arrived already. A caller that waits for the answer polls the
-        // connection.
+        // The answer may have arrived already. A caller that waits for the answer polls
+        // the connection.
         match self.connection.poll_fill(&mut Context::from_waker(Waker::noop()), READ_BYTES) {
             Poll::Ready(Ok(())) => self.hear()?,
             Poll::Ready(Err(lost)) => self.broken = Some(lost.into()),
@@ -91,8 +91,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Continues in the next ring buffer, or over the connection if the ring buffer cannot be
-    /// mapped.
+    /// Continues in the next ring buffer, or over the connection if the ring buffer cannot
+    /// be mapped.
     pub(super) fn goes_on_in(
         &mut self,
         layout: RingLayout,
@@ -138,8 +138,8 @@ impl Reader {
         }
     }
 
-    /// Blocks the thread until the notifier was notified after `count` was taken, or until a
-    /// timeout.
+    /// Blocks the thread until the notifier was notified after `count` was taken, or until
+    /// a timeout.
     pub(crate) fn sleep(&mut self, count: NotifyCount) {
         if let Source::Ring(ring) = &mut self.source {
             ring.sleep(count);

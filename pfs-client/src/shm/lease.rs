@@ -134,8 +134,8 @@ impl Held {
     }
 
     /// Like [`try_push`](Self::try_push), but waits for room. Also pending if the lease has ended:
-    /// the daemon's next message then says how to continue, so the caller must listen to the
-    /// daemon.
+    /// the daemon's next message then says how to continue, so the caller must listen to
+    /// the daemon.
     pub(crate) fn poll_push(
         &mut self,
         cx: &mut Context<'_>,
@@ -170,8 +170,8 @@ impl Held {
                     Poll::Ready(Ok(pushed))
                 }
                 Err(HolderError::Full { up_to }) => {
-                    // The readers that hold the room may be asleep, or may have read everything
-                    // that is published.
+                    // Publish before waiting. The readers that take up the room may be asleep, or
+                    // may have read everything that is published.
                     if self.publish(queue)? {
                         ready!(self.poll_room(cx, up_to, queue));
                         continue;
@@ -187,8 +187,8 @@ impl Held {
         }
     }
 
-    /// Ready once it is time to try again, after a chunk found no room until readers have reached
-    /// chunk `up_to`.
+    /// Waits for room after a push has failed. Ready once a retry may succeed: the push needs all
+    /// `block` readers to have reached chunk `up_to`.
     fn poll_room(&mut self, cx: &mut Context<'_>, up_to: u64, queue: &mut Vec<u8>) -> Poll<()> {
         if !self.holder.waits_for_room(up_to) {
             return Poll::Ready(());

@@ -50,7 +50,7 @@ impl Sleep {
     }
 }
 
-/// The lengths of sleeps between two pieces of news: 50 ms, doubling to 1 s, and to 60 s after a
+/// The lengths of sleeps without news: 50 ms, then doubling up to 1 s, and up to 60 s after a
 /// minute without news.
 #[derive(Clone, Copy, Debug)]
 struct Intervals {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn wake_ups_without_a_reason_do_not_lengthen_sleeps() {
+    fn spurious_wake_ups_do_not_lengthen_sleeps() {
         let mut intervals = Intervals::default();
         for _ in 0..1000 {
             intervals.slept(Duration::from_millis(49));

@@ -11,8 +11,8 @@ use pfs_stream::shm::Notifier;
 
 use super::sleep::Sleep;
 
-/// A thread that sleeps on a notifier and wakes one task. An event loop cannot wait for a futex
-/// itself.
+/// A thread that sleeps on a notifier and wakes one task. An event loop cannot wait for a
+/// futex itself.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
     notifier: Notifier,

@@ -120,8 +120,8 @@ impl ShmSource {
         wake_files.map(|(asleep, room)| self.reader.wake_by(asleep, room)).transpose()?;
         self.moves = self.moves.wrapping_add(1);
         self.notifier = self.reader.notifier();
-        // A thread that sleeps on the old ring buffer's notifier wakes and frees the old ring
-        // buffer.
+        // A thread that sleeps on the old ring buffer's notifier wakes and frees the old
+        // ring buffer.
         (self.sleep, self.sleeper) = (Sleep::new(self.notifier.clone()), None);
         if let Some(watch) = &self.watch {
             watch.go_on(self.notifier.clone());

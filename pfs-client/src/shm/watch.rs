@@ -113,7 +113,8 @@ fn run(socket: &UnixStream, shared: &Shared) {
     loop {
         let round = state.round;
         drop(state);
-        // On any result but an interrupting signal, wake the sleeper and let it look for itself.
+        // After any result except an interrupting signal, wake the sleeper, which then checks for
+        // itself what has happened.
         while poll(&mut [PollFd::new(socket, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR)
         {
         }

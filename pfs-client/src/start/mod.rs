@@ -63,8 +63,8 @@ impl Client {
     /// # Errors
     ///
     /// [`StartError::Connect`] with the errors of [`Client::connect`]. [`StartError::Forbidden`] if
-    /// no daemon answers and `PFS_AUTOSTART=0` is set. Any other error if the daemon could not be
-    /// started.
+    /// no daemon answers and `PFS_AUTOSTART=0` is set. Any other error if the daemon could not
+    /// be started.
     ///
     /// # Cancel safety
     ///

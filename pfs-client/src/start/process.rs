@@ -30,8 +30,8 @@ use super::{log::Log, own_name};
 /// The first descriptor after standard input, output and error.
 const FIRST: RawFd = 3;
 
-/// Environment variables of a service manager for its service. The daemon is not part of that
-/// service.
+/// Environment variables of a service manager for its service. The daemon is not part of
+/// that service.
 const OF_SERVICE_MANAGER: [&str; 6] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
@@ -44,8 +44,8 @@ const OF_SERVICE_MANAGER: [&str; 6] = [
 /// The stack of the reaper thread, which only waits.
 const STACK_BYTES: usize = 64 * 1024;
 
-/// A daemon process. Dropping this value leaves the daemon running, and reaps the process when it
-/// exits.
+/// A daemon process. Dropping this value leaves the daemon running, and reaps the process when
+/// it exits.
 #[derive(Debug)]
 pub(super) struct Process(Option<Child>);
 

@@ -1,5 +1,6 @@
 //! Compatibility with a daemon that speaks version 1 of the protocol. The daemon's replies were
-//! recorded from the `pfsd` of commit 44e5b00; `scripts/old-peer` tests against that program itself.
+//! recorded from the `pfsd` of commit 44e5b00; `scripts/old-peer` tests against that
+//! program itself.
 
 use std::path::PathBuf;
 

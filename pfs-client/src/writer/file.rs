@@ -46,7 +46,8 @@ impl Writer {
             if self.queue.len() < QUEUE_BYTES {
                 break;
             }
-            // Send before reading, because the bytes could not be kept for later.
+            // Send before reading: bytes that were read would be lost if this future were dropped
+            // while it waits for room in the queue.
             self.send().await?;
         }
         let mut bytes = vec![0; most.min(READ_BYTES)];
