@@ -36,7 +36,7 @@ pub fn span(duration: Duration) -> String {
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
     let seconds = duration.as_secs();
-    // Drops everything below the second unit, which does not matter in an age.
+    // Keeps two units and drops smaller ones, which do not matter in an age.
     let shown = match seconds {
         0 => Duration::from_millis(u64::from(duration.subsec_millis())),
         1..HOUR => Duration::from_secs(seconds),

@@ -33,8 +33,8 @@ const STYLES: Styles = Styles::styled()
 /// A stream is a named, append-only sequence of bytes that the daemon pfsd keeps in memory. Any
 /// number of writers append to a stream. Any number of readers follow it, each at its own pace,
 /// starting with the history that is still in the stream's ring buffer. A reader that loses data is
-/// told the exact byte ranges. A writer or daemon that dies is never mistaken for the end of a
-/// stream.
+/// told the exact byte ranges. A writer or daemon that dies is never mistaken for the end of
+/// a stream.
 ///
 /// Output goes to standard output, byte for byte; everything else goes to standard error. A size is
 /// a number of bytes, or a number with a unit (10M, 512KB, 1.5MB, 6MiB; K, KB and KiB are 1024). A
@@ -142,8 +142,8 @@ pub enum Command {
     /// Create a stream with buffer sizes and a lifetime of your choice
     ///
     /// Writing to a stream creates it with the daemon's defaults; pfs create sets other values. A
-    /// stream that exists already is an error (9) and is left unchanged, except with --exist-ok or
-    /// --replace.
+    /// stream that exists already is an error (9) and is left unchanged, except with --exist-ok
+    /// or --replace.
     ///
     /// The ring buffer is as large as the larger of the two sizes. The largest chunk is the smaller
     /// of them.
@@ -367,7 +367,7 @@ pub struct CreateArgs {
     /// Media type of the contents, told to readers
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
-    /// Allocate all memory that the stream may use now, or fail
+    /// Allocate now all memory that the stream may use, or fail
     ///
     /// Without this flag, the stream allocates memory as it grows. If no memory is left, it keeps
     /// less history; pfs stat shows its capacity.

@@ -1,5 +1,5 @@
-//! Connecting to the daemon: finding it, starting one if none answers, and explaining connection
-//! errors.
+//! Connecting to the daemon: finding it, starting one if none answers, and explaining
+//! connection errors.
 
 use std::{io, sync::OnceLock};
 
@@ -32,8 +32,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Takes the daemon from flags and environment. If they name none, the daemon is found when
-    /// connecting.
+    /// Takes the daemon from flags and environment. If they name none, the daemon is found
+    /// when connecting.
     pub(crate) fn new(global: &GlobalArgs, printer: &Printer) -> anyhow::Result<Self> {
         let named = Place::from_args(global)?;
         let looks = matches!(named, Place::Lookup(_));
@@ -90,8 +90,8 @@ impl Daemon {
         Ok(client)
     }
 
-    /// Connects to a running daemon of any version, for requests about the daemon itself. Starts no
-    /// daemon.
+    /// Connects to a running daemon of any version, for requests about the daemon itself. Starts
+    /// no daemon.
     pub(crate) async fn operator(&self) -> anyhow::Result<Operator> {
         let place = match self.place() {
             Place::Lookup(lookup) => match lookup.find() {

@@ -9,8 +9,8 @@
 //!
 //! The loader calls each function in the section of [`LOOK`] once, before `main`, on the only
 //! thread. It passes arguments by the C ABI, which a function may ignore. [`look`] needs nothing
-//! that is set up later: it queries the flags of two descriptors, stores to atomics, and cannot
-//! panic.
+//! that is set up later: it queries the flags of two descriptors, stores to atomics, and
+//! cannot panic.
 
 use std::{
     io,
@@ -27,7 +27,7 @@ use rustix::{
 /// Whether standard input and standard output were closed when this process started.
 static CLOSED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
 
-/// The loader's list of functions to call before `main` has [`look`] in it.
+/// Entry for [`look`] in the loader's list of functions to call before `main`.
 #[used]
 // SAFETY: see the module's documentation.
 #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
@@ -44,8 +44,8 @@ extern "C" fn look() {
 ///
 /// # Errors
 ///
-/// Standard input was closed when this process started, was not opened for reading, or is a
-/// directory.
+/// Standard input was closed when this process started, was not opened for reading, or is
+/// a directory.
 pub(crate) fn stdin() -> io::Result<BorrowedFd<'static>> {
     let [closed, _] = &CLOSED;
     let stdin = open_for(stdio::stdin(), closed, OFlags::WRONLY)?;

@@ -1,5 +1,5 @@
-//! Examples of each command, and the environment variables: the last sections of help and man
-//! pages.
+//! Examples of each command, and the environment variables: the last sections of help and
+//! man pages.
 
 /// Examples of `pfs` itself.
 pub const PFS: &str = "\

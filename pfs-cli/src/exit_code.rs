@@ -75,8 +75,8 @@ impl ExitCode {
         Self::TABLE.into_iter().map(|(code, _)| code).find(|code| code.number() == number)
     }
 
-    /// Returns the code that a shell reports for a process that this signal ended: 128 plus its
-    /// number.
+    /// Returns the code that a shell reports for a process that this signal ended: 128 plus
+    /// its number.
     pub(crate) fn from_signal(signal: i32) -> Self {
         Self::Command(u8::try_from(signal).unwrap_or_default().saturating_add(128))
     }
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_and_a_writer_of_a_removed_stream_end_each_with_their_own_code() {
+    fn a_reader_and_a_writer_of_a_removed_stream_exit_with_different_codes() {
         assert_eq!(ExitCode::from_error(&ReadError::Removed.into()), ExitCode::Removed);
         assert_eq!(
             ExitCode::from_error(&ReadError::TooSlow { lag: None }.into()),

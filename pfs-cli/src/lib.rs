@@ -89,8 +89,8 @@ fn print_help(help: &clap::Error) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-/// Runs a command on a single-threaded runtime. One thread is enough for one stream, and costs the
-/// least.
+/// Runs a command on a single-threaded runtime. One thread is enough for one stream, and costs
+/// the least.
 fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }

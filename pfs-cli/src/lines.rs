@@ -32,7 +32,7 @@ pub(crate) struct LineCutter {
 }
 
 impl LineCutter {
-    /// No chunk is larger than `max` bytes, provided that no block is.
+    /// No chunk will be larger than `max` bytes, provided that no block is larger.
     pub(crate) fn new(max: usize) -> Self {
         Self { max, taken: 0, line: Vec::new(), handed_out: false }
     }
@@ -49,7 +49,7 @@ impl LineCutter {
         let newline = if self.line.is_empty() {
             block.iter().rposition(|byte| *byte == b'\n')
         } else {
-            // Only up to the end of the kept line, so that the lines after it need not be copied.
+            // Take only the rest of the kept line, so that the lines after it need not be copied.
             block.iter().position(|byte| *byte == b'\n')
         };
         let (lines, rest) = block.split_at(newline.map_or(0, |at| at + 1));

@@ -18,8 +18,8 @@ pub(crate) const LARGE_WRITE_BYTES: usize = 32 * 1024;
 /// Error of standard output.
 #[derive(Debug, Error)]
 pub(crate) enum OutputError {
-    /// The reader of standard output is gone (EPIPE). Not a failure of `pfs`, which then ends
-    /// quietly.
+    /// The reader of standard output is gone (EPIPE). Not a failure of `pfs`, which then
+    /// ends quietly.
     #[error("standard output is closed")]
     Closed,
     /// Writing failed for another reason.

@@ -11,8 +11,8 @@ pub(crate) const PIPE_BYTES: usize = 256 * 1024;
 pub(crate) fn enlarge(pipe: BorrowedFd<'_>) {
     #[cfg(target_os = "linux")]
     if rustix::pipe::fcntl_getpipe_size(pipe).is_ok_and(|size| size < PIPE_BYTES) {
-        // Fails for a pipe of another user, and beyond the user's limit. The pipe then keeps its
-        // size.
+        // Fails for a pipe of another user, and beyond the user's limit. The pipe then keeps
+        // its size.
         let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
     }
     #[cfg(not(target_os = "linux"))]

@@ -1,5 +1,5 @@
-//! Address of the daemon: the flags and environment variables that name a socket or a URL, with its
-//! credentials.
+//! Address of the daemon: the flags and environment variables that name a socket or a URL, with
+//! its credentials.
 
 use std::{ffi::OsString, fmt, path::PathBuf};
 
@@ -11,7 +11,7 @@ use crate::{
     exit_code::{ExitCode, Failure},
 };
 
-/// Environment variables. The flag of the same meaning overrides each.
+/// Environment variables. A flag with the same meaning overrides its variable.
 const SOCKET: &str = "PFS_SOCKET";
 const URL: &str = "PFS_URL";
 const TOKEN: &str = "PFS_TOKEN";
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_beats_the_environment() {
+    fn a_flag_overrides_the_environment() {
         let both = [("PFS_SOCKET", "/run/other.sock"), ("PFS_URL", "http://other")];
         assert_eq!(place("--socket /run/pfsd.sock", &both).unwrap(), "on /run/pfsd.sock");
         assert_eq!(place("--url http://here:1", &both).unwrap(), "at http://here:1");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_in_a_variable_or_in_a_file_and_a_flag_beats_both() {
+    fn a_token_is_in_a_variable_or_in_a_file_and_a_flag_overrides_both() {
         let place = |file: Option<PathBuf>, environment: &[(&str, &str)]| {
             let global = GlobalArgs {
                 url: Some("http://h".into()),

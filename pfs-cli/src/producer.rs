@@ -29,8 +29,8 @@ use crate::{
     signals::Signals,
 };
 
-/// Exit codes that a shell uses for a command that cannot be executed, and for one that does not
-/// exist.
+/// Exit codes that a shell uses for a command that cannot be executed, and for one that does
+/// not exist.
 const NOT_EXECUTED: u8 = 126;
 const NOT_FOUND: u8 = 127;
 

@@ -1,5 +1,5 @@
-//! Progress on standard error: a line that is redrawn on a terminal; elsewhere, a new line every 2
-//! seconds.
+//! Progress on standard error: a line that is redrawn on a terminal; elsewhere, a new line every
+//! 2 seconds.
 
 use std::{
     io,
@@ -30,8 +30,8 @@ const MIN_RUN_TIME: Duration = Duration::from_secs(1);
 /// Time constant of the smoothed rate.
 const SMOOTHING_SECONDS: f64 = 2.0;
 
-/// Counters of a run. A separate thread draws them, so that counting costs next to nothing, and a
-/// run that waits for its output is seen to wait.
+/// Counters of a run. A separate thread draws them, so that counting costs next to nothing, and the
+/// display goes on while the run waits for its output.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Bytes that are done: appended or delivered.
@@ -106,7 +106,7 @@ impl Progress {
         Self { counters, drawer: drawer.map(|drawer| (stop, drawer)) }
     }
 
-    /// Returns true if progress is shown. Stats that cost something are only worth getting then.
+    /// Returns true if progress is shown. Only then is it worth asking the daemon for numbers.
     pub(crate) fn is_shown(&self) -> bool {
         self.drawer.is_some()
     }
@@ -192,7 +192,7 @@ struct Stats {
 impl Stats {
     fn line(self, role: Role) -> String {
         let Self { bytes, rate: speed, elapsed, lag, lost } = self;
-        // Whole seconds: milliseconds in the last line would be of no use beside a rate.
+        // Whole seconds: milliseconds would be of no use beside a rate.
         let done = format!(
             "{}  {}  {}",
             size(bytes),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_follows_what_happens() {
+    fn the_rate_follows_the_speed_of_the_last_seconds() {
         let mut meter = Meter::default();
         for second in 1..=5 {
             meter.update(second * 1000, Duration::from_secs(second));

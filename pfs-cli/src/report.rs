@@ -15,8 +15,8 @@ use crate::{
     table::{Align, Table, UNKNOWN},
 };
 
-/// Formats the table of `pfs ls -l`: a header and one line per stream. Empty if there are no
-/// streams.
+/// Formats the table of `pfs ls -l`: a header and one line per stream. Empty if there are
+/// no streams.
 pub(crate) fn listing(streams: &[StreamSummary], now: SystemTime) -> String {
     if streams.is_empty() {
         return String::new();

@@ -36,8 +36,8 @@ const LEAVE: &[u8] = b"\x1b[?7h\x1b[?25h\x1b[?1049l";
 /// Window size in lines and columns if the terminal does not know its own.
 const USUAL_WINDOW: (usize, usize) = (24, 80);
 
-/// Control-C and Control-D, for a terminal that does not turn them into a signal and an end of
-/// file.
+/// Control-C and Control-D, for a terminal that does not turn them into a signal and an end
+/// of file.
 const INTERRUPT: u8 = 3;
 const END: u8 = 4;
 
@@ -196,8 +196,8 @@ impl Keys {
         let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.saved);
     }
 
-    /// Waits for a key that ends the run, and returns the exit code. Never returns without a
-    /// keyboard.
+    /// Waits for a key that ends the run, and returns the exit code. Never returns without
+    /// a keyboard.
     ///
     /// # Cancel safety
     ///

@@ -26,8 +26,8 @@ impl Signals {
         })
     }
 
-    /// Waits for the next signal. If several are pending, returns SIGINT first, then SIGTERM, then
-    /// SIGHUP.
+    /// Waits for the next signal. If several are pending, returns SIGINT first, then SIGTERM,
+    /// then SIGHUP.
     ///
     /// # Cancel safety
     ///

@@ -1,5 +1,5 @@
-//! Input of `pfs write`. A separate thread reads it, so that a slow producer never delays anything
-//! else.
+//! Input of `pfs write`. A separate thread reads it, so that a slow producer never delays
+//! anything else.
 
 use std::{
     collections::VecDeque,

@@ -57,7 +57,7 @@ pub struct BenchArgs {
     pub transport: Option<Transport>,
     /// Policy when a reader cannot keep up
     ///
-    /// With block, the stats are those of the slowest reader, and nothing is lost.
+    /// With block, the results are those of the slowest reader, and nothing is lost.
     #[arg(long, value_name = "POLICY", default_value = "block")]
     pub slow: Slow,
     /// Append this many chunks per second, all writers together, and report their latency

@@ -1,6 +1,7 @@
 //! `pfs cat`: prints a stream or a document.
 //!
-//! Large chunks go from shared memory to a pipe without a copy: see `Delivery::print_in_place`.
+//! With `--slow block`, large chunks go from shared memory straight to standard output: see
+//! `Delivery::print_in_place`.
 
 use std::{
     pin::pin,
@@ -149,7 +150,7 @@ enum Finish {
 }
 
 impl Finish {
-    /// Returns the exit code. The more specific end takes precedence over losses.
+    /// Returns the exit code. An end that has a code of its own takes precedence over losses.
     fn code(self, lost: Lost) -> ExitCode {
         match self {
             Self::End(End::WriterDied | End::Failed) => ExitCode::WriterDied,
@@ -207,11 +208,12 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    /// Writes large chunks that have arrived from where they are in memory, as much as a pipe takes
-    /// at once. Returns true if there were any.
+    /// Writes chunks that have already arrived straight from shared memory to standard output, if
+    /// there are at least [`LARGE_WRITE_BYTES`] of them, and about as many as fit into a pipe.
+    /// Returns true if anything was written.
     fn print_in_place(&mut self, reader: &mut Reader) -> Result<bool, Stop> {
-        // Small chunks before them must be printed first. Batching them with others is cheap
-        // anyway.
+        // Earlier small chunks must be printed first. With these in the batch, the usual path costs
+        // little more.
         if !self.output.is_flushed() {
             return Ok(false);
         }
@@ -263,7 +265,7 @@ impl Delivery<'_> {
         Ok(None)
     }
 
-    /// Explains the reader's error, and at which offset it happened.
+    /// Explains the reader's error, with the offset at which it happened.
     fn broken(&self, error: ReadError, offset: u64) -> anyhow::Error {
         let Self { path, place, .. } = self;
         let (code, message) = match error {

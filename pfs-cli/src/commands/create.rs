@@ -6,8 +6,8 @@ use pfs_proto::{CreateOptions, IfExists, StreamStat};
 use super::Context;
 use crate::{cli::CreateArgs, exit_code::ExitCode, size::size};
 
-/// Creates a stream. With `--exist-ok`, prints the differences between the request and an existing
-/// stream.
+/// Creates a stream. With `--exist-ok`, prints the differences between the request and an
+/// existing stream.
 pub(super) async fn run(context: &Context, args: CreateArgs) -> anyhow::Result<ExitCode> {
     let CreateArgs {
         path,
@@ -52,7 +52,7 @@ pub(super) async fn run(context: &Context, args: CreateArgs) -> anyhow::Result<E
     Ok(ExitCode::Success)
 }
 
-/// Lists the settings that were requested and differ.
+/// Lists the requested settings that differ from those of the stream.
 fn differences(asked: &CreateOptions, stat: &StreamStat) -> Vec<String> {
     let mut found = Vec::new();
     for (name, asked, is) in [
@@ -86,7 +86,7 @@ mod tests {
     use crate::sample;
 
     #[test]
-    fn only_a_requested_setting_that_differs_is_a_difference() {
+    fn only_requested_settings_that_differ_are_listed() {
         let stat = sample::stat();
         assert_eq!(differences(&CreateOptions::default(), &stat), [""; 0]);
         let same = CreateOptions {

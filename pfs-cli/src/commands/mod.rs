@@ -23,8 +23,8 @@ use crate::{
     printer::Printer,
 };
 
-/// Exit code of a command with several paths. All paths are tried; the first failure determines the
-/// code.
+/// Exit code of a command with several paths. All paths are tried; the first failure determines
+/// the code.
 #[derive(Debug, Default)]
 struct Failures(Option<ExitCode>);
 

@@ -89,8 +89,8 @@ fn end_of(info: &DaemonInfo) -> String {
     format!("pfsd (pid {}) to exit", info.pid)
 }
 
-/// Formats what was in the streams, and how many clients were attached; `None` if there were no
-/// streams.
+/// Formats what was in the streams, and how many clients were attached; `None` if there were
+/// no streams.
 fn loss(streams: &[StreamSummary]) -> Option<String> {
     let (named, others) = streams.split_at_checked(NAMED).unwrap_or((streams, &[]));
     let mut names: Vec<String> = named.iter().map(|stream| stream.path.clone()).collect();

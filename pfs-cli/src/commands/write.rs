@@ -377,8 +377,8 @@ impl<'a> Appender<'a> {
         }
     }
 
-    /// Waits for the next block. Counts acknowledgements meanwhile, and detects the end of the
-    /// stream.
+    /// Waits for the next block. Counts acknowledgements meanwhile, and detects the end of
+    /// the stream.
     async fn wait_for_block(
         &mut self,
         input: &mut Input,
@@ -396,8 +396,8 @@ impl<'a> Appender<'a> {
         }
     }
 
-    /// Appends a chunk. A small chunk is sent together with the next ones if more input is
-    /// available.
+    /// Appends a chunk. A small chunk is sent together with the next ones if more input
+    /// is available.
     async fn append(&mut self, chunk: &[u8]) -> anyhow::Result<()> {
         if chunk.is_empty() {
             return Ok(());
@@ -434,8 +434,8 @@ impl<'a> Appender<'a> {
         self.writer.is_acknowledged().then_some(self.acked_bytes)
     }
 
-    /// Withdraws the writer before anything was appended, without a trace: no reader misses
-    /// anything.
+    /// Withdraws the writer before anything was appended, without a trace: no reader
+    /// misses anything.
     async fn withdraw(self) {
         // Ignored: the user is told of the earlier error.
         let _ = self.writer.withdraw().await;

@@ -34,7 +34,7 @@ use crate::{
     size::size,
 };
 
-/// Default amount to append: in bytes, and in seconds if there is a rate.
+/// Default amount to append: in bytes, or in seconds if there is a rate.
 const SIZE: u64 = 1024 * 1024 * 1024;
 const SECONDS: u64 = 10;
 
@@ -146,8 +146,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Returns the transport that the workers used. `shm` says of each worker whether it shares
-    /// memory.
+    /// Returns the transport that the workers used. `shm` has one element per worker: whether the
+    /// worker shares memory.
     fn transport(&self, shm: &[bool]) -> anyhow::Result<&'static str> {
         let all = shm.iter().all(|shm| *shm);
         if self.args.transport == Some(Transport::Shm) && !all {
@@ -195,7 +195,7 @@ async fn measure(
     let shm = readers.iter_mut().chain(&mut writers).map(Worker::attached);
     let transport = plan.transport(&shm.collect::<anyhow::Result<Vec<_>>>()?)?;
 
-    // A process id of another machine means nothing here.
+    // The process id of a daemon on another machine means nothing here.
     let usage = || Usage::from_pid(daemon).filter(|_| context.daemon.place().is_local());
     let before = usage();
     writers.iter_mut().try_for_each(Worker::begin)?;
@@ -227,8 +227,8 @@ fn read(reader: &mut Worker) -> anyhow::Result<Read> {
     }
 }
 
-/// Checks that the bytes that a reader got and the bytes reported as lost add up to the bytes
-/// written.
+/// Checks that the bytes that each reader got and the bytes that it lost add up to the bytes that
+/// were written.
 fn check(report: &Report) -> anyhow::Result<()> {
     for (number, reader) in (1..).zip(&report.per_reader) {
         let accounted = reader.got.bytes.saturating_add(reader.lost_bytes);

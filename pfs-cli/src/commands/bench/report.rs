@@ -1,5 +1,5 @@
 //! Report of a measurement. Its field names are those that `--json` prints; the long help of that
-//! flag explains them. Scripts rely on the names, so fields are only added.
+//! flag explains them. Scripts rely on the names: add fields, but never rename or remove one.
 
 use serde::Serialize;
 
