@@ -57,7 +57,7 @@ pub struct Args {
     pub reload: bool,
 
     /// Set by `pfs` when it starts a daemon: the daemon keeps no directory in use, and exits when
-    /// nobody uses it.
+    /// no client uses it.
     #[arg(long, hide = true)]
     pub autostarted: bool,
 

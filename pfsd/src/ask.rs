@@ -1,5 +1,5 @@
-//! Client of `pfsd --reload`: asks the running daemon to reload its configuration and returns the
-//! outcome.
+//! Client of `pfsd --reload`: asks the running daemon to reload its configuration and returns
+//! the outcome.
 
 use std::{
     io::{Read as _, Write as _},

@@ -40,9 +40,9 @@ fn needed(settings: &Settings, most_streams: u64) -> u64 {
     wide(settings.max_connections).saturating_add(streams).saturating_add(OTHER_DESCRIPTORS)
 }
 
-/// Fits the settings to the limit. Too few descriptors are first reduced by those for everything
-/// else (at most half of them), then divided in proportion to need. At least one connection is
-/// left.
+/// Fits the settings to the limit. If there are too few descriptors, the descriptors for everything
+/// else are set aside first (at most half of the limit), and connections and streams share the rest
+/// in proportion to need. At least one connection is left.
 fn fit(settings: &mut Settings, limit: u64) -> Option<String> {
     let (connections, needed) =
         (wide(settings.max_connections), needed(settings, EXPECTED_STREAMS));

@@ -26,8 +26,8 @@ use tokio::task::spawn_blocking;
 /// Trims the heap whenever many connections have ended. Runs for as long as the daemon.
 pub(crate) async fn give_back(daemon: Arc<Daemon>) {
     after_many_ended(daemon, async || {
-        // `trim` walks all heaps and may wait for locks, so it must not run in a task. It cannot
-        // panic.
+        // `trim` walks all heaps and may wait for locks, so it must not run in a task. It
+        // cannot panic.
         let _ = spawn_blocking(trim).await;
     })
     .await;

@@ -32,8 +32,8 @@ impl HttpListener {
     pub(crate) fn bind(setup: Setup, daemon: Arc<Daemon>) -> io::Result<Self> {
         let address = setup.address();
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restarted daemon need not wait until the system has forgotten the old daemon's
-        // connections.
+        // A restarted daemon need not wait until the system has forgotten the old
+        // daemon's connections.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         Ok(Self::on(socket.listen(BACKLOG)?, setup, daemon))

@@ -62,8 +62,8 @@ pub(crate) fn reopen(path: &Path) -> io::Result<()> {
 /// longest listed target that is a prefix of its own, otherwise the level without a target. Without
 /// such a level, targets that are not listed log nothing. An empty filter logs errors.
 ///
-/// The parser of [`Targets`] is not used because it takes a misspelt level for the name of a
-/// target.
+/// The parser of [`Targets`] is not used because it takes a misspelt level for the name of
+/// a target.
 fn parse(filter: &str) -> Result<Targets> {
     let mut targets = Targets::new();
     let mut is_empty = true;

@@ -26,8 +26,8 @@ pub(crate) const NO_DESCRIPTORS: &str =
 pub(crate) const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves `daemon` on `listener` until `shutdown` is ready or a client stops the daemon. Then tells
-/// every client about the shutdown, and returns when all clients have gone, after at most five
-/// seconds.
+/// every client about the shutdown, and returns when all clients have gone, after at most
+/// five seconds.
 pub async fn run(listener: UnixListener, daemon: Arc<Daemon>, shutdown: impl Future<Output = ()>) {
     let (_, none) = mpsc::channel(1);
     serve(listener, none, None, daemon, Shm::default(), shutdown).await;
@@ -44,8 +44,9 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let mut connections = JoinSet::new();
-    // Cancels the shutdown token if this future is dropped early. Dropped before `connections`: the
-    // connections are then cut because the daemon ends, and their writers do not count as dead.
+    // Cancels the shutdown token if this future is dropped early. The guard is dropped before
+    // `connections`. So the connections are cut by a shutdown, and their writers do not count
+    // as dead.
     let _cut = daemon.shutdown().clone().drop_guard();
     if let Some(http) = http {
         connections.spawn(http.run(Arc::clone(&daemon)));
@@ -133,8 +134,8 @@ fn waiting(listener: UnixListener) -> impl Iterator<Item = UnixStream> {
     })
 }
 
-/// Tells a client why it is refused. The client's socket is new and empty, so the write need not
-/// wait.
+/// Tells a client why it is refused. The client's socket is new and empty, so the write need
+/// not wait.
 fn refuse(stream: &UnixStream, daemon: &Daemon) {
     let refusal = if daemon.shutdown().is_cancelled() {
         encoded(Failure::shutting_down())

@@ -226,8 +226,8 @@ fn serve(args: &Args) -> Result<ExitCode> {
 }
 
 /// Changes to `/`, so that the daemon keeps neither its starter's directory nor a mounted file
-/// system in use. Paths that the starter named relative to that directory stay valid: only these
-/// two can be relative, and they are made absolute.
+/// system in use. Only the paths of `--config` and `--socket` can be relative to the starter's
+/// directory. Both are made absolute and stay valid.
 fn leave_directory(args: &mut Args) -> Result<()> {
     if let Some(config) = &mut args.config {
         *config = std::path::absolute(&*config)

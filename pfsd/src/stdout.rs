@@ -8,8 +8,8 @@
 //!
 //! The loader calls each function in the section of [`LOOK`] once, before `main`, on the only
 //! thread. It passes arguments by the C ABI, which a function may ignore. [`look`] needs nothing
-//! that is set up later: it queries the flags of a descriptor, stores to an atomic, and cannot
-//! panic.
+//! that is set up later: it queries the flags of a descriptor, stores to an atomic, and
+//! cannot panic.
 
 use std::{
     io::{self, ErrorKind, Write},
@@ -39,8 +39,8 @@ extern "C" fn look() {
     CLOSED.store(fcntl_getfd(stdio::stdout()).is_err(), Relaxed);
 }
 
-/// Runs `what`, which prints, flushes standard output, and returns the exit code. A closed pipe is
-/// success: its reader has read enough.
+/// Calls `what`, which prints. Then flushes standard output and returns the exit code. A closed
+/// pipe is success: its reader has read enough.
 ///
 /// # Errors
 ///
@@ -54,8 +54,8 @@ pub(crate) fn print(what: impl FnOnce() -> io::Result<()>) -> Result<ExitCode> {
     }
 }
 
-/// Returns an error if standard output is closed or read-only, which the standard library treats as
-/// success.
+/// Returns an error if standard output is closed or read-only, which the standard library treats
+/// as success.
 fn is_writable() -> io::Result<()> {
     let useless = OFlags::RDONLY;
     if CLOSED.load(Relaxed) || fcntl_getfl(stdio::stdout())?.intersection(OFlags::RWMODE) == useless

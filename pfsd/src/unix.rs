@@ -39,8 +39,8 @@ pub(crate) fn caller(stream: &UnixStream) -> Caller {
     // The pid is 0 for a process of another pid namespace.
     let pid = pid.filter(|pid| *pid > 0);
     let peer = Peer { pid, uid: credentials.map(|credentials| credentials.uid()) };
-    // Everyone who can open the socket may do everything: the file mode of the socket decides who
-    // can.
+    // Everyone who can open the socket may do everything: the file mode of the socket decides
+    // who can.
     let (owner, permissions) = (Owner::User(peer.uid), Permissions::all());
     Caller { peer, remote: None, owner, permissions, transport: "unix" }
 }

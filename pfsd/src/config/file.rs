@@ -1,5 +1,5 @@
-//! Schema of the configuration file, table by table. Values are only typed here; `values.rs`
-//! validates them.
+//! Schema of the configuration file, table by table. Parsing checks only the names of tables and
+//! keys; `values.rs` validates the values.
 
 use serde::Deserialize;
 use toml::{Spanned, Value};

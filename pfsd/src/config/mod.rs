@@ -43,8 +43,8 @@ pub struct Config {
     pub derived: Vec<String>,
 }
 
-/// Which clients of the Unix socket share memory with the daemon. The others are served over the
-/// socket.
+/// Which clients of the Unix socket share memory with the daemon. The others are served over
+/// the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shm {
@@ -76,8 +76,8 @@ impl Default for Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdleExit {
-    /// The key is not set: a daemon started by `pfs` ends after ten minutes, any other daemon
-    /// never.
+    /// The key is not set: a daemon started by `pfs` ends after ten minutes, any other
+    /// daemon never.
     #[default]
     Unset,
     /// The daemon never ends by itself.
@@ -89,8 +89,8 @@ pub enum IdleExit {
 impl IdleExit {
     const AUTOSTARTED: Duration = Duration::from_mins(10);
 
-    /// Returns the idle time after which a daemon ends. `autostarted` is true if `pfs` started the
-    /// daemon.
+    /// Returns the idle time after which a daemon ends. `autostarted` is true if `pfs` started
+    /// the daemon.
     pub(crate) fn time(self, autostarted: bool) -> Option<Duration> {
         match self {
             Self::Unset => autostarted.then_some(Self::AUTOSTARTED),
@@ -201,7 +201,8 @@ impl Config {
                 Err(error) => Some(error),
             };
             if let Some(error) = impossible {
-                // If both buffers have their default sizes, the limit was set too low.
+                // Blame the larger buffer, or else another key that is set. If neither size is set,
+                // the limit was set too low.
                 let larger =
                     if mount.channel_buffer_size > mount.ring_buffer_size { channel } else { ring };
                 let blamed = [larger, ring, channel, &file.limits.max_memory];
@@ -214,8 +215,8 @@ impl Config {
                 if at.is_some() {
                     return Err(Mistake { at, reason });
                 }
-                // All these values are defaults, on a machine with little memory. Smaller streams
-                // can still be created.
+                // None of these keys is set, and the machine has little memory. Smaller streams can
+                // still be created.
                 self.notes.push(reason);
             }
         }

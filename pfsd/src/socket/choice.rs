@@ -63,7 +63,8 @@ pub fn bind_first(lookup: &Lookup, mode: u32) -> Result<(UnixListener, SocketFil
         });
     }
     let mut reasons = Vec::new();
-    // Logged if another place is used; otherwise they are part of the error.
+    // Reasons that deserve a warning if another place is used. If no place is fit, they are part of
+    // the error.
     let mut surprises = Vec::new();
     for place in lookup.places() {
         let reason = match place.prepare() {

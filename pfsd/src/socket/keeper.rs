@@ -125,8 +125,8 @@ impl Keeper {
         format!("another pfsd{pid} now serves on this socket; this daemon {end}")
     }
 
-    /// Reopens the log at the path where users look for it. The directory belongs to this user
-    /// alone.
+    /// Reopens the log at the path where users look for it. The directory belongs to this
+    /// user alone.
     fn reopen_log(&self) {
         if let Some(log) = &self.log {
             // Ignore the error: there is no better place to report it.

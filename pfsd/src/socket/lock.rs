@@ -56,8 +56,8 @@ impl Lock {
         let path = beside(socket);
         loop {
             let lock = Self::take_file(socket, path.clone())?;
-            // Otherwise the file was removed before it was locked, and another daemon may lock its
-            // replacement.
+            // Otherwise the file was removed before it was locked, and another daemon may lock
+            // its replacement.
             if lock.is_current() {
                 return Ok(lock);
             }
@@ -69,8 +69,8 @@ impl Lock {
         &self.path
     }
 
-    /// Returns true if the locked file is still at the path, where other daemons would try to lock
-    /// it.
+    /// Returns true if the locked file is still at the path, where other daemons would try to
+    /// lock it.
     pub(super) fn is_current(&self) -> bool {
         let Ok(own) = self.file.metadata() else { return false };
         Identity::from_path(&self.path).is_some_and(|there| Some(there) == Identity::new(&own))

@@ -1,5 +1,5 @@
-//! The socket file: its permissions, its lock, taking over from a dead daemon, and recreation after
-//! deletion.
+//! The socket file: its permissions, its lock, taking over from a dead daemon, and recreation
+//! after deletion.
 
 mod choice;
 mod keeper;
@@ -56,8 +56,8 @@ pub enum SocketError {
         path: PathBuf,
         /// Process id of the other daemon, if known.
         pid: Option<u32>,
-        /// Whether the other daemon answers. If not, it holds the lock and is starting, ending or
-        /// hanging.
+        /// Whether the other daemon answers. If not, it holds the lock and is starting, ending
+        /// or hanging.
         answers: bool,
     },
     /// The file at the path is not a socket.
