@@ -103,7 +103,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand create" -l client-cert-file -d '
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l color -d 'When to color messages, help and tables' -r -f -a "auto\t'On a terminal'
 always\t'Always'
 never\t'Never'"
-complete -c pfs -n "__fish_pfs_using_subcommand create" -l reserve -d 'Allocate all memory that the stream may use now, or fail'
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l reserve -d 'Allocate now all memory that the stream may use, or fail'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l exist-ok -d 'Accept an existing stream, if it is not closed'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l replace -d 'Remove an existing stream, and create the new one in the same step'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l no-shm -d 'Share no memory with the daemon: send and receive every byte over the connection'

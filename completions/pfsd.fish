@@ -6,6 +6,6 @@ complete -c pfsd -l log-format -d 'Format of the log on stderr' -r -f -a "text\t
 json\t'One JSON object per line'"
 complete -c pfsd -l check-config -d 'Check the configuration, print the result and exit with 0 or 1'
 complete -c pfsd -l reload -d 'Have the running daemon reload tokens, certificates and limits, print the outcome and exit with 0 or 1'
-complete -c pfsd -l autostarted -d 'Set by `pfs` when it starts a daemon: the daemon keeps no directory in use, and exits when nobody uses it'
+complete -c pfsd -l autostarted -d 'Set by `pfs` when it starts a daemon: the daemon keeps no directory in use, and exits when no client uses it'
 complete -c pfsd -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pfsd -s V -l version -d 'Print version'

@@ -19,7 +19,7 @@ transport: shm, unix, http, or mixed if only some could share memory
 
 written: the appends of all writers together: bytes, chunks, seconds, mb_per_s, chunks_per_s
 
-delivered: the same stats for the data that all readers together got, until the last reader got its last chunk
+delivered: the same fields for the data that all readers together got, until the last reader got its last chunk
 
 lost: bytes and gaps reported to all readers together
 
@@ -27,9 +27,9 @@ latency_us: with --rate: count, p50, p90, p99, p99_9, max, of all readers
 
 daemon: cpu_seconds, cpu_seconds_per_gb (10^9 bytes written), peak_rss_bytes (since the start of the daemon); Linux only
 
-per_writer: an array with the stats of written for each writer
+per_writer: an array with the fields of written, one element for each writer
 
-per_reader: an array with the stats of delivered for each reader, and lost_bytes, gaps, end (closed or disconnected), latency_us";
+per_reader: an array with the fields of delivered, one element for each reader, and also lost_bytes, gaps, end (closed or disconnected), latency_us";
 
 /// Arguments of `pfs bench`.
 #[derive(Args, Clone, Debug)]
