@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut, BytesMut};
 
 use crate::{Frame, FrameError, HEADER_LEN, MAX_PAYLOAD};
 
-/// The least room in bytes that [`Decoder::buffer`] makes for a read: 16 KiB with [`ALIGNMENT`].
+/// The least room in bytes that [`Decoder::buffer`] makes for a read; with [`ALIGNMENT`], 16 KiB.
 const READ_BYTES: usize = (16 * 1024) - ALIGNMENT;
 
 /// The most room that [`Decoder::buffer`] makes because a header announces a large frame. The bound
@@ -13,8 +13,7 @@ const MAX_READ_BYTES: usize = 256 * 1024;
 
 /// Alignment in bytes of a read into an empty buffer. `malloc` returns addresses 16 bytes after the
 /// start of a page, while the kernel's own buffers start at the page. Some processors copy long
-/// runs of bytes many times more slowly if the target is a few bytes further into its page than the
-/// source.
+/// runs many times more slowly if the target is a few bytes further into its page than the source.
 const ALIGNMENT: usize = 64;
 
 /// Frame decoder: accepts bytes in any portions and yields complete frames.
@@ -49,8 +48,8 @@ impl Decoder {
         Self::default()
     }
 
-    /// Returns the buffer to append received bytes to, with room for at least nearly 16 KiB, and
-    /// for more while a large frame is incomplete.
+    /// Returns the buffer to append received bytes to, with room for at least 16 KiB less 64 bytes,
+    /// and for more while a large frame is incomplete.
     pub fn buffer(&mut self) -> &mut BytesMut {
         self.buffer_for(READ_BYTES)
     }
@@ -95,8 +94,7 @@ impl Decoder {
         Ok(Some(Frame { kind, payload }))
     }
 
-    /// Returns true if no incomplete frame is buffered, so that the peer may end the byte stream
-    /// here.
+    /// Returns true if no incomplete frame is buffered: the peer may end the byte stream here.
     pub fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }

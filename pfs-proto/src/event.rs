@@ -24,8 +24,7 @@ pub enum Event {
         /// Media type of the contents, if the stream has one.
         content_type: Option<String>,
     },
-    /// One whole chunk, the bytes of one append. If reading starts inside a chunk, the rest of that
-    /// chunk.
+    /// One whole chunk, the bytes of one append; the rest of a chunk if reading starts inside it.
     Chunk(Bytes),
     /// The connection broke, and reading resumes over another one at the same offset. Nothing is
     /// lost unless a gap follows. Only over HTTP.
@@ -104,8 +103,7 @@ pub enum StreamEvent {
     },
     /// The stream was removed; nothing follows.
     Removed,
-    /// Events were dropped because this watcher was behind. The stream's stats are correct
-    /// nevertheless.
+    /// Events were dropped because this watcher was behind. The stream's stats are still correct.
     Missed {
         /// The number of dropped events, at least 1.
         count: u64,

@@ -1,9 +1,9 @@
 //! JSON form of the stats: the output of `pfs ls --json` and `pfs stat --json`, and the daemon's
 //! answers over HTTP.
 //!
-//! Scripts rely on the field names, which change only by addition. Sizes, offsets and rates are
-//! numbers of bytes; times are RFC 3339 in UTC with milliseconds; unknown or unset values are
-//! `null`.
+//! Scripts rely on the field names: fields are added, but never renamed or removed. Sizes, offsets
+//! and rates are numbers of bytes; times are RFC 3339 in UTC with milliseconds; unknown or unset
+//! values are `null`.
 
 use std::time::{Duration, SystemTime};
 

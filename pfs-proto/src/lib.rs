@@ -79,9 +79,9 @@
 //! 1. The offer changes nothing until the writer answers. The writer maps the ring and sends
 //!    `LeaseReady`, or sends `CannotMap`. Chunks that it appended before `LeaseReady` come first in
 //!    the stream. It appends nothing more until the daemon answers.
-//! 2. After `Leased`, the writer appends to the ring directly. It sends `Published` when the
-//!    daemon waits for chunks, `NeedsRoom` when the next chunk would overwrite bytes that a
-//!    `block` reader has not read, and `Flush` to have all its chunks acknowledged.
+//! 2. After `Leased`, the writer appends to the ring directly. It sends `Published` when the daemon
+//!    waits for chunks, `NeedsRoom` when the next chunk would overwrite bytes that a `block` reader
+//!    has not read, and `Flush` to have all its chunks acknowledged.
 //! 3. `LeaseEnded` ends the lease; as the answer to `LeaseReady` it refuses the lease. Chunks that
 //!    the writer could not publish before the end are appended over the connection. `Finish`,
 //!    `Fail` and the end of the connection end the lease too, possibly without a `LeaseEnded`.
@@ -96,7 +96,7 @@
 //!
 //! A reader of a leased ring gets two more descriptors with `Shm` or `Ring`: a page whose first
 //! word the reader sets to 1 before it sleeps, and the event counter. A `block` reader that reaches
-//! the chunk named in its own page adds 1 to the event counter and clears the name to 0. A former
+//! the chunk named in its own page resets that word to 0 and adds 1 to the event counter. A former
 //! holder can still write to the ring after its lease ended, and so hide from readers that the
 //! stream has left the ring or has ended. A reader that does not notice therefore gets `RingLeft`:
 //! it reads what is left in the ring and then sends `Follow`.
@@ -125,8 +125,7 @@
 //! the header [`HALF_DUPLEX`]. The response to that request begins only after the request has
 //! ended, so the client must end the request after `Finish`, `Fail` or `Withdraw`, and gets only
 //! the last acknowledgement. The response has the header too. A daemon that does not know the
-//! header answers without it; the client finds that out with a probe request whose body is
-//! complete.
+//! header answers without it; the client finds that out by a probe with a complete body.
 //!
 //! If both ends set [`Hello::HEARTBEAT`], each end whose body is still open sends `Heartbeat` after
 //! it has sent nothing for [`HEARTBEAT_INTERVAL`], so that proxies do not close the connection as
@@ -158,8 +157,8 @@
 //!   if_exists   0 fail   1 keep   2 replace
 //! ```
 //!
-//! `Put`, 0x0f → `Put`, or `Error`, which leaves no stream that was created for the chunk. A daemon
-//! that knows `Put` sets [`Hello::PUT`].
+//! `Put`, 0x0f → `Put` or `Error`. An `Error` leaves behind no stream that was created for the
+//! chunk. A daemon that knows `Put` sets [`Hello::PUT`].
 //!
 //! ```text
 //! | path | ring_buffer_size: opt u64 | channel_buffer_size: opt u64 | ttl: opt span | content_type: opt str |
@@ -235,10 +234,10 @@
 //! ```
 //!
 //! `MadeRoom`, 0x13: an shm reader has made room that a writer waits for; `CannotMap`, 0x15: a
-//! reader cannot map the ring → `Data`..., or a writer cannot; `Follow`, 0x19 → `Ring`, or
-//! `Unshared` and `Data`...; `Heartbeat`, 0x16; `Withdraw`, 0x18: a writer that has appended
-//! nothing withdraws → `Done`; `LeaseReady`, 0x1a → `Leased` or `LeaseEnded`; `Published`, 0x1b;
-//! `Flush`, 0x1d → `Ack`
+//! reader cannot map the ring → `Data`..., or a writer cannot map the ring; `Follow`, 0x19 →
+//! `Ring`, or `Unshared` and `Data`...; `Heartbeat`, 0x16; `Withdraw`, 0x18: a writer that has
+//! appended nothing withdraws → `Done`; `LeaseReady`, 0x1a → `Leased` or `LeaseEnded`; `Published`,
+//! 0x1b; `Flush`, 0x1d → `Ack`
 //!
 //! ```text
 //! | (nothing) |

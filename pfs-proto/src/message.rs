@@ -17,8 +17,8 @@ pub enum Request {
     /// Create a stream. Answered by [`Reply::Done`].
     Create(StreamPath, CreateOptions),
     /// Append one chunk of at most [`MAX_PUT`](crate::MAX_PUT) bytes and finish. Creates the stream
-    /// if it does not exist or is to be replaced. Answered by [`Reply::Put`], or by an error, which
-    /// leaves no stream that was created for the chunk.
+    /// if it does not exist or is to be replaced. Answered by [`Reply::Put`], or by an error that
+    /// leaves behind no stream that was created for the chunk.
     Put(StreamPath, PutOptions, Bytes),
     /// Attach as a writer. Creates the stream if it does not exist or is to be replaced. Answered
     /// by [`Reply::Writing`].
@@ -166,7 +166,7 @@ pub enum Reply {
     Identity {
         /// The identity of the stream.
         identity: Identity,
-        /// Writers that had died before any whose end this reader sees.
+        /// Writers that had died before the first of the present (or last) writers attached.
         deaths_before: u64,
     },
     /// The client is attached as a reader.

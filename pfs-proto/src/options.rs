@@ -50,7 +50,8 @@ pub struct UnknownPolicy;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a new variant is a new version of the protocol")]
 pub enum Start {
-    /// The oldest chunk that starts at most the stream's ring buffer size before head. The default.
+    /// The start of the history: the oldest chunk that starts no more than the stream's ring buffer
+    /// size before head. The default.
     #[default]
     Oldest,
     /// Head: only chunks that are appended from now on.
@@ -89,8 +90,7 @@ pub enum End {
     CaughtUp,
     /// [`Until::WritersGone`] was reached and every writer has finished.
     WritersGone,
-    /// [`Until::WritersGone`] was reached, but a writer died without finishing, or finished as
-    /// failed.
+    /// [`Until::WritersGone`] was reached, but a writer died or finished as failed.
     WriterDied,
     /// The stream was closed as failed and the reader has read to head: the data is incomplete.
     Failed,
@@ -130,8 +130,8 @@ pub struct CreateOptions {
     pub channel_buffer_size: Option<u64>,
     /// Time to live: remove the stream when nothing has been appended for this long.
     pub ttl: Option<Duration>,
-    /// Media type of the contents, at most [`MAX_CONTENT_TYPE`] bytes. Passed on to readers, never
-    /// interpreted.
+    /// Media type of the contents, at most [`MAX_CONTENT_TYPE`] bytes. Passed on to readers. Of the
+    /// daemon's parts, only the protocols over HTTP interpret the media type.
     pub content_type: Option<String>,
     /// How to treat an existing stream of the same name.
     pub if_exists: IfExists,
@@ -225,8 +225,7 @@ impl PutOptions {
         Self { create: self.create.ttl(ttl), ..self }
     }
 
-    /// Sets the media type of the contents, at most [`MAX_CONTENT_TYPE`] bytes, if the stream is
-    /// created.
+    /// Sets the media type of a stream that the put creates, at most [`MAX_CONTENT_TYPE`] bytes.
     #[must_use]
     pub fn content_type(self, content_type: impl Into<String>) -> Self {
         Self { create: self.create.content_type(content_type), ..self }
@@ -360,7 +359,7 @@ pub struct ShmStart {
     pub until: Until,
     /// Head when the reader attached.
     pub head: u64,
-    /// Writers that had died before any whose end the reader sees.
+    /// Writers that had died before the first of the present (or last) writers attached.
     pub deaths_before: u64,
     /// Whether the reader begins at head.
     pub live: bool,

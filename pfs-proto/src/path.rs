@@ -32,8 +32,8 @@ impl StreamPath {
         self.0.split_at_checked(self.mount_len()).map_or("", |(mount, _)| mount)
     }
 
-    /// Returns the name, which is the path below the mount without a leading slash: `cam` or
-    /// `lab/cam`.
+    /// Returns the name, which is the path below the mount without a leading slash, such as `cam`
+    /// or `lab/cam`.
     pub fn name(&self) -> &str {
         self.0
             .split_at_checked(self.mount_len())
@@ -104,11 +104,10 @@ impl fmt::Display for StreamPath {
     }
 }
 
-/// A path prefix that selects streams to list or remove: `/`, a mount such as `/streamfs`, or
-/// deeper.
+/// A path prefix that selects streams to list or remove: `/`, a mount such as `/streamfs`, or a
+/// path below a mount.
 ///
-/// Follows the rules of [`StreamPath`], except that a mount alone and a trailing slash are
-/// accepted.
+/// Follows the rules of [`StreamPath`], but also accepts a mount alone and a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPrefix(String);
 
@@ -140,8 +139,8 @@ impl fmt::Display for PathPrefix {
     }
 }
 
-/// Validates the rules common to all paths and returns the number of segments. Accepts one trailing
-/// slash.
+/// Validates the rules common to all paths; one trailing slash is allowed. Returns the number of
+/// segments of the path.
 fn check(path: &str) -> Result<usize, PathError> {
     // Length first: a path of 10 KB is not worth parsing, or repeating in a message.
     if path.len() > MAX_PATH {

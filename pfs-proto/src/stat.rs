@@ -60,8 +60,7 @@ pub struct StreamStat {
     pub channel_buffer_size: u64,
     /// Bytes of data that the current ring can hold.
     pub capacity: u64,
-    /// Memory that the stream takes: its rings (data, index and header), and an estimate of the
-    /// rest.
+    /// Memory of the stream: its rings (data, index and header), and an estimate of the rest.
     pub memory: u64,
     /// How often the stream moved to another ring, usually a larger one.
     pub moves: u64,

@@ -68,8 +68,7 @@ impl<'a> FieldWriter<'a> {
         self.bytes(cut.as_bytes());
     }
 
-    /// Writes as many of the strings as fit, and keeps `reserve` bytes free for the fields that
-    /// follow.
+    /// Writes as many strings as fit, and leaves `reserve` bytes free for the fields that follow.
     pub(super) fn strings(&mut self, strings: &[String], reserve: usize) {
         let mut room = MAX_PAYLOAD.saturating_sub(self.len().saturating_add(reserve));
         let fitting = strings.iter().take(u16::MAX.into()).take_while(|string| {

@@ -93,8 +93,7 @@ impl Reply {
         w.finish();
     }
 
-    /// Decodes a frame from the daemon. A [`Stat`](Self::Stat) comes without its writers and
-    /// readers.
+    /// Decodes a frame from the daemon. A decoded [`Stat`](Self::Stat) has no writers or readers.
     ///
     /// # Errors
     ///
@@ -103,7 +102,7 @@ impl Reply {
         let kind = frame.kind;
         let mut r = FieldReader::new(frame);
         let reply = match kind {
-            // The most frequent kinds first, and those that take the rest of the payload.
+            // The most frequent kinds come first. Arms that return skip the check for extra bytes.
             kind::DATA => return Ok(Self::Data(r.rest())),
             kind::DATA_PART => return Ok(Self::DataPart(r.rest())),
             kind::DOCUMENT_REPLY => return Ok(Self::Document(r.rest())),

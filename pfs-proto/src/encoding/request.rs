@@ -77,7 +77,7 @@ impl Request {
         let kind = frame.kind;
         let mut r = FieldReader::new(frame);
         let request = match kind {
-            // The most frequent kinds first, and those that take the rest of the payload.
+            // The most frequent kinds come first. Arms that return skip the check for extra bytes.
             kind::APPEND => return Ok(Self::Append(r.rest())),
             kind::APPEND_PART => return Ok(Self::AppendPart(r.rest())),
             kind::PUT => return Ok(Self::Put(r.path()?, put_options(&mut r)?, r.rest())),
