@@ -9,8 +9,8 @@ use crate::{
     sink::Sink,
 };
 
-/// Maximum size of a batch; a larger chunk is taken alone. References share memory that others keep
-/// as well, so their limit is higher.
+/// Maximum size of a batch; a larger chunk is taken alone. Chunks taken by reference share their
+/// memory with the stream, so their limit is higher.
 pub(crate) const BATCH: Most = Most { copied: 64 * 1024, taken: 2 * 1024 * 1024 };
 
 /// Chunks that were taken and not returned yet.
@@ -107,8 +107,7 @@ impl Sink for Batch {
         Some(&mut self.held)
     }
 
-    /// Clears everything: the batch is empty when a read begins, so all of its contents are of that
-    /// read.
+    /// Clears everything: the batch is empty when a read begins, so nothing older is lost.
     fn undo_to(&mut self, len: usize) {
         self.buffer.truncate(len);
         self.ends.clear();

@@ -5,8 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// A limit on the bytes, descriptors, streams or connections in use at a time. Clones share the
-/// count.
+/// A limit on the bytes, descriptors, streams or connections in use at a time. Clones share one
+/// count of what is in use.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Counters>);
 
@@ -95,8 +95,7 @@ impl Reservation {
         self.bytes
     }
 
-    /// Moves bytes into a separate reservation. Moves all of them if there are no more than
-    /// `bytes`.
+    /// Moves bytes into a separate reservation, or all of them if there are no more than `bytes`.
     pub(crate) fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;

@@ -23,12 +23,12 @@ pub struct StreamConfig {
     /// How far a reader that has been live may lag before its `drop` or `disconnect` policy acts. A
     /// `block` reader may lag by the whole ring buffer.
     pub channel_buffer_size: u64,
-    /// Time to live: remove the stream when it was not used for this long. An append or a
+    /// Time to live: remove the stream when it has not been used for this long. An append or a
     /// [renewal](crate::Stream::renew) counts as use; reading does not.
     pub ttl: Option<Duration>,
     /// Deadline: remove the stream at this time, whether it is in use or not.
     pub deadline: Option<SystemTime>,
-    /// Media type of the contents. Stored for readers, never interpreted.
+    /// Media type of the contents. Stored for readers; the engine never interprets it.
     pub content_type: Option<String>,
     /// The creator of the stream. Stored for its stats.
     pub owner: Peer,
@@ -71,7 +71,7 @@ impl StreamConfig {
         Self { channel_buffer_size: bytes, ..self }
     }
 
-    /// Sets the time to live: the stream is removed when it was not used for `ttl`.
+    /// Sets the time to live: the stream is removed when it has not been used for `ttl`.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { ttl: Some(ttl), ..self }

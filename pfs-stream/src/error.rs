@@ -64,8 +64,8 @@ pub enum CreateError {
     OutOfMemory(Arc<io::Error>),
 }
 
-// Written by hand instead of derived: thiserror's attribute `from` makes the cause a source as well. The
-// message contains the cause, so a printed error chain would repeat it.
+// Written by hand instead of derived: thiserror's attribute `from` also makes the cause a source.
+// The message contains the cause, so a printed error chain would repeat it.
 impl From<io::Error> for CreateError {
     fn from(error: io::Error) -> Self {
         Self::OutOfMemory(Arc::new(error))

@@ -26,14 +26,14 @@ pub(crate) struct Watchers {
     numbered: AtomicU64,
 }
 
-/// Events that one watcher was told and has not taken.
+/// The events that one watcher has not taken yet.
 #[derive(Debug, Default)]
 struct Queue(Mutex<Told>);
 
 #[derive(Debug, Default)]
 struct Told {
     events: VecDeque<StreamEvent>,
-    /// Events after the queued ones that were not kept.
+    /// Number of later events, which were counted but not kept.
     missed: u64,
     removed: bool,
     waker: Option<Waker>,

@@ -16,8 +16,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Returns true if head is the complete end of the stream: the stream is closed, and not as
-    /// failed.
+    /// Returns true if head is the complete end of the stream: the stream is closed and not failed.
     pub fn is_complete(&self) -> bool {
         self.closed && !self.failed
     }

@@ -184,8 +184,7 @@ impl Writer {
         append.ring.head().offset.saturating_sub(append.ring.tail().offset)
     }
 
-    /// What the holder has appended up to now, as if the lease ended here. `None` if there is no
-    /// lease.
+    /// What the holder has appended up to now, as if the lease ended here. `None` without a lease.
     pub fn look_at_holder(&self) -> Option<LeaseEnd> {
         let append = self.shared.look();
         let lease =
@@ -212,15 +211,15 @@ impl Writer {
     ///
     /// Cancel safe.
     pub async fn room_for_holder(&mut self, up_to: u64) {
-        // Whatever the holder says, a reader that has read everything is in no writer's way.
+        // A reader that has read everything holds up no writer, whatever chunk the holder asks for.
         let up_to = up_to.min(self.shared.look().ring.head().seq);
-        // Records how far the slowest blocking reader must get, or be given up.
+        // Records the chunk that the slowest `block` reader must reach to avoid being given up.
         self.state.needs.store(up_to, Ordering::Relaxed);
         let mut waiting = Waiting::new(self);
         std::future::poll_fn(|cx| {
             waiting.poll(cx, || {
                 let mut append = self.shared.look();
-                // A ring that is not leased has no floor: its word may have another meaning.
+                // Only a leased ring has a floor. In other rings, that word may have another use.
                 if append.lease.is_some() {
                     if !append.may_overwrite(up_to, &self.shared) {
                         return None;
@@ -253,8 +252,7 @@ pub struct Holder {
     max_chunk: u64,
     /// Bytes that are pushed before the holder should publish them.
     most_unpublished: u64,
-    /// The stats pages of all `block` readers; empty if only the stream knows where those readers
-    /// are.
+    /// The stats pages of all `block` readers; empty if only the stream knows their positions.
     blocking: Vec<StatsPage>,
 }
 
@@ -307,8 +305,8 @@ impl MappedOffer {
     }
 
     /// Begins to append, once the lease is granted. `pages` are the files of [`Grant::pages`]. If
-    /// one of them cannot be mapped, the holder must ask the stream for all room. `None` if the
-    /// lease start is impossible for this ring.
+    /// one of them cannot be mapped, the holder must ask the stream each time it needs room. `None`
+    /// if the lease start is impossible for this ring.
     pub fn begin(
         self,
         start: LeaseStart,
@@ -487,9 +485,9 @@ impl Holder {
         self.ring.published().seq.saturating_sub(self.first)
     }
 
-    /// Whether enough was pushed that it is time to [publish](Self::publish). With more, readers
-    /// would wait longer, and a holder that dies would have cost them more history than it has
-    /// appended.
+    /// Whether enough was pushed that it is time to [publish](Self::publish). Waiting longer would
+    /// delay readers, and would cost them more history if the holder died: pushed chunks overwrite
+    /// history even if they are never published.
     #[inline]
     pub fn should_publish(&self) -> bool {
         let (head, published) = (self.ring.ring().head(), self.ring.published());

@@ -82,15 +82,15 @@
 //! buffer, and writers wait while it needs the room.
 //!
 //! Loss is never silent. The reader gets an [`Event::Gap`] with the exact range of lost offsets, or
-//! a [`LostData`] error from adapters that know only bytes and errors. Reading continues after a
-//! gap.
+//! a [`LostData`] error from adapters that know only bytes and errors. Reading then continues.
 //!
 //! # Closing
 //!
 //! [`Writer::finish`] ends a writer and, with [`Finish::Close`], the stream. A writer that is
 //! dropped without `finish` has died, and readers that stop with the last writer
 //! ([`Until::WritersGone`]) are told so. Each clone of a writer is a writer of its own. A reader of
-//! a removed stream, or one too slow for its policy, gets a [`ReadError`] and never the end.
+//! a removed stream, or a reader that is too slow for its policy, gets a [`ReadError`] and never
+//! the end.
 //!
 //! # Adapters
 //!

@@ -11,15 +11,13 @@ use crate::{
 /// Records when a stream was last used. Times are those of [`clock::elapsed`].
 #[derive(Debug)]
 pub(crate) struct Lifetime {
-    /// When the stream was created or last used. An append is recorded only if it renews a time to
-    /// live.
+    /// When the stream was created or last used. Appends count only if they renew a time to live.
     used: AtomicU64,
     /// When a reader or a writer last detached; 0 before.
     left: AtomicU64,
     /// Number of [holds](crate::Hold), which count as constant use besides readers and writers.
     holds: AtomicUsize,
-    /// The stream's place in its registry's expiry queue. Accessed only under the lock of that
-    /// queue.
+    /// The stream's place in its registry's expiry queue. Accessed only under the queue's lock.
     due: AtomicU64,
 }
 

@@ -1,5 +1,4 @@
-//! Reader membership: a reader's registration with its stream, for readers of this process and of
-//! others.
+//! Reader membership: registers a reader, of this process or another, with its stream.
 
 use pfs_proto::StreamEvent;
 

@@ -39,14 +39,12 @@ impl Quota {
         self.memory.used()
     }
 
-    /// Whether no stream is charged to this quota, and no other handle exists that could charge
-    /// one.
+    /// Whether no stream is charged to this quota, and no other handle could charge one.
     pub fn is_idle(&self) -> bool {
         self.streams.is_idle() && self.memory.is_idle()
     }
 
-    /// Charges a stream of `needed` bytes. The stream takes the name of `replaced`, if there is
-    /// one.
+    /// Charges a stream of `needed` bytes. The new stream takes the name of `replaced`, if given.
     pub(crate) fn charge(
         &self,
         needed: u64,

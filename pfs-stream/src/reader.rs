@@ -54,8 +54,7 @@ fn try_read(
 ) -> Result<Option<Read>, ReadError> {
     if ring.ring.status().moved() {
         let current = lock(&membership.shared.append).ring.ring().clone();
-        // Replace the ring only after the append lock is released: freeing the old ring can take
-        // milliseconds.
+        // Replace the ring outside the append lock: freeing the old ring can take milliseconds.
         ring.ring = current;
     }
     let mut read = ring.try_read(sink, most)?;
@@ -64,8 +63,7 @@ fn try_read(
     }
     if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
         let stats = &membership.state.stats;
-        // Bytes of a partly read chunk are counted when the chunk ends, so that no counter ever
-        // decreases.
+        // Bytes of a partly read chunk are counted when the chunk ends: no counter may decrease.
         stats.record(read, ring.settled());
         if ring.policy == SlowPolicy::Block && stats.is_wanted(ring.position()) {
             membership.shared.room.wake_all();
@@ -116,8 +114,8 @@ impl Reader {
         self.ring.ring.holds() || !self.batch.is_empty()
     }
 
-    /// Takes the reader apart without detaching it, and leaves the queue of sleeping readers for
-    /// good.
+    /// Takes the reader apart without detaching it. The reader leaves the queue of sleeping
+    /// readers, and never enters it again.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn into_parts(self) -> (Membership, RingReader) {
         (self.membership, self.ring)
@@ -217,8 +215,7 @@ impl Reader {
         self.ring.peek(offset, most, bytes)
     }
 
-    /// The offset that the reader reads next. Inside a chunk while a sink takes that chunk in
-    /// parts.
+    /// The offset that the reader reads next; inside a chunk while a sink takes it in parts.
     pub fn position(&self) -> u64 {
         self.ring.offset.saturating_sub(self.batch.bytes())
     }

@@ -39,8 +39,7 @@ const RELEASED: usize = 8;
 pub(crate) const PAGE_WORDS: usize = 4096 / 8;
 
 /// Position and losses of a reader. Written by that reader alone, except for the words with which
-/// others ask it for something. Read by writers that may have to wait for the reader, and by
-/// `stat`.
+/// others ask it for something. Read by `stat` and by writers that may have to wait for it.
 ///
 /// In the page of another process, the words are whatever that process wrote. They are used only to
 /// report about that reader and, if its policy is `block`, to decide whether writers wait for it.
@@ -134,8 +133,7 @@ impl ReaderStats {
     }
 
     /// Whether the reader must now tell the stream that there is room, and whether it must now wake
-    /// the holder of a lease. True once for each request. Call this after the position was
-    /// recorded.
+    /// the holder of a lease. True once for each request. Call after recording the position.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn wanted_by(&self, at: Position) -> (bool, bool) {
         match self {

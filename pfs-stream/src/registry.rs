@@ -197,8 +197,8 @@ impl Registry {
         let replaced = names.streams.get(name);
         let overhead = state::overhead(name);
         let needed = config.first_layout().bytes() + overhead;
-        // Check the quota first: an owner who has reached it can make room, however full the
-        // registry is.
+        // Check the quota first: an owner at its quota can make room by itself, even if the
+        // registry is full too.
         let mut charges = Charges {
             budgets: vec![self.inner.rings.clone()],
             descriptors: self.inner.descriptors.clone(),
@@ -243,8 +243,7 @@ impl Registry {
         self.inner.names().streams.get(name).cloned()
     }
 
-    /// Removes a stream, and tells all its readers and writers. False if there is no stream of this
-    /// name.
+    /// Removes a stream, and tells all its readers and writers. False if no stream has this name.
     pub fn remove(&self, name: &str) -> bool {
         let removed = self.inner.names().take(name);
         removed.map(|stream| stream.remove()).is_some()
@@ -345,8 +344,8 @@ impl Registry {
 
     /// Sets the idle time after which streams expire. A stream is idle while it is not closed and
     /// has no readers, writers and [holds](Stream::hold). `None`, the default, keeps idle streams.
-    /// A stream with a time to live or a deadline of its own keeps to that. Applies to existing
-    /// streams too, from the end of their last use on.
+    /// A stream with a time to live or a deadline of its own follows that instead. Applies to
+    /// existing streams too, from the end of their last use on.
     pub fn set_idle_ttl(&self, idle_ttl: Option<Duration>) {
         self.inner.names().set_idle_ttl(idle_ttl);
     }
@@ -361,8 +360,7 @@ impl Registry {
         self.len() == 0
     }
 
-    /// Bytes of memory of streams, including removed streams that readers in other processes still
-    /// map.
+    /// Bytes of memory of streams, including removed streams that other processes still map.
     pub fn memory(&self) -> u64 {
         self.inner.rings.used()
     }

@@ -3,8 +3,7 @@
 //! On the stream's side is a [`Handout`]: two descriptors and a start position. The code that owns
 //! the sockets passes them on. The other process makes a [`ShmReader`] from them, which reads with
 //! the same code as a [`Reader`]. It can write only its own stats page. It sleeps on a futex in the
-//! header of the ring, which costs the stream one system call per wake-up, however many readers
-//! sleep.
+//! header of the ring: one system call of the stream wakes any number of sleeping readers.
 
 use std::{
     future::Future,
@@ -122,8 +121,7 @@ impl Handout {
         self.start
     }
 
-    /// The file of the ring, which another process can only read. `None` after the files were
-    /// closed.
+    /// The file of the ring, which another process can only read. `None` once the files are closed.
     pub fn ring(&self) -> Option<BorrowedFd<'_>> {
         self.files.as_ref().map(|(ring, _)| ring.file())
     }
@@ -171,8 +169,7 @@ impl Handout {
         }
         let elsewhere = &self.membership.state.elsewhere;
         if lock(elsewhere).as_ref().is_some_and(|ring| ring.is_current(&append)) {
-            // A former holder of a lease can still write this ring, so the reader no longer trusts
-            // it.
+            // A former holder of a lease can still write this ring, so the reader distrusts it.
             return Err(if append.is_sealed {
                 FollowError::NotShared
             } else {
@@ -312,8 +309,8 @@ impl Drop for Counted {
     }
 }
 
-/// [`ShmReader::try_write_to`] writes at most this fraction of a ring at a time (a fourth), because
-/// that part cannot be overwritten meanwhile, and the stream must go on.
+/// [`ShmReader::try_write_to`] writes at most this fraction of a ring at a time (a fourth): writers
+/// cannot overwrite that part during the call, and must have room to go on.
 const SHARE: u64 = 4;
 
 /// Reads a ring that another process writes.
@@ -428,16 +425,14 @@ impl ShmReader {
     }
 
     /// Whether the stream waits for the room that this reader has made, and must be told that there
-    /// is some. Wakes the holder of a lease that waits for the room. Call this once after each
-    /// read.
+    /// is some. Wakes the holder of a lease that waits for the room. Call once after each read.
     pub fn room_is_wanted(&self) -> bool {
         if self.ring.policy != SlowPolicy::Block {
             return false;
         }
         let (by_stream, by_holder) = self.stats.wanted_by(self.ring.position());
         if let (true, Some((_, room))) = (by_holder, &self.wake_by) {
-            // The write fails only if the counter is full, and a full counter wakes the holder as
-            // well.
+            // The write fails only if the counter is full, and a full counter wakes the holder too.
             let _ = rustix::io::write(room, &1_u64.to_ne_bytes());
         }
         by_stream
@@ -462,7 +457,7 @@ impl ShmReader {
 pub struct Notifier(Ring);
 
 impl Notifier {
-    /// How often the notifier was notified.
+    /// The number of notifications so far.
     pub fn count(&self) -> u32 {
         self.0.notify_count()
     }

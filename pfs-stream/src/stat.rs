@@ -11,8 +11,7 @@ use crate::{
     sync::{Arc, Ordering, lock},
 };
 
-/// The append rate is averaged over this time, or over the history in the ring buffer if that is
-/// shorter.
+/// The append rate is averaged over this time, or over the history in the ring if that is shorter.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 
 fn state(status: Status) -> State {

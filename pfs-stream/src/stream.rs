@@ -51,8 +51,7 @@ pub(crate) fn spared(replaced: Option<&Stream>, memory: &Budget) -> u64 {
     unattached.map_or(0, |stream| stream.shared.reserved_from(memory))
 }
 
-/// Attempts to find a reader's start in a ring buffer that the holder of a lease overwrites
-/// meanwhile.
+/// Attempts to find a reader's start in a ring buffer that the holder of a lease keeps overwriting.
 const MAX_ATTEMPTS: usize = 64;
 
 impl Stream {
@@ -134,8 +133,7 @@ impl Stream {
         !self.shared.holds && (has_descriptor() || self.shared.look().ring.ring().is_shared())
     }
 
-    /// Returns true if the stream's memory can be shared with other processes: never on this
-    /// system.
+    /// Returns false: this system cannot share a stream's memory with other processes.
     #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
     pub fn is_shared(&self) -> bool {
         false
@@ -286,8 +284,7 @@ impl Stream {
         self.ends_with(move || shared.status().removed().then_some(()))
     }
 
-    /// Waits for a condition that changes with an end: of the stream, or of its stay in one ring
-    /// buffer.
+    /// Waits until `check` returns a value. Polls `check` when the stream ends or leaves a ring.
     pub(crate) fn ends_with<T, F: FnMut() -> Option<T> + Send>(
         &self,
         mut check: F,
@@ -340,8 +337,7 @@ impl Stream {
         self.shared.reader_count.load(Ordering::SeqCst)
     }
 
-    /// Waits until at least `count` readers are attached, or until the stream accepts no more
-    /// appends.
+    /// Waits until at least `count` readers are attached, or the stream stops accepting appends.
     pub fn readers_reach(&self, count: usize) -> impl Future<Output = ()> + Send + 'static {
         let mut waiting = Waiting {
             shared: Arc::clone(&self.shared),
@@ -395,8 +391,8 @@ impl Stream {
     }
 
     /// Time until the stream expires if it stays unused: by its time to live or, if the creator set
-    /// neither a time to live nor a deadline, after it was idle for `idle_ttl`. `None` if neither
-    /// applies.
+    /// neither a time to live nor a deadline, after being idle for `idle_ttl`. `None` if the stream
+    /// has none of these limits.
     pub(crate) fn unused_left(&self, idle_ttl: Option<Duration>) -> Option<Duration> {
         if let Some(ttl) = self.shared.config.ttl {
             self.shared.look_if_leased();

@@ -15,8 +15,8 @@ pub(crate) use loom::{
     },
 };
 
-/// Standard `UnsafeCell` with loom's interface. Only the ring buffer's protocol keeps accesses
-/// apart.
+/// Standard `UnsafeCell` with loom's interface. Nothing but the protocol of the ring buffer keeps
+/// accesses apart.
 #[cfg(not(loom))]
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);

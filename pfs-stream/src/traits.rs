@@ -21,10 +21,11 @@
 //! Everything is cancel safe. A pending poll has taken nothing. An `append` that is dropped while
 //! it waits has handed over the whole chunk or nothing of it.
 //!
-//! The methods have the names of the types' own methods. [`Writer::finish`](crate::Writer::finish)
-//! is not a future, because in this process there is nothing left to wait for: code that names that
-//! type does not `.await` it. Where both [`std::io::Write`] and [`StreamWriter`] are imported, call
-//! `flush` as `StreamWriter::flush(&mut writer)`.
+//! The trait methods have the same names as the methods of the types.
+//! [`Writer::finish`](crate::Writer::finish) is not a future, because in this process there is
+//! nothing left to wait for: code that names that type does not `.await` it. Where both
+//! [`std::io::Write`] and [`StreamWriter`] are imported, write `StreamWriter::flush(&mut writer)`
+//! instead of `writer.flush()`.
 //!
 //! ```
 //! # use pfs_stream::*;
@@ -55,16 +56,14 @@ pub trait StreamReader: Send {
     ///
     /// # Errors
     ///
-    /// [`ReadError`]. After a [final](ReadError::is_final) error, every call returns the same
-    /// error.
+    /// [`ReadError`]. Calls after a [final](ReadError::is_final) error return that error again.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>>;
 
     /// Waits for the next event.
     ///
     /// # Errors
     ///
-    /// [`ReadError`]. After a [final](ReadError::is_final) error, every call returns the same
-    /// error.
+    /// [`ReadError`]. Calls after a [final](ReadError::is_final) error return that error again.
     ///
     /// # Cancel safety
     ///
@@ -86,8 +85,7 @@ pub trait StreamReader: Send {
     /// nothing. Never decreases.
     fn lost_chunks(&self) -> u64;
 
-    /// Adapts the reader to a byte stream that yields whole chunks: a `futures::Stream` and an
-    /// `AsyncRead`.
+    /// Adapts the reader to a byte stream of whole chunks: a `futures::Stream` and an `AsyncRead`.
     fn into_byte_stream(self) -> ByteStream<Self>
     where
         Self: Sized,
@@ -95,8 +93,7 @@ pub trait StreamReader: Send {
         ByteStream::new(self)
     }
 
-    /// Adapts the reader to a `futures::Stream` of events. The last item is the end or the final
-    /// error.
+    /// Adapts the reader to a `futures::Stream` of events. The end or the final error comes last.
     fn into_event_stream(self) -> EventStream<Self>
     where
         Self: Sized,
@@ -104,8 +101,7 @@ pub trait StreamReader: Send {
         EventStream::new(self)
     }
 
-    /// Adds stall detection: the reader fails with [`ReadError::Stalled`] when nothing comes for
-    /// `after`.
+    /// Adds stall detection: a wait of `after` without an event fails with [`ReadError::Stalled`].
     #[cfg(feature = "tokio")]
     fn stalls_after(self, after: std::time::Duration) -> crate::StallDetector<Self>
     where
@@ -151,8 +147,7 @@ pub trait StreamWriter: Send + Sized {
     /// the first.
     fn readers(&self) -> u32;
 
-    /// Hands one chunk over. An empty chunk changes nothing. Waits while a `block` reader needs the
-    /// room.
+    /// Hands one chunk over, unless it is empty. Waits while a `block` reader needs the room.
     ///
     /// # Errors
     ///

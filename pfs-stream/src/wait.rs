@@ -1,5 +1,5 @@
-//! Wait queue: sleeping until something happens, without a runtime, and at no cost while nobody
-//! sleeps.
+//! Wait queue: tasks and threads sleep until they are woken, without a runtime. Waking costs a
+//! fence and a load while there are no sleepers.
 //!
 //! The waking side publishes its news, issues a full fence and reads the number of sleepers. The
 //! sleeping side enters the queue, issues a full fence and checks for news once more. Whichever
@@ -39,8 +39,7 @@ impl WaitQueue {
         Self { sleepers: AtomicUsize::new(0), queue: Mutex::new(Queue::default()) }
     }
 
-    /// Polls `check`, and once more after entering the queue, so that news in between is not
-    /// missed.
+    /// Polls `check` before and after entering the queue, so that news in between is not missed.
     pub(crate) fn poll<T>(
         &self,
         ticket: &mut Ticket,

@@ -242,8 +242,7 @@ impl Writer {
         self.shared.reader_count.load(Ordering::Relaxed)
     }
 
-    /// Ends this writer as `finish` says. Returns the offset after its last chunk; 0 if it appended
-    /// nothing.
+    /// Ends this writer as `finish` says. Returns the offset after its last chunk; 0 if none.
     pub fn finish(mut self, finish: Finish) -> u64 {
         match finish {
             Finish::KeepOpen => self.departure = Departure::Finished,

@@ -14,8 +14,7 @@ pub trait BlockingReader {
     ///
     /// # Errors
     ///
-    /// [`ReadError`]. After a [final](ReadError::is_final) error, every call returns the same
-    /// error.
+    /// [`ReadError`]. Calls after a [final](ReadError::is_final) error return that error again.
     fn next_blocking(&mut self) -> Result<Event, ReadError>;
 
     /// The offset after the last byte or gap that was returned.

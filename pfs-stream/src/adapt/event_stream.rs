@@ -14,8 +14,7 @@ use crate::ReadError;
 use crate::StreamReader;
 
 /// The events of a reader as a `futures::Stream` (feature `futures`): chunks, gaps and other
-/// events. The end is the last item, or a failure, unless it is [not
-/// final](crate::ReadError::is_final).
+/// events. The last item is the end or a [final](crate::ReadError::is_final) error.
 ///
 /// Made by [`StreamReader::into_event_stream`].
 #[derive(Debug)]

@@ -63,7 +63,7 @@ impl<E: From<LostData> + From<ReadError>> Item<E> {
     }
 }
 
-/// Takes as many bytes of a chunk as there is room for.
+/// Takes up to `room` bytes from the front of a chunk.
 fn take(rest: &mut Bytes, room: usize) -> Bytes {
     rest.split_to(room.min(rest.len()))
 }

@@ -11,15 +11,15 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{ReadError, StreamReader};
 
-/// A reader that fails with [`ReadError::Stalled`] when a wait took `after` and nothing came, and
-/// again after each further `after`. A stall loses nothing: the next event is returned as usual.
+/// Stall detector: a reader that returns [`ReadError::Stalled`] each time it has waited `after`
+/// without an event. A stall loses nothing: the next event is returned as usual.
 ///
-/// Only waiting counts. The time starts when there is nothing to read, and each event restarts it;
+/// Only waiting counts. The timer starts when there is nothing to read, and each event stops it;
 /// the time that the program takes between two events does not count.
 ///
 /// Made by [`StreamReader::stalls_after`]. A stall detector is itself a reader, so it can be made a
 /// byte stream or a typed reader. Poll it in a tokio runtime whose timer is enabled. Cancel safe;
-/// the time goes on while the detector is not polled.
+/// the timer keeps running while the detector is not polled.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -40,7 +40,7 @@ use crate::{ReadError, StreamReader};
 pub struct StallDetector<R> {
     reader: R,
     after: Duration,
-    /// Runs while nothing comes.
+    /// Runs while the detector waits for an event.
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
 }

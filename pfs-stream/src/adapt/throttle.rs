@@ -43,8 +43,7 @@ impl Rate {
 /// throttled writer waits before it hands a chunk over.
 ///
 /// Made by [`StreamReader::throttled`] and [`StreamWriter::throttled`]. Poll it in a tokio runtime
-/// whose timer is enabled. Cancel safe: it waits before it takes or hands over a chunk, never in
-/// between.
+/// whose timer is enabled. Cancel safe: it waits only before it takes or hands over a chunk.
 ///
 /// ```
 /// # use std::{num::NonZeroU64, time::Instant};
@@ -67,7 +66,7 @@ pub struct Throttle<T> {
     rate: Rate,
     /// Runs until the next chunk is due.
     timer: Option<Pin<Box<Sleep>>>,
-    /// When the next chunk is due, if not at once.
+    /// When the next chunk is due; `None` if it is due at once.
     next: Option<Instant>,
 }
 

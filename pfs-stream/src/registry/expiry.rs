@@ -1,7 +1,7 @@
 //! Stream expiry: queues of due times, so that no pass walks over all streams. An append does not
-//! touch the queues. A stream that comes due but was used meanwhile is queued again, for the time
-//! that follows from its last use. A stream that never expires is in no queue, and a removed stream
-//! leaves the queues at once.
+//! touch the queues. A stream that comes due but was used meanwhile is queued again, with a due
+//! time computed from its last use. A stream that never expires is in no queue, and a removed
+//! stream leaves the queues at once.
 
 use std::{
     collections::BTreeMap,
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_used_stream_expires_its_time_to_live_after_its_last_use_and_not_sooner() {
+    fn a_stream_expires_once_its_time_to_live_has_passed_since_its_last_use_and_not_sooner() {
         let registry = registry(None);
         let used = create(&registry, "used", small().ttl(TTL));
         create(&registry, "unused", small().ttl(TTL));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_stream_expires_but_a_used_stream_only_once_it_was_left_for_the_idle_time() {
+    fn an_idle_stream_expires_but_a_used_stream_only_after_the_idle_time_since_its_last_use() {
         let registry = registry(Some(TTL));
         create(&registry, "idle", small());
         let read = create(&registry, "read", small());

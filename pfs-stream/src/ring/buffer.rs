@@ -78,8 +78,8 @@ impl Ring {
         lock(&self.memory.charge).push(part);
     }
 
-    /// Has the system allocate the memory from byte `from` to byte `to` now, so that none is
-    /// missing when it is used. Does nothing for memory of this process alone.
+    /// Has the system allocate the memory from byte `from` to byte `to` now, so that a later access
+    /// finds it allocated. Does nothing for memory of this process alone.
     pub(crate) fn allocate(&self, from: u64, to: u64) -> std::io::Result<()> {
         self.memory.allocate(from, to)
     }
@@ -101,8 +101,7 @@ impl Ring {
         Ok(Self::from_memory(layout, Memory::own(layout.words())?))
     }
 
-    /// Whether the writer holds large chunks by reference. Only readers in this process can take
-    /// them.
+    /// Whether the writer holds large chunks by reference, for readers in this process only.
     pub(crate) fn holds(&self) -> bool {
         self.layout.first_index().is_some()
     }
@@ -150,8 +149,7 @@ impl Ring {
         &self.memory.words()[self.layout.data()]
     }
 
-    /// The places in the data of `len` bytes from `offset` on, as one or two runs: `(place,
-    /// length)`.
+    /// The places in the data of `len` bytes from `offset` on: one or two runs `(place, length)`.
     pub(super) fn runs(&self, offset: u64, len: usize) -> [(usize, usize); 2] {
         let capacity = self.layout.capacity();
         let place = (offset % capacity) as usize;

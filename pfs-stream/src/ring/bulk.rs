@@ -86,8 +86,7 @@ pub(super) fn read(from: &[AtomicU64], to: &mut [MaybeUninit<u8>]) {
 /// Copies plain memory to words of the same size. There is one writer of `to` at a time.
 pub(super) fn write(from: &[u8], to: &[AtomicU64]) {
     assert_eq!(from.len(), size_of_val(to));
-    // SAFETY: both have the length asserted above. Atomics may be written through a shared
-    // reference.
+    // SAFETY: both have the length asserted above. A shared reference suffices to write atomics.
     let done = unsafe { blocks(from.as_ptr(), to.as_ptr().cast_mut().cast(), from.len()) };
     for (to, from) in to[done / WORD..].iter().zip(from[done..].as_chunks::<WORD>().0) {
         to.store(u64::from_ne_bytes(*from), Relaxed);

@@ -48,10 +48,10 @@ impl RingReader {
     /// nothing, if there are fewer than `least` bytes, if something other than chunks comes next,
     /// or if writers do not wait for this reader.
     ///
-    /// Where writers wait, they overwrite nothing before the reader has passed it, and the reader
-    /// passes chunks only after they are written. This does not rely on trust: each write is
-    /// followed by the same check that follows each copy. What was written to a file cannot be
-    /// taken back, so a failed check can only report which bytes may be wrong.
+    /// Writers that wait for this reader overwrite nothing that the reader has not passed, and the
+    /// reader passes chunks only after they are written to the file. The reader does not trust the
+    /// writers: each write is followed by the same check that follows each copy. What was written
+    /// to a file cannot be taken back, so a failed check can only report which bytes may be wrong.
     pub(crate) fn write_to(
         &mut self,
         file: BorrowedFd<'_>,
@@ -102,7 +102,7 @@ impl RingReader {
         Ok(Some(read))
     }
 
-    /// The end of the next chunks, as many as may be read at once.
+    /// The end of the run of next chunks that may be read at once.
     fn end_of_run(&self, head_seq: u64, most: usize) -> Position {
         let mut at = self.position();
         let mut ends = [0; RUN];

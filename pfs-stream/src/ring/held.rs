@@ -55,8 +55,7 @@
 //! The last look decides which chunks are reclaimed, however long ago it was. A hazard slot that
 //! did not exist then is no exception: a reader that attaches lowers the floor to its start, under
 //! the stream's lock, and knows the tail of that moment. A hazard slot that is dropped leaves the
-//! list under the list's lock; after that the writer knows of everything that was done through the
-//! slot.
+//! list under the list's lock; after that the writer knows of everything done through the slot.
 
 use bytes::Bytes;
 
@@ -120,8 +119,7 @@ impl Held {
     }
 }
 
-/// The writer's side of the chunks that a ring holds: only the owner of the `Reclaimer` may change
-/// cells.
+/// The writer's side of the held chunks: only the owner of the `Reclaimer` may change cells.
 #[derive(Debug)]
 pub(super) struct Reclaimer {
     held: Arc<Held>,
@@ -184,8 +182,8 @@ impl Reclaimer {
     }
 
     /// Reclaims chunks before `tail`, which is published already, except those that a reader may be
-    /// taking. Does so only from time to time, because reclaiming several chunks at once costs
-    /// less.
+    /// taking. Does so only from time to time, because reclaiming several chunks at once costs less
+    /// than one at a time.
     #[inline(always)]
     pub(super) fn retire(&mut self, tail: Position, gone: &mut Vec<Bytes>) {
         if tail.offset - self.looked >= self.pause {

@@ -27,8 +27,7 @@ pub(crate) const TAIL_SEQ: usize = LINE;
 pub(crate) const HEAD_SEQ: usize = 2 * LINE;
 /// The [`Status`](super::Status) of the stream. It is beside head because readers load both.
 pub(crate) const STATUS: usize = 2 * LINE + 1;
-/// The notify word, on which readers of other processes sleep. Only ever accessed as a 32-bit
-/// futex.
+/// The notify word, on which readers of other processes sleep. Accessed only as a 32-bit futex.
 #[cfg(any(loom, all(target_os = "linux", not(miri))))]
 pub(crate) const NOTIFY: usize = if cfg!(loom) { 4 } else { 3 * LINE };
 /// The chunk up to which the holder of a lease may overwrite: no `block` reader needs any chunk
@@ -42,8 +41,8 @@ pub(crate) const PUBLISHED: usize = if cfg!(loom) { 6 } else { 5 * LINE };
 pub(crate) const READERS: usize = if cfg!(loom) { 7 } else { 4 * LINE + 1 };
 /// The bit of [`HEAD_SEQ`] that ends a lease: once it is set, the holder can publish nothing.
 pub(crate) const SEALED: u64 = 1 << 63;
-/// Words before the index of a full-size ring: one page. In a smaller ring of one process, only
-/// its counters come before the index.
+/// Words before the index of a full-size ring: one page. In a smaller ring of one process, only its
+/// counters come before the index.
 pub(super) const HEADER: usize = if cfg!(loom) { 8 } else { 4096 / WORD };
 const SMALL_HEADER: usize = if cfg!(loom) { 5 } else { 2 * LINE + 2 };
 /// Words before the index of a ring in shared memory that is not of full size: all words up to and
@@ -190,8 +189,8 @@ impl Layout {
         self.header
     }
 
-    /// This layout with a first index that has an entry for each chunk that the ring can hold by
-    /// reference.
+    /// This layout with a first index, which has one entry for each chunk that the ring can hold by
+    /// reference at once.
     pub(crate) fn with_first_index(self) -> Self {
         let most = self.capacity.div_ceil(MIN_HELD_BYTES as u64);
         Self { first: (most + 1).min(self.entries), ..self }

@@ -44,8 +44,7 @@ impl LeasedWriter {
         self.published
     }
 
-    /// Writes a chunk of at least 1 byte and at most the capacity. The chunk is still to be
-    /// published.
+    /// Writes a chunk of at least 1 byte and at most the capacity. The chunk is not published yet.
     #[inline(always)]
     pub(crate) fn push(&mut self, chunk: &impl Source, time: u64) -> Result<(), Refused> {
         let tail = self.room(chunk.size() as u64)?;

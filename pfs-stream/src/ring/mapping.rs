@@ -26,7 +26,7 @@ use rustix::{
 
 use super::layout::WORD;
 
-/// What processes other than the one that made the memory may do with it.
+/// Access of other processes to the memory that this process makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sharing {
     /// Read.
@@ -54,8 +54,8 @@ unsafe impl Send for Mapping {}
 // SAFETY: the memory is plain, and only atomics are handed out.
 unsafe impl Sync for Mapping {}
 
-/// Pages are allocated in steps of this many bytes, because an interrupted call frees what it has
-/// allocated.
+/// Pages are allocated in steps of this many bytes, because a call that is interrupted frees the
+/// pages that it has allocated.
 const ALLOCATE_STEP_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Seals that keep the size of the file. Without them a mapping could lose its pages, and an access
@@ -68,8 +68,8 @@ impl Mapping {
         let file = memfd_create("pfs-ring", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&file, bytes as u64)?;
         let mapping = Self::map(file, words, ProtFlags::READ | ProtFlags::WRITE)?;
-        // Only now that our own writable mapping exists: from here on the file keeps its size, and
-        // any process that gets or reopens the descriptor can map it for reading only.
+        // Seal only now that our own writable mapping exists: from here on the file keeps its size,
+        // and any process that gets or reopens the descriptor can map it for reading only.
         let seals = match sharing {
             Sharing::ReadOnly => FIXED_SIZE | SealFlags::SEAL | SealFlags::FUTURE_WRITE,
             Sharing::Writable => FIXED_SIZE | SealFlags::SEAL,

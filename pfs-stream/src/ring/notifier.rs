@@ -1,5 +1,5 @@
-//! Notify word of a ring, on which readers of other processes sleep: a counter and, on Linux, a
-//! futex.
+//! Notify word of a ring, on which readers of other processes sleep: a counter that, on Linux, is
+//! also a futex.
 //!
 //! A reader takes the count, finds nothing to read, and sleeps while the count stays the same. A
 //! notifying thread publishes its news first, and then increments the count. So a reader that takes

@@ -56,8 +56,7 @@ pub(crate) struct RingReader {
     pub(crate) channel_buffer_size: u64,
     /// Whether the reader has reached the live edge once.
     pub(crate) live: bool,
-    /// Where the reader announces which chunks it takes by reference, if the ring holds chunks by
-    /// reference.
+    /// Where the reader announces the chunks that it takes, if the ring holds chunks by reference.
     pub(crate) hazard: Option<HazardSlot>,
 }
 
@@ -100,8 +99,8 @@ impl RingReader {
         sink: &mut impl Sink,
         most: Most,
     ) -> Result<Option<Read>, ReadError> {
-        // Load the status before the counters: if the status says that nothing more comes, head is
-        // final.
+        // Load the status first: if the status says that nothing more comes, the head that is
+        // loaded afterwards is final.
         let status = self.ring.status();
         if status.removed() {
             self.restart_chunk();
@@ -127,8 +126,7 @@ impl RingReader {
                 Look::Unsettled => break,
                 Look::Behind { next, head } => {
                     if self.ring.status().removed() {
-                        // If the ring was released meanwhile, `look` did not see the ring's real
-                        // counters.
+                        // If the ring was released meanwhile, `look` did not see its real counters.
                         return Err(ReadError::Removed);
                     }
                     self.restart_chunk();
@@ -184,8 +182,8 @@ impl RingReader {
                 Position { seq: oldest, offset: start_of(oldest) }
             };
             fence(Acquire);
-            // Every entry that was loaded belongs to `oldest` or a later chunk. Check that none was
-            // overwritten.
+            // Every entry that was loaded belongs to `oldest` or a later chunk. Check that none of
+            // these chunks was overwritten.
             if self.ring.load(layout::TAIL_SEQ, Relaxed) > oldest {
                 continue;
             }
@@ -244,8 +242,7 @@ impl RingReader {
         first
     }
 
-    /// Copies chunks to the sink. `None` if the writer overtook the copy; the sink is then
-    /// unchanged.
+    /// Copies chunks to the sink. `None`, and an unchanged sink, if the writer overtook the copy.
     pub(super) fn copy(
         &mut self,
         head_seq: u64,
@@ -307,8 +304,8 @@ impl RingReader {
     fn part(&self, most: usize) -> Option<(usize, u64)> {
         let end = self.ring.load(self.ring.index().start_of(self.seq + 1), Relaxed);
         let left = end.saturating_sub(self.offset);
-        // An entry with more than the capacity is being overwritten. The check after the copy finds
-        // that.
+        // A chunk larger than the ring has an entry that is being overwritten. The check after the
+        // copy finds that.
         if left <= most as u64 || left > self.ring.layout.capacity() {
             return None;
         }
@@ -319,8 +316,8 @@ impl RingReader {
         Some((len, left - len as u64))
     }
 
-    /// Copies a part of a chunk to the sink. `None` if the writer overtook the copy; the sink is
-    /// then unchanged.
+    /// Copies a part of a chunk to the sink. `None`, and an unchanged sink, if the writer overtook
+    /// the copy.
     fn copy_part(&mut self, (len, left): (usize, u64), sink: &mut impl Sink) -> Option<Read> {
         let mark = sink.buffer().len();
         sink.part(len, left);

@@ -35,8 +35,7 @@ impl Ring {
 }
 
 impl RingReader {
-    /// Whether the stream has moved to another ring, and this reader has read everything in this
-    /// one.
+    /// Whether the stream has moved to another ring, and this reader has read all of this one.
     pub(crate) fn is_at_end_of_left_ring(&self) -> bool {
         self.ring.status().moved() && self.ring.head_seq() == self.seq
     }

@@ -17,8 +17,8 @@ pub(crate) trait Source {
 /// A chunk in this process. Its bytes are asked for once, because an implementation of [`AsRef`]
 /// may answer differently each time.
 ///
-/// Not generic, so that appending is compiled once, in this crate: compiled in a program's crate,
-/// it took a fifth longer.
+/// Not generic, so that appending is compiled once, in this crate: an append that was compiled in a
+/// program's crate took a fifth longer.
 #[derive(Clone, Copy)]
 pub(crate) struct Given<'a> {
     chunk: &'a dyn Chunk,

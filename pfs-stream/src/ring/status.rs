@@ -91,8 +91,7 @@ impl Status {
         self.0 |= CLOSED;
     }
 
-    /// Closes the stream as failed, unless it is closed: readers may have been told of the earlier
-    /// end.
+    /// Closes the stream as failed, unless it is closed: readers may know the earlier end.
     pub(crate) fn close_failed(&mut self) {
         if !self.closed() {
             self.0 |= CLOSED | FAILED;

@@ -39,13 +39,13 @@ impl RingReader {
         }
         let mut queue = VecDeque::new();
         let read = self.take_references(head_seq, most.taken, &mut queue);
-        // Not earlier: the sink may take long with each chunk, and must not delay the hazard.
+        // Only now, after the hazard was reset: the sink may take long with each chunk, and would
+        // keep the writer from reclaiming.
         queue.into_iter().for_each(|chunk| sink.hold(chunk));
         Ok(read)
     }
 
-    /// Adds references to about `most` bytes at most to a queue. `None` if the writer overtook the
-    /// read.
+    /// Queues references to about `most` bytes at most. `None` if the writer overtook the read.
     fn take_references(
         &mut self,
         head_seq: u64,

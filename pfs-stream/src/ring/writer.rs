@@ -181,8 +181,8 @@ impl RingWriter {
         self.first(|seq| self.bytes_from(seq) <= bytes && self.head_seq - seq <= chunks).seq
     }
 
-    /// The oldest chunk that would stay readable after an append of `count` chunks, `len` bytes
-    /// together.
+    /// The oldest chunk that would stay readable after an append of `count` chunks with `len` bytes
+    /// in total.
     ///
     /// Walks over the chunks that the append overwrites. Each chunk is overwritten once, so this
     /// costs amortized O(1) per chunk.
@@ -244,8 +244,7 @@ impl RingWriter {
         self.advance_head(chunk.size(), time);
     }
 
-    /// Appends one chunk, and publishes it. Holds the chunk by reference if possible, and copies it
-    /// otherwise.
+    /// Appends and publishes one chunk. Holds the chunk by reference if possible, else copies it.
     #[inline(always)]
     pub(crate) fn append_held(
         &mut self,
@@ -351,8 +350,8 @@ impl RingWriter {
         words[self.index.start_at(self.head_entry)].store(self.head, Relaxed);
     }
 
-    /// A hazard slot for a reader that starts at chunk `seq`, if the ring holds chunks by
-    /// reference.
+    /// A hazard slot for a reader that starts at chunk `seq`, if the ring holds chunks by reference
+    /// at all.
     pub(crate) fn hazard(&mut self, seq: u64) -> Option<HazardSlot> {
         self.reclaimer.as_mut().map(|reclaimer| reclaimer.hazard(seq))
     }

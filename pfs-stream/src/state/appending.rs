@@ -41,11 +41,9 @@ pub(crate) struct Appending {
     /// The number of writers that wait for room now.
     pub(crate) waiting: usize,
     /// Whether waiters must be woken when the lock is released: writers that wait for room, because
-    /// the stream moved to a ring that may have room, or the task that waits for the end of a
-    /// lease.
+    /// the stream moved to a ring that may have room, or the task that waits for a lease to end.
     pub(crate) has_to_wake: bool,
-    /// The chunk that `block` readers must reach before the last append that found no room can go
-    /// on.
+    /// The chunk that `block` readers must reach so that the last append without room can go on.
     pub(crate) refused: u64,
 }
 

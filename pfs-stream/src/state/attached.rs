@@ -127,8 +127,7 @@ pub(crate) struct WriterState {
     pub(crate) bytes: AtomicU64,
     /// The bytes among those that the writer appended under a lease.
     pub(crate) leased: AtomicU64,
-    /// Since when the writer waits for room, on the clock of [`clock::elapsed`]; 0 if it does not
-    /// wait.
+    /// Since when the writer waits for room, on the clock of [`clock::elapsed`]; 0 if not waiting.
     pub(crate) waiting: AtomicU64,
     /// The chunk that `block` readers must reach before the writer's last append that found no room
     /// can go on.
@@ -150,13 +149,11 @@ impl WriterState {
         }
     }
 
-    /// Records the room that the writer's append needs, which has just found none, and releases the
-    /// lock.
+    /// Records the room that the writer's append needs but has not found, and releases the lock.
     #[cold]
     pub(crate) fn needs_room(&self, append: MutexGuard<'_, Appending>, shared: &Shared) {
         self.needs.store(append.refused, Ordering::Relaxed);
-        // The stream may have moved to another ring all the same, and other writers may need less
-        // room.
+        // The stream may still have moved to another ring, and other writers may need less room.
         release(append, &mut Vec::new(), shared);
     }
 

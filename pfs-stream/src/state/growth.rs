@@ -40,8 +40,8 @@ const COPY_FACTOR: u64 = 4;
 /// `reserve`, all memory is allocated at once.
 pub(crate) const MAX_ALLOCATED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// After a lease, if there is no memory for a ring, the stream tries a ring that is this many times
-/// smaller.
+/// After a lease, if there is no memory for a ring, the stream divides the size of the ring by this
+/// factor and tries again.
 const SEALED_SHRINK_FACTOR: u64 = 4;
 
 /// Rings of at least this many bytes are freed by a separate thread.
@@ -147,8 +147,7 @@ impl Growth {
         self.next.as_ref().map_or(0, |next| next.writer.ring().charged_to(budget))
     }
 
-    /// Stops growing. Returns the ring that was being filled, to be dropped after the lock is
-    /// released.
+    /// Stops growing. Returns the ring that was being filled; drop it after the lock is released.
     #[must_use]
     pub(crate) fn stop(&mut self) -> Option<Box<Next>> {
         self.at = NEVER;
@@ -241,8 +240,8 @@ impl Appending {
     /// short, is the largest that there is memory for, with a shorter history. It holds at least
     /// what `block` readers have not read. False if there is no memory for that: the append must
     /// then wait until they have read everything. After that, the stream needs only a ring for the
-    /// append itself, and that ring replaces the leased one, whatever else is charged to the
-    /// budgets: a lease is no reason to refuse appends that the stream took before.
+    /// append itself. That ring replaces the leased one even if the budgets are exceeded: a lease
+    /// must not make the stream refuse appends that it took before.
     fn leave_sealed(
         &mut self,
         bytes: u64,
@@ -349,10 +348,10 @@ impl Appending {
     }
 }
 
-/// Frees a ring of this layout, unless others have it. A large ring is freed by a separate thread,
-/// because the system takes its time to free it: without the thread, the append that moved a stream
-/// from 256 MiB to 1 GiB took 15 to 27 ms of processor time, while the longest of all other appends
-/// took 2 ms.
+/// Frees a ring of this layout, unless others still hold it. A large ring is freed by a separate
+/// thread, because the system takes its time to free it: without the thread, the append that moved
+/// a stream from 256 MiB to 1 GiB took 15 to 27 ms of processor time, while the longest of all
+/// other appends took 2 ms.
 fn free(layout: Layout, ring: impl Send + 'static) {
     if layout.bytes() >= FREE_IN_THREAD_BYTES {
         // If no thread can be started, the ring is freed here.

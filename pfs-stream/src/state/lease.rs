@@ -65,8 +65,7 @@ pub(crate) struct WakeFiles {
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 impl WakeFiles {
-    /// Creates the page and the event counter. `None` if there are no descriptors or no memory for
-    /// them.
+    /// Creates the page and the event counter. `None` for lack of descriptors or memory.
     pub(crate) fn new(descriptors: &Budget) -> Option<Self> {
         let reserved = descriptors.reserve(2)?;
         let (_, asleep) = Memory::writable_by_others(PAGE_WORDS).ok()?;

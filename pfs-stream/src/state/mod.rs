@@ -67,8 +67,8 @@ pub(crate) struct Shared {
     pub(crate) shm_readers: AtomicUsize,
     /// The number of those readers that cannot follow to another ring.
     pub(crate) staying: AtomicUsize,
-    /// Bytes that readers who have left were told they lost. Written under `readers`, when a reader
-    /// leaves.
+    /// Total of lost bytes that detached readers were told about. Written under `readers`, when a
+    /// reader detaches.
     pub(crate) lost_before: AtomicU64,
     /// Totals of readers and writers that have left.
     pub(crate) gone: std::sync::Arc<Gone>,
@@ -188,8 +188,7 @@ impl Shared {
         }
     }
 
-    /// How long the stream was idle: without readers, writers and other uses. `None` once it is
-    /// closed.
+    /// How long the stream was idle: without readers, writers and other uses. `None` if closed.
     pub(crate) fn idle_for(&self) -> Option<Duration> {
         let status = self.status();
         let is_attached = status.writers() > 0 || self.reader_count.load(Ordering::SeqCst) > 0;
@@ -208,8 +207,7 @@ impl Shared {
         append.ring.ring().set_status(append.status);
     }
 
-    /// Changes the status: closes or removes the stream, and tells all waiters. Returns the new
-    /// status.
+    /// Changes the status: closes or removes the stream. Tells all waiters. Returns the new status.
     pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) -> Status {
         let mut append = lock(&self.append);
         append.end_lease(self, None);

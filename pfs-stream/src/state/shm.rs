@@ -13,7 +13,7 @@ use crate::{
     sync::{Arc, Ordering, lock},
 };
 
-/// Bytes that are copied at a time at first, and at most: about a millisecond's work.
+/// Bytes that are copied in the first step, and at most in any step: about a millisecond's work.
 const FIRST_COPY_BYTES: u64 = 64 * 1024;
 const MAX_COPY_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -98,8 +98,7 @@ impl Shared {
         loop {
             let mut append = lock(&self.append);
             if !can_follow {
-                // The process could neither ask the holder to wake it nor follow when the lease
-                // ends.
+                // The process could neither ask the holder to wake it nor follow after the lease.
                 append.end_lease(self, None);
                 release(append, &mut Vec::new(), self);
                 append = lock(&self.append);

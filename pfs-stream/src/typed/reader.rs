@@ -30,8 +30,7 @@ pub enum TypedReadError {
         /// The codec's error.
         source: Cause,
     },
-    /// Reading failed or, if the error is [not final](ReadError::is_final), nothing came for a
-    /// while.
+    /// Reading failed or, if the error is [not final](ReadError::is_final), the stream stalled.
     #[error(transparent)]
     Read(#[from] ReadError),
 }
@@ -129,8 +128,8 @@ impl<T: DeserializeOwned, R: StreamReader, C: Codec> TypedReader<T, R, C> {
     ///
     /// # Errors
     ///
-    /// [`TypedReadError`]. Reading continues after all errors but [final](TypedReadError::is_final)
-    /// ones.
+    /// [`TypedReadError`]. Reading continues after an error that is not
+    /// [final](TypedReadError::is_final).
     ///
     /// # Cancel safety
     ///

@@ -102,8 +102,7 @@ impl<T: Serialize + ?Sized, W: StreamWriter, C: Codec> TypedWriter<T, W, C> {
     ///
     /// # Errors
     ///
-    /// [`TypedWriteError`]. The writer can go on after a value that cannot be encoded or is too
-    /// large.
+    /// [`TypedWriteError`]. The writer can go on if a value cannot be encoded or is too large.
     ///
     /// # Cancel safety
     ///
@@ -119,14 +118,13 @@ impl<T: Serialize + ?Sized, C: Codec> TypedWriter<T, Writer, C> {
     ///
     /// # Errors
     ///
-    /// [`TypedWriteError`]. The writer can go on after a value that cannot be encoded or is too
-    /// large.
+    /// [`TypedWriteError`]. The writer can go on if a value cannot be encoded or is too large.
     pub fn append_blocking(&mut self, value: &T) -> Result<(), TypedWriteError> {
         pollster::block_on(self.append(value))
     }
 }
 
-/// Each clone is a writer of its own, because the clone of the underlying writer is.
+/// Each clone is a writer of its own, like each clone of the underlying writer.
 impl<T: ?Sized, W: Clone, C> Clone for TypedWriter<T, W, C> {
     fn clone(&self) -> Self {
         Self { writer: self.writer.clone(), kind: PhantomData }

@@ -39,8 +39,7 @@ impl Future for Failure {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WriteError> {
         let Self { shared, ticket, sleeper } = &mut *self;
         let check = || refusal(shared.status());
-        // The queue is emptied only by a wake-up, so a registered waker need not be registered
-        // again.
+        // Only a wake-up empties the queue, so a registered waker need not be registered again.
         if sleeper.as_ref().is_some_and(|sleeper| sleeper.will_wake(cx.waker())) {
             return check().map_or(Poll::Pending, Poll::Ready);
         }
