@@ -1,8 +1,9 @@
-//! Elementary video streams with start codes: H.264 and H.265 in Annex B format, and what MPEG-TS
-//! carries.
+//! Annex B parser: H.264 and H.265 elementary streams, whose units begin with start codes. Also
+//! finds key frames in the video of MPEG transport streams.
 //!
-//! The header is the newest parameter sets. A sync point is where the access unit of an IDR or IRAP
-//! picture begins: at the delimiter or parameter set before the picture, else at the picture.
+//! The header is the newest parameter set of each kind. A sync point is the beginning of the access
+//! unit of an IDR or IRAP picture: the delimiter or parameter set before the picture, or the
+//! picture itself if neither precedes it.
 
 use bytes::Bytes;
 
@@ -13,10 +14,10 @@ use crate::{
 
 const START_CODE: [u8; 3] = [0, 0, 1];
 
-/// Bytes of a unit that are kept while its end has not come: no parameter set is larger.
+/// Maximum size of a parameter set. Its bytes are kept until its end has arrived.
 const MAX_PARAMETER_SET_BYTES: usize = 64 * 1024;
 
-/// A video codec whose key frames are recognised.
+/// Video codec whose key frames can be recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Codec {
     Mpeg2,
@@ -24,22 +25,22 @@ pub(crate) enum Codec {
     Hevc,
 }
 
-/// What a unit is to a decoder that starts.
+/// Kind of a unit, as far as it matters to a decoder that starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
-    /// It begins an access unit.
+    /// Access unit delimiter.
     Delimiter,
-    /// A parameter set, and which.
+    /// Parameter set, with its unit type.
     Parameters(u8),
-    /// A picture that can be decoded by itself.
+    /// Picture that can be decoded without other pictures.
     KeyFrame,
-    /// Another picture.
+    /// Any other picture.
     Picture,
     Other,
 }
 
 impl Codec {
-    /// What a unit is, from its first byte.
+    /// Returns the kind of a unit from its first byte.
     fn unit(self, header: u8) -> Unit {
         match self {
             Self::H264 => match header & 0x1F {
@@ -65,7 +66,7 @@ impl Codec {
     }
 }
 
-/// Whether a key frame begins in these bytes before any other picture.
+/// Whether a key frame or a parameter set begins in these bytes before any other picture.
 pub(crate) fn has_key_frame(codec: Codec, bytes: &[u8]) -> bool {
     let mut at = 0;
     while let Some(start) = find(bytes, &START_CODE, at) {
@@ -83,11 +84,11 @@ pub(crate) struct AnnexB {
     codec: Codec,
     /// The newest parameter set of each kind, with its start code.
     parameters: Vec<(u8, Vec<u8>)>,
-    /// Whether they have changed since they were reported.
+    /// Whether the parameter sets have changed since the last reported header.
     is_new: bool,
-    /// Where the access unit under way begins, as long as no picture has come.
+    /// Offset where the current access unit begins, known until its picture arrives.
     begins: Option<u64>,
-    /// Bytes of the parameter set under way that were searched for its end.
+    /// Number of bytes of the unfinished parameter set that were searched for its end.
     searched: usize,
 }
 
@@ -129,7 +130,7 @@ impl AnnexB {
 impl Parse for AnnexB {
     fn step(&mut self, at: u64, bytes: &[u8], marks: &mut Vec<Mark>) -> Parsed {
         let Some(start) = find(bytes, &START_CODE, 0) else {
-            // The beginning of a start code may be at the end.
+            // The bytes may end inside a start code.
             if bytes.len() < 4 {
                 return Ok(Step::Need(4));
             }

@@ -1,4 +1,4 @@
-//! FLAC without a container (RFC 9639).
+//! FLAC parser, without a container (RFC 9639).
 //!
 //! The header is the marker `fLaC` and the metadata blocks. Each frame is a sync point; a frame is
 //! recognised by its sync code and by the checksum of its header.
@@ -10,27 +10,27 @@ use crate::{
     indexer::{Malformed, Mark, Parse, Parsed, Step},
 };
 
-/// What a stream begins with.
+/// Marker at the beginning of a stream.
 pub(crate) const MAGIC: &[u8] = b"fLaC";
 
-/// The longest header of a frame, in bytes.
+/// Maximum size of a frame header, in bytes.
 const MAX_FRAME_HEADER_BYTES: usize = 16;
 
 #[derive(Default)]
 pub(crate) struct Flac {
     has_header: bool,
-    /// Bytes of the header that were looked at.
+    /// Size of the marker and the metadata blocks that are complete so far, in bytes.
     walked: usize,
 }
 
-/// The checksum of frame headers: polynomial 0x07.
+/// Checksum of a frame header: CRC-8 with polynomial 0x07.
 fn crc8(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |crc: u8, byte| {
         (0..8).fold(crc ^ byte, |crc, _| if crc & 0x80 == 0 { crc << 1 } else { crc << 1 ^ 0x07 })
     })
 }
 
-/// Whether a frame begins here. Needs [`MAX_FRAME_HEADER_BYTES`].
+/// Whether `bytes` begins with a frame. Needs [`MAX_FRAME_HEADER_BYTES`] bytes.
 fn is_frame(bytes: &[u8]) -> bool {
     let is_header = || -> Option<bool> {
         let header = be::<4>(bytes, 0)?;
@@ -106,13 +106,13 @@ impl Parse for Flac {
             marks.push(Mark::Sync(at));
         }
         let last = bytes.len() - MAX_FRAME_HEADER_BYTES;
-        // The first byte of a frame, or of the marker.
+        // The next frame begins with `0xFF`, and the marker with `f`.
         let rest = bytes.get(1..last).unwrap_or_default();
         let next = memchr::memchr2(0xFF, b'f', rest).map_or(last, |next| 1 + next);
         Ok(Step::Skip(next as u64))
     }
 
-    /// A frame is recognised wherever it begins.
+    /// Continues with the frame search, because frames are recognised at any offset.
     fn resync(&mut self) {
         (self.has_header, self.walked) = (true, 0);
     }

@@ -1,7 +1,8 @@
-//! Flash video.
+//! Flash video (FLV) parser.
 //!
-//! The header is the file header, the metadata, and the decoder configurations of audio and video. A
-//! sync point is a tag with a key frame; in a stream without video, each audio tag.
+//! The header is the file header, the metadata, and the decoder configurations of audio and
+//! video. A sync point is a tag with a key frame. In a stream without video, each audio tag is a
+//! sync point.
 
 use bytes::Bytes;
 
@@ -14,11 +15,11 @@ const AUDIO: u8 = 8;
 const VIDEO: u8 = 9;
 const SCRIPT: u8 = 18;
 
-/// The header of a tag, and the size of the tag after it.
+/// Size of a tag's header, and of the field after the tag that repeats the tag's size.
 const TAG_BYTES: usize = 11;
 const TRAILER_BYTES: usize = 4;
 
-/// Bytes of a tag's data that are looked at.
+/// Number of bytes of a tag's data that are examined.
 const DATA_BYTES: usize = 2;
 
 #[derive(Default)]
@@ -43,7 +44,7 @@ fn is_configuration(kind: u8, data: &[u8]) -> bool {
     }
 }
 
-/// Whether the data of a video tag is a picture that can be decoded by itself.
+/// Whether the data of a video tag is a picture that can be decoded without other pictures.
 fn is_key_frame(data: &[u8]) -> bool {
     match data {
         // H.264 and H.265 also have tags that end a sequence.
@@ -97,7 +98,7 @@ impl Parse for Flv {
         let len = TAG_BYTES + size + TRAILER_BYTES;
         let is_tag = matches!(kind, AUDIO | VIDEO | SCRIPT) && be::<3>(bytes, 8) == Some(0);
         if self.is_lost {
-            // A tag is believed if the length after it is right.
+            // Accept a tag only if the size after it matches.
             if is_tag && size > 0 && len <= MAX_HEADER_BYTES {
                 if bytes.len() < len {
                     return Ok(Step::Need(len));

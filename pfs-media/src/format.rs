@@ -1,4 +1,4 @@
-//! Formats, and how they are recognised.
+//! Media formats, and their detection by media type or by first bytes (sniffing).
 
 use std::fmt;
 
@@ -48,10 +48,10 @@ impl fmt::Display for Format {
 }
 
 impl Format {
-    /// As many first bytes of a stream as [`sniff`](Self::sniff) makes use of.
+    /// Maximum number of first bytes of a stream that [`sniff`](Self::sniff) uses.
     pub const SNIFF_BYTES: usize = 4096;
 
-    /// The name for people, such as `MPEG-TS`.
+    /// Name for people, such as `MPEG-TS`.
     pub fn name(self) -> &'static str {
         match self {
             Self::MpegTs => "MPEG-TS",
@@ -71,7 +71,7 @@ impl Format {
         }
     }
 
-    /// The media type of streams in this format, for those whose writer named none.
+    /// Media type of a stream in this format whose writer gave no media type.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::MpegTs => "video/mp2t",
@@ -91,7 +91,7 @@ impl Format {
         }
     }
 
-    /// The format that a media type names; parameters and letter case do not matter.
+    /// Format that a media type names, regardless of parameters and letter case.
     pub fn from_content_type(content_type: &str) -> Option<Self> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         Some(match essence.to_ascii_lowercase().as_str() {
@@ -116,10 +116,11 @@ impl Format {
         })
     }
 
-    /// The format of a stream that begins with these bytes; `None` if they are of none, or too few.
+    /// Detects the format of a stream from its first bytes; `None` if no format matches, or if more
+    /// bytes are needed.
     ///
-    /// A format without a signature of its own is recognised only where a second frame follows the
-    /// first, so that a text or a program is not taken for one.
+    /// A format without a signature of its own is recognised only if a second frame follows the
+    /// first, so that a text or a program is not mistaken for media.
     pub fn sniff(first: &[u8]) -> Option<Self> {
         let starts = |signature: &[u8]| first.starts_with(signature);
         if starts(&[0x1A, 0x45, 0xDF, 0xA3]) {

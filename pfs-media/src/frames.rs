@@ -1,25 +1,26 @@
-//! Audio formats that are frames one after the other: MP3, ADTS and AC-3.
+//! Parser for audio formats that consist of consecutive frames: MP3, ADTS and AC-3.
 //!
-//! Each frame says how long it is, and a decoder can start at any frame: there is no header. A frame
-//! is believed when another one follows it.
+//! Each frame contains its length, and a decoder can start at any frame. There is no header. The
+//! first frame is accepted only if another frame follows it.
 
 use crate::{
     bits::be,
     indexer::{Malformed, Mark, Parse, Parsed, Step},
 };
 
-/// The length of the frame that begins with these bytes; `None` if no frame does.
+/// Function that returns the length of the frame at the beginning of the bytes; `None` if no frame
+/// begins there.
 pub(crate) type FrameLen = fn(&[u8]) -> Option<usize>;
 
-/// Bytes of a frame that are needed to know its length.
+/// Number of bytes of a frame that contain its length.
 const HEADER_BYTES: usize = 7;
 
-/// Bytes that are searched for a frame before the stream is taken for something else.
+/// Number of bytes that are searched for a frame before the stream counts as malformed.
 const MAX_SEARCHED: u64 = 1024 * 1024;
 
 pub(crate) struct Frames {
     len: FrameLen,
-    /// Whether the bytes that come next begin a frame, because a frame ended there.
+    /// Whether the next bytes are expected to begin a frame, because a frame ended before them.
     is_synced: bool,
     searched: u64,
 }
@@ -74,7 +75,7 @@ impl Parse for Frames {
     }
 }
 
-/// MPEG audio: ISO/IEC 11172-3 and 13818-3, and the low rates of MPEG 2.5.
+/// Frame length of MPEG audio: ISO/IEC 11172-3 and 13818-3, and the low rates of MPEG 2.5.
 pub(crate) fn mp3_len(bytes: &[u8]) -> Option<usize> {
     const RATES: [[u64; 15]; 5] = [
         [0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448],
@@ -116,7 +117,7 @@ pub(crate) fn mp3_len(bytes: &[u8]) -> Option<usize> {
     usize::try_from(len).ok().filter(|len| *len >= HEADER_BYTES)
 }
 
-/// ADTS: ISO/IEC 13818-7.
+/// Frame length of ADTS: ISO/IEC 13818-7.
 pub(crate) fn adts_len(bytes: &[u8]) -> Option<usize> {
     let header = be::<7>(bytes, 0)?;
     let (sync, layer) = (header >> 44, (header >> 41) & 3);
@@ -125,9 +126,9 @@ pub(crate) fn adts_len(bytes: &[u8]) -> Option<usize> {
     is_frame.then_some(len as usize)
 }
 
-/// AC-3 and E-AC-3: ETSI TS 102 366.
+/// Frame length of AC-3 and E-AC-3: ETSI TS 102 366.
 pub(crate) fn ac3_len(bytes: &[u8]) -> Option<usize> {
-    /// Kilobits a second of each pair of frame size codes.
+    /// Bit rate of each pair of frame size codes, in kilobits per second.
     const RATES: [u64; 19] =
         [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640];
     let header = be::<6>(bytes, 0)?;
@@ -136,7 +137,7 @@ pub(crate) fn ac3_len(bytes: &[u8]) -> Option<usize> {
     }
     let version = (header >> 3) & 31;
     if version > 10 {
-        // E-AC-3: the number of 16-bit words, less one.
+        // E-AC-3: the field is the number of 16-bit words, minus one.
         return (version <= 16).then_some(2 * (((header >> 16) & 0x7FF) as usize + 1));
     }
     let (frequency, size) = ((header >> 14) & 3, (header >> 8) & 63);

@@ -1,4 +1,5 @@
-//! The indexer: cuts the bytes of a stream into what a parser asks for.
+//! Indexer: passes the bytes of a stream to the parser of its format, in windows of the size that
+//! the parser requests.
 
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
@@ -8,31 +9,31 @@ use crate::{
     mp4::Mp4, mpeg_ts::MpegTs, ogg::Ogg, wav::Wav, y4m::Y4m,
 };
 
-/// The largest header that is kept, in bytes.
+/// Maximum size of a header, in bytes.
 pub const MAX_HEADER_BYTES: usize = 1024 * 1024;
 
-/// The most bytes that a parser may ask for at once. A unit that is needed whole, such as the
-/// `moov` box, is a part of the header.
+/// Maximum number of bytes that a parser may request at once. Units that a parser needs as a whole,
+/// such as the `moov` box, are parts of the header.
 const MAX_WINDOW_BYTES: usize = MAX_HEADER_BYTES;
 
-/// Memory that is kept for the bytes of the next call, in bytes.
+/// Maximum memory that is kept between calls when no bytes are pending, in bytes.
 const MAX_IDLE_BYTES: usize = 4096;
 
-/// A fact about a stream that a late joiner needs.
+/// Fact about a stream that a reader who joins late needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mark {
-    /// The header: bytes that a decoder needs before anything else. It replaces the header before
-    /// it, and applies to every sync point that is reported after it.
+    /// The header: bytes that a decoder needs before anything else. A header replaces the previous
+    /// header, and applies to every sync point that is reported after it.
     Header(Bytes),
     /// A sync point: a decoder that was given the header can start at this offset.
     Sync(u64),
-    /// Sync points at equal distances, until the next header: the first offset, and the distance in
-    /// bytes.
+    /// Sync points at equal distances, until the next header: the offset of the first one, and the
+    /// distance in bytes.
     SyncEvery(u64, u64),
 }
 
-/// Why a stream cannot be indexed any further.
+/// Why a stream cannot be indexed further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum IndexError {
@@ -44,12 +45,13 @@ pub enum IndexError {
     HeaderTooLarge,
 }
 
-/// What a parser does next.
+/// Result of a parser's step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Goes on after so many bytes, at least one. They need not have arrived yet.
+    /// The parser continues after this number of bytes, at least one. These bytes need not have
+    /// arrived yet.
     Skip(u64),
-    /// Needs so many bytes, more than it was given.
+    /// The parser needs a window of this size, larger than the one that it was given.
     Need(usize),
 }
 
@@ -59,12 +61,13 @@ pub(crate) struct Malformed;
 
 pub(crate) type Parsed = Result<Step, Malformed>;
 
-/// A parser of one format: a state machine that is given a window of the stream.
+/// Parser of one format: a state machine over windows of the stream.
 pub(crate) trait Parse: Send {
-    /// Looks at the bytes that begin at offset `at`, at least one, and says how to go on.
+    /// Parses the window `bytes` at offset `at`, which is not empty, and returns how to continue.
     fn step(&mut self, at: u64, bytes: &[u8], marks: &mut Vec<Mark>) -> Parsed;
 
-    /// Bytes are missing before those of the next step, which may begin anywhere in the format.
+    /// Prepares for a loss: bytes before the next step are missing, and that step may begin
+    /// anywhere in the format.
     fn resync(&mut self);
 }
 
@@ -72,13 +75,13 @@ pub(crate) trait Parse: Send {
 pub struct Indexer {
     format: Format,
     parser: Box<dyn Parse>,
-    /// The offset of the next byte that the parser looks at.
+    /// Offset of the next byte for the parser.
     at: u64,
-    /// Bytes from there on that were fed and were too few.
+    /// Bytes at `at` that were fed, but are fewer than the parser needs.
     pending: BytesMut,
-    /// Bytes that the parser needs from there on.
+    /// Number of bytes at `at` that the parser needs.
     needed: usize,
-    /// Bytes that are still to be skipped.
+    /// Number of bytes that are still to be skipped.
     skip: u64,
     error: Option<IndexError>,
 }
@@ -96,7 +99,8 @@ impl std::fmt::Debug for Indexer {
 }
 
 impl Indexer {
-    /// An indexer of a stream of this format, whose first byte has this offset.
+    /// Creates an indexer for a stream of this format. `at` is the offset of the first byte that
+    /// is fed.
     pub fn new(format: Format, at: u64) -> Self {
         let parser: Box<dyn Parse> = match format {
             Format::MpegTs => Box::new(MpegTs::default()),
@@ -118,17 +122,18 @@ impl Indexer {
         Self { format, parser, at, pending, needed, skip, error }
     }
 
-    /// The format that the stream is parsed as.
+    /// Format as which the stream is parsed.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Reads the next bytes of the stream, and adds what was found to `marks`.
+    /// Parses the next bytes of the stream, and adds the headers and sync points that were found
+    /// to `marks`.
     ///
     /// # Errors
     ///
-    /// [`IndexError`], when the bytes cannot be parsed. The indexer is off from then on: it returns
-    /// the same error for all later bytes.
+    /// The bytes cannot be parsed. From then on the indexer returns the same [`IndexError`] for all
+    /// later bytes.
     pub fn feed(&mut self, bytes: &[u8], marks: &mut Vec<Mark>) -> Result<(), IndexError> {
         if let Some(error) = self.error {
             return Err(error);
@@ -142,7 +147,7 @@ impl Indexer {
     }
 
     fn parse(&mut self, input: &[u8], marks: &mut Vec<Mark>) -> Result<(), IndexError> {
-        // The next byte of the input that is neither pending nor looked at.
+        // Position in `input` after the bytes that were parsed, skipped or moved to `pending`.
         let mut next = 0;
         loop {
             if self.pending.is_empty() {
@@ -174,7 +179,8 @@ impl Indexer {
                         next += used;
                     } else {
                         self.pending.advance(used);
-                        // What is left is in the input, too, unless it came earlier.
+                        // The pending rest is also the end of the consumed input, unless it came
+                        // with earlier calls: continue there without a copy.
                         if self.pending.len() <= next {
                             next -= self.pending.len();
                             self.pending.clear();
@@ -195,8 +201,8 @@ impl Indexer {
         }
     }
 
-    /// Goes on at this offset, because the bytes before it were not read. Sync points are reported
-    /// again from where the parser finds its place in the format.
+    /// Continues at this offset after a loss: the bytes before it were not read. Sync points are
+    /// reported again once the parser has found its place in the format.
     pub fn skip_to(&mut self, at: u64) {
         self.pending.clear();
         (self.at, self.skip, self.needed) = (at, 0, 1);

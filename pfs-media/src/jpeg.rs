@@ -1,11 +1,11 @@
-//! Motion JPEG: one picture after the other. Each picture is a sync point; there is no header.
+//! Motion JPEG parser: consecutive JPEG pictures. Each picture is a sync point; there is no header.
 
 use crate::{
     bits::{be, find},
     indexer::{Malformed, Mark, Parse, Parsed, Step},
 };
 
-/// Bytes that are searched for a picture before the stream is taken for something else.
+/// Number of bytes that are searched for a picture before the stream counts as malformed.
 const MAX_SEARCHED: u64 = 16 * 1024 * 1024;
 
 const START_OF_IMAGE: u8 = 0xD8;
@@ -14,9 +14,9 @@ const START_OF_SCAN: u8 = 0xDA;
 
 #[derive(Default)]
 pub(crate) struct Jpeg {
-    /// Whether the bytes that come next are entropy-coded.
+    /// Whether the next bytes are entropy-coded.
     is_in_scan: bool,
-    /// Whether the bytes that come next are a segment of a picture.
+    /// Whether the next bytes are a segment of a picture.
     is_in_picture: bool,
     searched: u64,
 }

@@ -1,8 +1,9 @@
-//! Matroska and WebM (RFC 9559, EBML: RFC 8794).
+//! Matroska and WebM parser (RFC 9559, EBML: RFC 8794).
 //!
-//! The header is everything from the start to the first cluster, without the seek tables, and with
-//! a segment of unknown size. A sync point is a cluster whose first block of the main track is a
-//! key frame. The main track is the first video track, or the first track if there is no video.
+//! The header is everything before the first cluster, without the seek tables. The size of the
+//! segment in the header is set to unknown. A sync point is a cluster whose first block of the
+//! main track is a key frame. The main track is the first video track, or the first track if there
+//! is no video.
 
 use bytes::Bytes;
 
@@ -33,42 +34,42 @@ const CRC_32: u32 = 0xBF;
 const CHAPTERS: u32 = 0x1043_A770;
 const ATTACHMENTS: u32 = 0x1941_A469;
 
-/// An identifier and a size take so many bytes at most.
+/// Maximum size of an element's identifier and size field together, in bytes.
 const MAX_ELEMENT_HEADER_BYTES: usize = 12;
 
-/// Bytes of a block that are looked at: the track number, the timestamp and the flags.
+/// Number of bytes of a block that are examined: the track number, the timestamp and the flags.
 const BLOCK_BYTES: usize = 11;
 
-/// The segment's header in a reported header: its size is unknown.
+/// Element header of the segment in a reported header, with unknown size.
 const SEGMENT_OF_UNKNOWN_SIZE: [u8; 12] =
     [0x18, 0x53, 0x80, 0x67, 0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
 
 #[derive(Default)]
 pub(crate) struct Matroska {
-    /// The header up to now.
+    /// Header as far as it has arrived.
     header: Vec<u8>,
-    /// Whether a cluster has come since the header began.
+    /// Whether the header was reported, because a cluster has followed it.
     is_reported: bool,
     /// The track whose key frames make sync points.
     main_track: Option<u64>,
-    /// The cluster under way, as long as none of its blocks is of the main track.
+    /// Offset of the current cluster, until its first block of the main track.
     cluster: Option<u64>,
     is_lost: bool,
 }
 
-/// An element's identifier, the bytes of its header, and its size if that is known.
+/// Element: its identifier, the length of its header, and its size if the size is known.
 struct Element {
     id: u32,
     header: usize,
     size: Option<u64>,
 }
 
-/// The length of a variable-size integer, from its first byte.
+/// Returns the length of a variable-size integer from its first byte.
 fn width(first: u8) -> usize {
     first.leading_zeros() as usize + 1
 }
 
-/// A variable-size integer, and how many bytes it takes. `None` if bytes are missing.
+/// Parses a variable-size integer. Also returns its length. `None` if bytes are missing.
 fn integer(bytes: &[u8]) -> Option<Result<(u64, usize), Malformed>> {
     let width = width(*bytes.first()?);
     if width > 8 {
@@ -80,7 +81,7 @@ fn integer(bytes: &[u8]) -> Option<Result<(u64, usize), Malformed>> {
 }
 
 impl Element {
-    /// The element that begins here; `None` if bytes are missing.
+    /// Parses the header of the element at the beginning of `bytes`; `None` if bytes are missing.
     fn parse(bytes: &[u8]) -> Option<Result<Self, Malformed>> {
         let id_width = width(*bytes.first()?);
         if id_width > 4 {
@@ -96,7 +97,7 @@ impl Element {
         Some(Ok(Self { id, header: id_width + size_width, size }))
     }
 
-    /// The elements in these bytes, with their contents.
+    /// Iterates over the elements in these bytes: identifiers and contents.
     fn all(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
         std::iter::from_fn(move || {
             let element = Self::parse(bytes)?.ok()?;
@@ -125,7 +126,7 @@ fn main_track(tracks: &[u8]) -> Option<u64> {
     entries().find(|(_, kind)| *kind == 1).or_else(|| entries().next()).map(|(track, _)| track)
 }
 
-/// The track of a block, and its flags.
+/// Parses the track and the flags of a block.
 fn block(contents: &[u8]) -> Option<(u64, u8)> {
     let (track, width) = integer(contents)?.ok()?;
     Some((track, *contents.get(width + 2)?))
@@ -140,7 +141,7 @@ impl Matroska {
         if self.header.len() > MAX_HEADER_BYTES { Err(Malformed) } else { Ok(()) }
     }
 
-    /// A block of this track has come.
+    /// Handles a block of this track.
     fn block(&mut self, track: u64, is_key_frame: bool, marks: &mut Vec<Mark>) {
         if Some(track) == self.main_track
             && let Some(cluster) = self.cluster.take()
@@ -164,7 +165,7 @@ impl Parse for Matroska {
             if cluster > 0 {
                 return Ok(Step::Skip(cluster as u64));
             }
-            // A cluster is believed if its timestamp follows.
+            // Accept a cluster only if its timestamp or checksum follows.
             let Some(first) = bytes.get(..2 * MAX_ELEMENT_HEADER_BYTES) else {
                 return Ok(Step::Need(2 * MAX_ELEMENT_HEADER_BYTES));
             };
@@ -188,7 +189,7 @@ impl Parse for Matroska {
         };
         match id {
             EBML => {
-                // A writer starts over.
+                // The writer starts over.
                 let ebml = match contents(u64::MAX)? {
                     Ok(ebml) => ebml.len(),
                     Err(need) => return Ok(need),
@@ -240,7 +241,7 @@ impl Parse for Matroska {
                     self.block(track, find(REFERENCE_BLOCK).is_none(), marks);
                 }
             }
-            // Other elements of a segment or a cluster are stepped over.
+            // Other elements of a segment or a cluster are skipped.
             SEEK_HEAD | CUES | VOID | CRC_32 | TIMESTAMP => {}
             _ => {}
         }

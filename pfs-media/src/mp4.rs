@@ -1,8 +1,9 @@
-//! Fragmented MP4 and CMAF (ISO/IEC 14496-12).
+//! Fragmented MP4 and CMAF parser (ISO/IEC 14496-12).
 //!
-//! The header is the boxes `ftyp` and `moov`. A sync point is where a fragment begins, at its `moof`
-//! or the boxes right before that, whose first sample of the main track is a sync sample. The main
-//! track is the first video track, or the first track if there is no video.
+//! The header is the boxes `ftyp` and `moov`. A sync point is the beginning of a fragment whose
+//! first sample of the main track is a sync sample. A fragment begins at its `moof`, or at the
+//! boxes right before the `moof` that belong to the fragment. The main track is the first video
+//! track, or the first track if there is no video.
 
 use bytes::Bytes;
 
@@ -11,7 +12,7 @@ use crate::{
     indexer::{MAX_HEADER_BYTES, Malformed, Mark, Parse, Parsed, Step},
 };
 
-/// Set in the flags of a sample that others must come before.
+/// Sample flag: the sample cannot be decoded without earlier samples.
 const SAMPLE_IS_NON_SYNC: u64 = 0x0001_0000;
 
 #[derive(Default)]
@@ -19,7 +20,7 @@ pub(crate) struct Mp4 {
     file_type: Vec<u8>,
     header: Vec<u8>,
     main_track: Option<Track>,
-    /// Where the boxes of the next fragment begin, if they have.
+    /// Offset where the next fragment begins, if boxes before its `moof` have arrived.
     fragment: Option<u64>,
     is_lost: bool,
 }
@@ -27,11 +28,11 @@ pub(crate) struct Mp4 {
 #[derive(Clone, Copy)]
 struct Track {
     id: u64,
-    /// The flags of samples that say nothing else.
+    /// Flags of samples that have no flags of their own.
     default_flags: u64,
 }
 
-/// The boxes in these bytes, with their contents.
+/// Iterates over the boxes in these bytes: types and contents.
 fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
         let (size, kind) = (be::<4>(bytes, 0)?, bytes.get(4..8)?);
@@ -46,12 +47,12 @@ fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The contents of the first box of this kind.
+/// Contents of the first box of this type.
 fn first<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
     boxes(bytes).find(|(other, _)| *other == kind).map(|(_, contents)| contents)
 }
 
-/// The main track, from the contents of `moov`. `None` if the file is not fragmented.
+/// Finds the main track in the contents of `moov`. `None` if the file is not fragmented.
 fn main_track(moov: &[u8]) -> Option<Track> {
     let extends = first(moov, b"mvex")?;
     let tracks = || {
@@ -78,7 +79,7 @@ fn is_sync(moof: &[u8], track: Track) -> Option<bool> {
             continue;
         }
         let flags = be::<4>(header, 0)? & 0xFF_FFFF;
-        // Optional fields, in their order.
+        // Optional fields before the default sample flags: flag bit and size.
         let sizes = [(0x1, 8), (0x2, 4), (0x8, 4), (0x10, 4)];
         let before: usize =
             sizes.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, size)| size).sum();
@@ -111,7 +112,7 @@ impl Parse for Mp4 {
             return Ok(Step::Need(8));
         };
         if self.is_lost {
-            // A fragment is believed if its first box is right.
+            // Accept a `moof` only if its first box is plausible.
             let is_fragment = kind == b"moof" && (24..MAX_HEADER_BYTES as u64).contains(&size);
             if !is_fragment {
                 let next = bytes.windows(4).position(|it| it == b"moof").filter(|next| *next > 4);
@@ -129,7 +130,7 @@ impl Parse for Mp4 {
                 Some(_) => return Err(Malformed),
                 None => return Ok(Step::Need(16)),
             },
-            // A box without a size goes on to the end of the stream.
+            // A box without a size extends to the end of the stream.
             0 => u64::MAX - at,
             size if size >= 8 => size,
             _ => return Err(Malformed),
@@ -163,7 +164,7 @@ impl Parse for Mp4 {
             }
         } else {
             match kind {
-                // They belong to the fragment that follows.
+                // These boxes belong to the next fragment.
                 b"styp" | b"sidx" | b"prft" | b"emsg" => {
                     self.fragment.get_or_insert(at);
                 }

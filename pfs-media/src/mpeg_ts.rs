@@ -1,9 +1,10 @@
-//! MPEG transport streams (ISO/IEC 13818-1).
+//! MPEG transport stream parser (ISO/IEC 13818-1).
 //!
 //! The header is the program association table and the program map table, as the packets that
-//! carried them. A sync point is a packet in which an access unit of the video begins that can be
-//! decoded by itself: the packet has the random access indicator, or its payload begins with a key
-//! frame. In a stream without video, each frame of the first audio is one.
+//! carried them. A sync point is a packet that begins a video access unit that can be decoded
+//! without earlier ones: the packet has the random access indicator, or its payload begins with a
+//! key frame. In a stream without video, each packet that begins a payload unit of the first stream
+//! is a sync point.
 
 use bytes::Bytes;
 use mpeg2ts_reader::{
@@ -21,16 +22,16 @@ use crate::{
 
 const SIZE: usize = Packet::SIZE;
 
-/// Packets that must follow one another before a sync byte is believed.
+/// Number of consecutive packets that must begin with a sync byte before a sync byte is accepted.
 const SYNC_PACKETS: usize = 3;
 
-/// Bytes from the first of their sync bytes to the last.
+/// Number of bytes from the first to the last sync byte of these packets.
 const SYNC_BYTES: usize = (SYNC_PACKETS - 1) * SIZE + 1;
 
-/// Bytes that are searched for sync bytes before the stream is taken for something else.
+/// Number of bytes that are searched for sync bytes before the stream counts as malformed.
 const MAX_SEARCHED: u64 = 1024 * 1024;
 
-/// The packets of a table of at most 1,021 bytes.
+/// Maximum number of packets of a table, which has at most 1,021 bytes.
 const MAX_TABLE_PACKETS: usize = 8;
 
 const PAT_PID: u16 = 0;
@@ -42,20 +43,21 @@ pub(crate) struct MpegTs {
     pat: Table,
     pmt: Table,
     pmt_pid: Option<Pid>,
-    /// The stream whose frames are sync points, once a program map table has named it.
+    /// Elementary stream whose access units can be sync points, once a program map table has named
+    /// the stream.
     main: Option<(Pid, Kind)>,
-    /// What was last reported.
+    /// Header that was last reported.
     header: Vec<u8>,
 }
 
-/// How the access units of a stream are told apart.
+/// How sync points are found in an elementary stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Video(Option<Codec>),
     Audio,
 }
 
-/// A table on its way: the packets of its section, and the section's bytes.
+/// Table that is arriving: the packets of its section, and the section's bytes.
 #[derive(Default)]
 struct Table {
     packets: Vec<u8>,
@@ -63,7 +65,7 @@ struct Table {
 }
 
 impl Table {
-    /// Takes a packet; true when it completes a section whose checksum is right.
+    /// Adds a packet. Returns true when the packet completes a section whose checksum is correct.
     fn take(&mut self, packet: &Packet<'_>) -> bool {
         let Some(payload) = packet.payload() else { return false };
         if packet.payload_unit_start_indicator() {
@@ -87,7 +89,7 @@ impl Table {
         sum32(&self.section) == 0
     }
 
-    /// The section between its header and its checksum.
+    /// Contents of the section, without its header and checksum.
     fn body(&self) -> &[u8] {
         self.section.get(8..self.section.len().saturating_sub(4)).unwrap_or_default()
     }
@@ -126,7 +128,7 @@ impl MpegTs {
         }
     }
 
-    /// Takes the program map table that has just come.
+    /// Applies the program map table that has just been completed.
     fn take_map(&mut self, marks: &mut Vec<Mark>) {
         let Ok(map) = PmtSection::from_bytes(self.pmt.body()) else { return };
         let streams = || map.streams().map(|it| (it.elementary_pid(), it.stream_type()));
@@ -145,7 +147,8 @@ impl MpegTs {
     }
 }
 
-/// The codec of a video stream, if its key frames can be told; `None` if it is no video.
+/// Codec of a video stream. The inner `None` means that its key frames cannot be recognised, the
+/// outer `None` that the stream is not video.
 fn video(kind: StreamType) -> Option<Option<Codec>> {
     match kind {
         StreamType::H264 => Some(Some(Codec::H264)),
@@ -156,7 +159,7 @@ fn video(kind: StreamType) -> Option<Option<Codec>> {
     }
 }
 
-/// Whether packets differ in their continuity counters alone.
+/// Whether two runs of packets are equal except for their continuity counters.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     let is_counter = |at: usize| at % SIZE == 3;
     one.len() == other.len()
@@ -200,7 +203,8 @@ impl Parse for MpegTs {
             self.packet(at + used, &packet, marks);
             used += SIZE as u64;
         }
-        // A packet that has lost its sync byte is searched for the next one.
+        // If the first packet has no sync byte, search for the next sync byte from its second
+        // byte on.
         Ok(Step::Skip(used.max(1)))
     }
 

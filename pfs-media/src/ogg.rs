@@ -1,7 +1,7 @@
-//! Ogg (RFC 3533) with Vorbis, Opus, FLAC, Speex or Theora.
+//! Ogg parser (RFC 3533), for Vorbis, Opus, FLAC, Speex and Theora.
 //!
 //! The header is the pages that hold the header packets of all logical streams. A sync point is a
-//! page that begins with a new packet; with Theora, one in which a key frame begins.
+//! page that begins with a new packet. With Theora, that packet must be a key frame.
 
 use bytes::Bytes;
 
@@ -12,20 +12,20 @@ use crate::{
 
 const CAPTURE: &[u8] = b"OggS";
 const PAGE_BYTES: usize = 27;
-/// Bytes of a page's first packet that are looked at.
+/// Number of bytes of a page's first packet that are examined.
 const PACKET_BYTES: usize = 64;
 
 const CONTINUED: u8 = 1;
 const BEGIN: u8 = 2;
 
-/// Logical streams of one Ogg stream, at most.
+/// Maximum number of logical streams in one Ogg stream.
 const MAX_STREAMS: usize = 64;
 
 #[derive(Default)]
 pub(crate) struct Ogg {
     streams: Vec<Logical>,
     header: Vec<u8>,
-    /// Whether the header is reported.
+    /// Whether the header was reported.
     is_reported: bool,
     is_lost: bool,
 }
@@ -33,12 +33,13 @@ pub(crate) struct Ogg {
 /// A logical stream.
 struct Logical {
     serial: u32,
-    /// Header packets that have not ended.
+    /// Number of header packets whose end has not arrived.
     headers: usize,
     is_video: bool,
 }
 
-/// How many header packets a stream has that begins with this packet, and whether it is Theora.
+/// Identifies the codec of a logical stream from its first packet. Returns the number of header
+/// packets, and whether the codec is Theora.
 fn codec(packet: &[u8]) -> (usize, bool) {
     match packet {
         [1, b'v', b'o', b'r', b'b', b'i', b's', ..] => (3, false),

@@ -1,4 +1,4 @@
-//! WAV: a RIFF file of uncompressed samples.
+//! WAV parser: a RIFF file of uncompressed samples.
 //!
 //! The header is everything before the samples. Each block of samples, one of each channel, is a
 //! sync point.
@@ -10,24 +10,24 @@ use crate::{
     indexer::{Malformed, Mark, Parse, Parsed, Step},
 };
 
-/// Formats whose blocks can be decoded by themselves: PCM, floating point, A-law, µ-law, and the
-/// extensible format that stands for one of those.
+/// Formats in which each block can be decoded without the others: PCM, floating point, A-law,
+/// µ-law, and the extensible format, which contains one of these.
 const INDEPENDENT: [u64; 5] = [1, 3, 6, 7, 0xFFFE];
 
-/// Each byte of a size that is not known. A late joiner does not get as many samples as the writer
-/// may have announced.
+/// Byte that fills the size fields of a reported header, so that the sizes are unknown: a reader
+/// who joins late gets fewer samples than the writer may have announced.
 const UNKNOWN_SIZE: u8 = 0xFF;
 
 #[derive(Default)]
 pub(crate) struct Wav {
     is_done: bool,
-    /// Where the next chunk of the header begins, once the chunks before it were looked at.
+    /// Position of the next chunk of the header, after the chunks that were parsed.
     chunk: usize,
-    /// The format of the samples, and the bytes of a block.
+    /// Format of the samples, and the size of a block in bytes.
     samples: Option<(u64, u64)>,
 }
 
-/// A little-endian number of `N` bytes.
+/// Reads a little-endian number of `N` bytes.
 fn le<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
     let mut field: [u8; N] = bytes.get(at..at.checked_add(N)?)?.try_into().ok()?;
     field.reverse();
@@ -75,7 +75,7 @@ impl Parse for Wav {
         }
     }
 
-    /// Sync points follow from the header alone.
+    /// Stops parsing: all sync points follow from the header.
     fn resync(&mut self) {
         self.is_done = true;
     }

@@ -1,24 +1,24 @@
-//! YUV4MPEG2: uncompressed video, with a line of text before the first frame.
+//! YUV4MPEG2 parser: uncompressed video, with a line of text before the first frame.
 //!
-//! The header is that line. Every frame is a sync point.
+//! The header is the line of text. Every frame is a sync point.
 
 use bytes::Bytes;
 
 use crate::indexer::{Malformed, Mark, Parse, Parsed, Step};
 
-/// The longest line that is read, in bytes.
+/// Maximum length of a line, in bytes.
 const MAX_LINE_BYTES: usize = 4096;
 
 #[derive(Default)]
 pub(crate) struct Y4m {
-    /// Bytes of a frame, once the header is read.
+    /// Size of a frame in bytes, known once the header was read.
     frame: Option<u64>,
-    /// Where the newest frame began, and where the next one begins.
+    /// Offset of the newest frame, and offset of the next one.
     newest: Option<(u64, u64)>,
     is_lost: bool,
 }
 
-/// Bytes of a frame of this width and height.
+/// Size of a frame of this width and height, in bytes.
 fn frame_bytes(width: u64, height: u64, colorspace: &str) -> Option<u64> {
     let luma = width.checked_mul(height)?;
     let half = |number: u64| number.div_ceil(2);
@@ -58,7 +58,8 @@ fn parse_header(line: &str) -> Option<u64> {
 impl Parse for Y4m {
     fn step(&mut self, at: u64, bytes: &[u8], marks: &mut Vec<Mark>) -> Parsed {
         if self.is_lost {
-            // All frames have the same size, unless their lines have parameters.
+            // Assumes that all frames have the same size, although parameters in a frame's line
+            // could differ.
             let (one, next) = self.newest.ok_or(Malformed)?;
             let left = at.saturating_sub(one).checked_rem(next - one).ok_or(Malformed)?;
             self.is_lost = false;
