@@ -14,8 +14,8 @@ const HEADERS: usize = 1024;
 /// by default, as a whole.
 const SMALL_BUFFER_BYTES: usize = (64 * 1024) + HEADERS;
 
-/// Size of a large buffer: large enough for few rounds, small enough to stay in the processor's
-/// cache until the kernel has copied it.
+/// Size of a large buffer: large enough that a busy reader needs few rounds of reading and sending,
+/// small enough to stay in the processor's cache until the kernel has copied it.
 const LARGE_BUFFER_BYTES: usize = (512 * 1024) + HEADERS;
 
 /// Limit on large buffers in use: 32 MiB in total. At most this many readers are served at full

@@ -6,7 +6,7 @@ use pfs_proto::Peer;
 
 use crate::{owner::Owner, permissions::Permissions};
 
-/// Logs a line at info, or at debug for a request that has a line of its own.
+/// Logs a line at info, or at debug if the request logs a line of its own.
 macro_rules! routine {
     ($in_request:expr, $($line:tt)+) => {
         if $in_request { tracing::debug!($($line)+) } else { tracing::info!($($line)+) }

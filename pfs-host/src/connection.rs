@@ -1,5 +1,5 @@
-//! Connection of frames: hello, version negotiation, then requests until one makes it a writer's,
-//! reader's or watcher's connection.
+//! Connection of frames: hello, version negotiation, then requests, until a request turns the
+//! connection into a writer's, reader's or watcher's connection.
 
 use std::{pin::pin, sync::Arc};
 
@@ -32,8 +32,8 @@ const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Replies to requests that arrived together are sent together, up to about this many bytes.
 const REPLY_BATCH_BYTES: usize = 16 * 1024;
 
-/// Serves a connection to its end: hello, then requests, one of which may make it a writer's,
-/// reader's or watcher's connection.
+/// Serves a connection to its end: hello, then requests. A request may turn the connection into a
+/// writer's, reader's or watcher's connection.
 pub async fn serve<T: Transport + 'static>(transport: T, mut caller: Caller, daemon: Arc<Daemon>) {
     let mut wire = Wire::new(transport, daemon.arriving().clone());
     // A child token, so that connections do not contend for the lock of a common token.
@@ -90,7 +90,7 @@ async fn converse<T: Transport>(
         };
         let request = decode(frame);
         if !matches!(request, Ok(Request::Put(..))) {
-            // Any other request may take long, or take over the rest of the connection.
+            // Any other request may take long, or take over the connection until its end.
             flush(wire, shutdown).await?;
         }
         let answered = match request {
@@ -156,7 +156,8 @@ async fn put<T: Transport>(
             let transport = wire.transport();
             tokio::select! {
                 done = &mut put => break done?,
-                // If the client is gone, nobody would ever learn that the chunk was appended.
+                // Give up if the client is gone: no client would ever learn that the chunk
+                // was appended.
                 () = transport.hung_up() => return Err(Ended::Gone),
                 ready = transport.writable(), if !flushed => ready?,
             }
@@ -185,7 +186,7 @@ fn decode(frame: Frame) -> Result<Request, Failure> {
 }
 
 /// Reads the hello, agrees on the version and the capabilities, and replies. No other message is
-/// read before.
+/// read before the hello.
 async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
     let Some(frame) = wire.frame().await? else { return Err(Ended::Gone) };
     let Request::Hello(theirs) = decode(frame)? else {

@@ -19,14 +19,14 @@ use crate::Daemon;
 const MIN_ENDED_CONNECTIONS: u64 = 256;
 
 /// Time for connections that end together to free their memory. Also the shortest time between two
-/// calls.
+/// calls of the function that [`after_many_ended`] was given.
 const SETTLING_TIME: Duration = Duration::from_secs(2);
 
 /// Slots for connections, and notifications about their end.
 #[derive(Debug)]
 pub(crate) struct Connections {
     places: Budget,
-    /// The peak number of connections since the last call.
+    /// Peak number of connections since that function was last called.
     peak: AtomicU64,
     /// Notified when many connections have ended since the peak.
     fell: Notify,
@@ -89,14 +89,15 @@ impl Drop for Admitted {
 }
 
 /// Calls `act` two seconds after many connections have ended: at least 256, and at least half of
-/// the peak since the last call. Runs for as long as the daemon, and wakes only for that.
+/// the peak since the last call. Runs for as long as the daemon, and wakes only when many
+/// connections have ended.
 pub async fn after_many_ended(daemon: Arc<Daemon>, mut act: impl AsyncFnMut()) {
     let connections = daemon.connections();
     loop {
         connections.fell.notified().await;
         sleep(SETTLING_TIME).await;
-        // The notification may be older than the last call, and new connections may have replaced
-        // the ended ones.
+        // The notification may be older than the last call of `act`, and new connections may have
+        // replaced the ended ones.
         if connections.have_fallen() {
             connections.peak.store(connections.open(), Relaxed);
             act().await;
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
     use crate::Settings;
 
-    /// Runs `clients`, and passes it the times of the calls.
+    /// Runs `clients`, and passes it the times at which `act` was called.
     async fn with_calls(clients: impl AsyncFnOnce(&Daemon, &Cell<Vec<Duration>>)) {
         let daemon =
             Arc::new(Daemon::new(&Settings { max_connections: 10_000, ..Settings::default() }));

@@ -17,7 +17,7 @@ use crate::{
 /// transport over HTTP holds several parts.
 const PART: usize = 16 * 1024;
 
-/// Answers one request. The caller flushes the rest of the reply, which is queued.
+/// Answers one request. The last part of the reply stays queued, and the caller flushes it.
 pub(crate) async fn answer<T: Transport>(
     wire: &mut Wire<T>,
     daemon: &Daemon,

@@ -25,9 +25,9 @@ use crate::{
     settings::{MountSettings, Settings},
 };
 
-/// Divisor of `limits.max_memory` for messages. Messages on their way to streams may take this
-/// share in addition to the streams, and messages on their way to clients another share of the same
-/// size.
+/// Divisor of `limits.max_memory` for messages. Messages on their way to streams may occupy this
+/// share of the limit, messages on their way to clients another share of the same size, both in
+/// addition to the memory of streams.
 const MESSAGES_SHARE: u64 = 8;
 
 /// The largest answer, in bytes, that is not charged to the budget: a page of 64 KiB and the

@@ -49,7 +49,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(5);
 
     #[tokio::test]
-    async fn a_stream_created_in_the_registry_expires_whichever_expiry_was_next() {
+    async fn a_stream_created_in_the_registry_expires_whether_or_not_another_one_expires_first() {
         let daemon = Arc::new(Daemon::new(&Settings::default()));
         tokio::spawn(run(Arc::clone(&daemon)));
         let make = |name: &str, config| daemon.registry().create(name, config).unwrap();
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_idle_ttl_removes_an_existing_stream_and_a_cleared_one_does_not() {
+    async fn a_new_idle_ttl_removes_an_existing_stream_and_none_is_removed_once_it_is_cleared() {
         let daemon = Arc::new(Daemon::new(&Settings::default()));
         let idle_ttl = |idle_ttl| daemon.set_limits(&Settings { idle_ttl, ..Settings::default() });
         tokio::spawn(run(Arc::clone(&daemon)));

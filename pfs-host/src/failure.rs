@@ -206,9 +206,9 @@ impl Ended {
 }
 
 impl From<io::Error> for Ended {
-    /// On a local socket, every error means that the other end is gone. A client that the transport
-    /// has given up ([`TimedOut`](io::ErrorKind::TimedOut)) may still be connected, and gets the
-    /// error.
+    /// On a local socket, every error means that the client is gone. If the transport gave up on
+    /// the client ([`TimedOut`](io::ErrorKind::TimedOut)), the client may still be connected, and
+    /// gets the error.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::TimedOut => Failure::new(ErrorCode::Timeout, error.to_string()).into(),

@@ -23,7 +23,7 @@ pub async fn exit_when_idle(daemon: Arc<Daemon>) {
         tokio::select! {
             biased;
             () = daemon.shutdown().cancelled() => return,
-            // A client came and went, or a stream expired: restart the time.
+            // A client came and went, or a stream expired: start the waiting time again.
             () = daemon.connections.emptied.notified() => continue,
             // Cannot fail: `daemon` holds the sender.
             _ = limit.changed() => continue,

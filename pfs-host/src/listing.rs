@@ -46,7 +46,7 @@ impl Daemon {
 }
 
 impl Listing {
-    /// The most streams on one page.
+    /// Maximum number of streams on one page.
     pub const PAGE: usize = 50;
 
     /// Returns the next page. Only the last page has fewer than [`PAGE`](Self::PAGE) streams, and

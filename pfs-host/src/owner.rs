@@ -11,12 +11,12 @@ pub enum Owner {
     User(Option<u32>),
     /// The holder of a token.
     Token(TokenId),
-    /// A client over HTTP that needed no token. It has no quota, because it cannot be told apart
-    /// from others.
+    /// A client over HTTP that needed no token. The client has no quota, because it cannot be
+    /// distinguished from other clients.
     Anonymous,
 }
 
-/// The digest of a token. It tells tokens apart, and is never shown.
+/// The digest of a token. The digest distinguishes tokens, and is never shown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenId([u8; 32]);
 

@@ -83,8 +83,8 @@ impl Permissions {
         Grants::new(grants).permissions()
     }
 
-    /// Removes the permission to block writers, for a browser whose user or page may not know what
-    /// it asks for.
+    /// Removes the permission to block writers, for a browser request that its user or page may
+    /// have sent without knowing its effect.
     #[must_use]
     pub fn unasked(self) -> Self {
         Self { asks_itself: false, ..self }

@@ -60,8 +60,8 @@ pub trait Transport: Send + Sync {
 
     /// Starts heartbeats: sends one whenever nothing was sent for
     /// [`HEARTBEAT_INTERVAL`](pfs_proto::HEARTBEAT_INTERVAL). The transport fails with
-    /// [`TimedOut`](io::ErrorKind::TimedOut) when it waits for a client that has sent nothing for
-    /// [`HEARTBEAT_TIMEOUT`](pfs_proto::HEARTBEAT_TIMEOUT).
+    /// [`TimedOut`](io::ErrorKind::TimedOut) when the daemon waits for a client that has sent
+    /// nothing for [`HEARTBEAT_TIMEOUT`](pfs_proto::HEARTBEAT_TIMEOUT).
     fn begin_heartbeats(&self) {}
 
     /// Waits until the other end is gone for good, even if some of its bytes are still unread.

@@ -77,7 +77,7 @@ impl<T: Transport> Wire<T> {
         self.transport
     }
 
-    /// Waits for a whole frame. `None` at the end of the client's side.
+    /// Waits for a whole frame. `None` when the client has ended its sending direction.
     pub(crate) async fn frame(&mut self) -> Result<Option<Frame>, Ended> {
         loop {
             if let Some(frame) = self.received()? {
@@ -103,8 +103,8 @@ impl<T: Transport> Wire<T> {
         self.decoder.is_empty()
     }
 
-    /// Reads available bytes without waiting. `Some(0)` at the end of the client's side, `None` if
-    /// no bytes are available now.
+    /// Reads available bytes without waiting. `Some(0)` when the client has ended its sending
+    /// direction, `None` if no bytes are available now.
     pub(crate) fn fill(&mut self) -> io::Result<Option<usize>> {
         let buffer = self.decoder.buffer_for(self.read_size);
         let room = buffer.capacity().saturating_sub(buffer.len());
@@ -139,8 +139,8 @@ impl<T: Transport> Wire<T> {
     /// Writes queued replies as far as possible without waiting. Returns true if the queue is
     /// empty.
     ///
-    /// A write error discards the queue, but is no failure of the client: its earlier requests
-    /// count, and the next read notices its end.
+    /// A write error discards the queue, but is not returned: the client's earlier requests still
+    /// count, and the next read notices that the client is gone.
     pub(crate) fn try_flush(&mut self) -> bool {
         while !self.out.is_empty() {
             match self.transport.try_write(&self.out) {

@@ -172,8 +172,8 @@ impl Writable<'_> {
         }
     }
 
-    /// Logs a line about this client. `line` is given whether the request has a line of its own,
-    /// the pid and the uid.
+    /// Logs a line about this client. The arguments of `line` are whether the request has a line of
+    /// its own, the pid and the uid.
     pub(crate) fn log(&self, line: impl FnOnce(bool, Option<u32>, Option<u32>)) {
         self.caller.log(|pid, uid| line(self.in_request, pid, uid));
     }

@@ -43,7 +43,7 @@ enum Left {
         close: bool,
     },
     Withdrawn,
-    /// With the reason, or `None` if the client went away.
+    /// The writer did not finish: with the reason, or `None` if the client went away.
     Unfinished {
         reason: Option<String>,
     },
@@ -71,7 +71,8 @@ impl Append {
     }
 
     /// Logs that the writer has joined, and later that it has finished, even if the request has a
-    /// log line of its own: that line comes at the end, and a live body may go on for days.
+    /// log line of its own: the request's line is written at the end, and a live body may go on
+    /// for days.
     pub fn announce(&mut self) {
         if !self.is_announced() {
             self.log.in_request = false;

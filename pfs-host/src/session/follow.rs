@@ -32,18 +32,18 @@ use crate::{
 ///
 /// After each call of a method of this trait, the bytes in [`out`](Self::out) are sent.
 pub trait Encoder: Sink + Send + Unpin + 'static {
-    /// The most bytes of the stream in one read, for a reader with a large buffer.
+    /// Maximum number of bytes of the stream in one read, for a reader with a large buffer.
     const BATCH: usize = 256 * 1024;
 
-    /// The most bytes that the encoder makes of one byte of the stream, without the bytes that it
-    /// adds to each chunk ([`header_len`](Sink::header_len)). Reads are divided by this factor, so
-    /// that the buffer need not grow.
+    /// Maximum number of bytes that the encoder makes of one byte of the stream, without the bytes
+    /// that it adds to each chunk ([`header_len`](Sink::header_len)). Reads are divided by this
+    /// factor, so that the buffer need not grow.
     fn expansion(&self) -> usize {
         1
     }
 
-    /// Looks further into a chunk that is read in parts, one part at a time. Returns true while
-    /// there is more to look at. Called before each read.
+    /// Scans the next part of a chunk that is read in parts, before that part is read. Returns true
+    /// while there is more to scan. Called before each read.
     fn look_ahead(&mut self, reader: &Reader) -> bool {
         let _ = reader;
         false
@@ -56,7 +56,7 @@ pub trait Encoder: Sink + Send + Unpin + 'static {
         ControlFlow::Continue(())
     }
 
-    /// The offsets of `gap` will never come. An error breaks the response.
+    /// The offsets of `gap` are lost. An error breaks the response.
     fn gap(&mut self, gap: Gap) -> Result<(), Broken>;
 
     /// The reader has reached head. Called each time before the session sleeps, and again after the
@@ -137,10 +137,11 @@ pub struct Follow<E> {
     buffers: Buffers,
     /// The buffer whose memory the encoder holds now.
     buffer: Option<Buffer>,
-    /// How the stream ended, if it did and the client was told.
+    /// How and where the stream ended, once the client was told.
     end: Option<(End, u64)>,
     way: Way,
-    /// Bytes sent so far; and whether the last read was nearly full, so that more data is there.
+    /// Number of bytes sent so far. `lags` is true if the last read was nearly full, so that more
+    /// data is there.
     sent: u64,
     lags: bool,
     pings: Option<Pings>,
@@ -200,7 +201,7 @@ impl<E: Encoder> Follow<E> {
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
         ready!(self.way.poll_clear(cx));
         loop {
-            // Looking ahead in a large chunk may go on for long without anything to send.
+            // Scanning a large chunk may take long without anything to send: yield to other tasks.
             let progress = ready!(poll_proceed(cx));
             match mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),

@@ -1,5 +1,5 @@
 //! The *page* session: reads one part of a stream, of bounded size, at once. For protocols whose
-//! answer has to say before its first byte where the part ends.
+//! response states the end of the part before its first byte, in the status or a header.
 
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ impl<S: Sink> Page<S> {
                     End::CaughtUp | End::WritersGone | End::WriterDied => Edge::Head,
                 }))
             }
-            // The page ends before the gap. The next page is refused.
+            // The page ends before the gap, and the next page is refused.
             Read::Gap { .. } if !self.is_empty() => Ok(Some(Edge::Full)),
             Read::Gap { from, to, chunks } => {
                 self.log.gap(Gap { from, to, chunks });

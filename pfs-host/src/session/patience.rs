@@ -24,8 +24,8 @@ impl Patience {
         Self { path: path.clone(), blockers, max_block_time }
     }
 
-    /// Waits until the time limit is over, and then makes a `drop` reader of each `block` reader
-    /// that keeps the writer waiting. Never ready: poll it beside one append, for as long as that
+    /// Waits until the time limit is over, and then turns each `block` reader that keeps the writer
+    /// waiting into a `drop` reader. Never ready: poll it beside one append, for as long as that
     /// append waits.
     pub(crate) async fn enforce(&self) -> Infallible {
         let mut max_block_time = self.max_block_time.clone();

@@ -13,8 +13,9 @@ use crate::buffers::Buffer;
 
 /// Bytes to send. Dropping the piece frees its buffer.
 ///
-/// Until then the session makes no other piece, unless the buffer is one of the few large ones.
-/// Therefore a stalled reader costs one buffer, regardless of how many the layers below could hold.
+/// Until then the session makes no other piece, unless the buffer is one of the few large
+/// ones. Therefore a stalled reader costs one buffer, although the layers below could hold
+/// several pieces.
 #[derive(Debug)]
 pub struct Piece {
     // Dropped before the next piece is requested, which may then get a large buffer.
@@ -42,7 +43,7 @@ impl From<Piece> for Bytes {
     }
 }
 
-/// Occupies the way until dropped.
+/// Occupies the session's [`Way`] until dropped.
 #[derive(Debug)]
 struct Taken(Way);
 

@@ -1,10 +1,10 @@
-//! A writer's lease, from the view of its connection: when it is offered, granted and ended.
+//! Lease of a writer, as the writer's connection sees it: offer, grant and end.
 //!
-//! Without a lease, each chunk is copied twice and wakes two processes. A writer that appends much,
-//! and is the only writer, is offered the stream's next ring. The writer maps the ring and says so,
-//! the stream moves there, and from then on the writer appends by itself. The stream may end the
-//! lease at any time. The writer then appends over its connection as before, and may get another
-//! lease later.
+//! Without a lease, each chunk is copied twice and wakes two processes. With a lease, the writer
+//! appends to the ring itself. The daemon offers the stream's next ring to a writer that appends
+//! much and is the only writer. The writer maps the ring and confirms that, the stream moves to
+//! that ring, and the lease begins. The stream may end the lease at any time. The writer then
+//! appends over its connection as before, and may get another lease later.
 
 use std::{future::poll_fn, io, task::Poll, time::Duration};
 
@@ -33,7 +33,7 @@ const OFFER_WINDOW: Duration = Duration::from_secs(2);
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
 
-/// Interval at which the daemon looks at the holder's appends, on behalf of sleeping readers: a
+/// Interval at which the daemon checks for appends of the holder, and wakes sleeping readers: a
 /// holder may be stopped after it has published a chunk and before it wakes the readers. The
 /// interval doubles up to [`MAX_OBSERVE_INTERVAL`] while there are no appends.
 const MIN_OBSERVE_INTERVAL: Duration = Duration::from_millis(100);
@@ -49,7 +49,7 @@ pub(crate) struct Lease {
     /// Earliest time of the next offer.
     next: Option<Instant>,
     look: Duration,
-    /// Chunks of the holder at the last look.
+    /// Number of the holder's chunks at the last check.
     seen: u64,
 }
 
@@ -89,7 +89,7 @@ impl Lease {
         }
     }
 
-    /// Whether the writer appends by itself.
+    /// Whether the writer holds the lease.
     pub(crate) fn is_held(&self) -> bool {
         matches!(self.state, State::Held { .. })
     }
@@ -158,7 +158,7 @@ impl Lease {
     }
 
     /// Waits until the lease has ended, and returns the totals of the appends under it. Pending for
-    /// ever if no lease is held. Looks at the ring from time to time meanwhile.
+    /// ever if no lease is held. Meanwhile checks the ring from time to time.
     ///
     /// # Cancel safety
     ///
@@ -176,7 +176,7 @@ impl Lease {
         }
     }
 
-    /// Wakes sleeping readers if the holder has appended since the last look.
+    /// Wakes sleeping readers if the holder has appended since the last check.
     fn look(&mut self, writer: &Writer) {
         let Some(LeaseEnd { chunks, .. }) = writer.look_at_holder() else { return };
         self.look = if chunks > self.seen {

@@ -1,5 +1,5 @@
-//! An shm reader's connection: it carries wake-ups and requests for the next ring, and shows when
-//! the reader is gone.
+//! Connection of an shm reader: carries wake-ups and requests for the next ring, and shows when the
+//! reader is gone.
 
 use std::{convert::Infallible, future::pending, pin::pin, time::Duration};
 
@@ -61,9 +61,9 @@ const LEFT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A ring that a client reads.
 ///
-/// When the daemon shuts down, the client reads on until it hears of the shutdown. The ring must be
-/// kept until the last writer has left: otherwise a writer that waits for this `block` reader would
-/// overwrite data that the client still reads.
+/// When the daemon shuts down, the client reads on until it learns of the shutdown. The ring must
+/// be kept until the last writer has left: otherwise a writer that waits for this `block` reader
+/// would overwrite data that the client still reads.
 struct Seat<'a> {
     /// `None` after the handout was taken.
     handout: Option<Handout>,
@@ -101,7 +101,7 @@ pub(crate) async fn serve<T: Transport>(
     Ok((log, handout.take_back()))
 }
 
-/// Handles the client's messages until the client has to be served over the connection, or ends.
+/// Handles the client's messages until the client ends, or has to be served over the connection.
 async fn attend<T: Transport>(
     wire: &mut Wire<T>,
     handout: &Handout,
