@@ -33,8 +33,8 @@ impl Access {
         tokens.map_or_else(|| Self::Open(Grants::all()), Self::Tokens)
     }
 
-    /// Replaces `before`. Requests that were authenticated by `before` continue with their new
-    /// permissions.
+    /// Takes the place of the earlier access control `before`. Requests that `before` authenticated
+    /// continue with their new permissions.
     pub(super) fn succeed(self, before: &Self) -> (Self, TokenChanges) {
         match (self, before) {
             (Self::Tokens(tokens), Self::Tokens(before)) => {

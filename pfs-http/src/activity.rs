@@ -18,7 +18,8 @@ use super::{
 /// Activity of one connection, as seen from outside hyper.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Requests whose responses have not ended, plus the pieces of responses that HTTP/2 keeps.
+    /// Number of requests whose responses have not ended, plus the pieces of responses that
+    /// h2 holds.
     requests: AtomicUsize,
     /// hyper has bytes that the socket does not accept.
     unwritten: AtomicBool,
@@ -34,7 +35,7 @@ pub(super) struct Activity {
     changed: Notify,
 }
 
-/// Piece of a response that HTTP/2 keeps. The connection is busy until the piece is dropped.
+/// Piece of a response that h2 holds. The connection is busy until the piece is dropped.
 #[derive(Debug)]
 pub(super) struct KeptPiece(Arc<Activity>);
 
@@ -94,9 +95,9 @@ impl Activity {
         self.changed.notify_one();
     }
 
-    /// Keeps the connection busy while HTTP/2 keeps a piece of a response. HTTP/2 may keep the
-    /// piece after the request has ended, until the client accepts the bytes. `None` over HTTP/1.1,
-    /// where [`writes`](Self::writes) reports unsent bytes.
+    /// Keeps the connection busy while h2 holds a piece of a response. h2 may hold the piece after
+    /// the request has ended, until the client accepts the bytes. `None` over HTTP/1.1, where
+    /// [`writes`](Self::writes) reports unsent bytes.
     pub(super) fn keeps_piece(self: &Arc<Self>) -> Option<KeptPiece> {
         self.multiplexed.load(Ordering::Relaxed).then(|| {
             self.requests.fetch_add(1, Ordering::Relaxed);

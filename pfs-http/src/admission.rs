@@ -128,8 +128,8 @@ impl Drop for Place {
     }
 }
 
-/// Key by which addresses are counted: an IPv4 address, or an IPv6 /64 network, the least that one
-/// customer gets.
+/// Key by which addresses are counted: an IPv4 address, or an IPv6 /64 network, which is the
+/// smallest network that a provider gives to one customer.
 fn one_client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -11,8 +11,9 @@ use futures_util::stream;
 
 use super::{problem::Problem, sandbox};
 
-/// Finishes a response: explains an error without a body, removes the body from an answer to HEAD,
-/// refuses a body whose end is the end of the connection, and adds a Content Security Policy.
+/// Finishes a response: explains an error without a body, removes the body from an answer to
+/// HEAD, refuses a body that only the end of the connection would end, and adds a Content
+/// Security Policy.
 pub(super) fn finish(method: &Method, version: Version, response: Response) -> Response {
     let head = *method == Method::HEAD;
     let mut response = explained(response);

@@ -498,12 +498,13 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         let more = request.body().more();
         record.receives(more.clone());
         let appends = more.is_left() && matches!(method, Method::PUT | Method::POST);
-        // An append goes on without its client, and further requests may be queued behind it.
+        // An append goes on after its client has left, and further requests may be queued behind
+        // the append.
         let matters = appends && protocol != Protocol::Frames;
         self.activity.answers((!matters).then(|| (more.clone(), protocol)));
         let answered = async move {
-            // Work that goes on without its client keeps the client's place in the connection
-            // limit.
+            // Work that goes on after its client has left keeps the client's place in the
+            // connection limit.
             let _place = place;
             let response = router.call(request.map(Body::new)).await;
             let mut response = response.unwrap_or_else(|never| match never {});
@@ -519,7 +520,8 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             Ok(record.answer(response).map(|body| Detachable::new(body, slot)))
         };
         if !appends {
-            // Nothing needs to outlive this future, which hyper drops when the client disconnects.
+            // No part of this request needs to outlive this future, which hyper drops when the
+            // client disconnects.
             leaving.disarm();
             return Box::pin(answered);
         }

@@ -72,8 +72,8 @@ pub(super) fn is_possible<B: Body>(request: &Request<B>) -> bool {
 }
 
 /// Whether a response is idle for most of its time, and is framed as [`send`] frames it: in chunks,
-/// without trailers. The media type alone does not tell: a stream of any media type can be read as
-/// raw bytes.
+/// without trailers. The media type of the response is not enough to decide this: a stream of any
+/// media type can be read as raw bytes.
 pub(super) fn is_wanted<B: Body>(response: &Response<B>) -> bool {
     let headers = response.headers();
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == sse::MEDIA_TYPE)

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_ends_inside_of_the_preface_is_http1_and_loses_no_byte() {
+    async fn a_connection_that_ends_inside_the_preface_is_http1_and_loses_no_byte() {
         let (mut client, server) = duplex(1024);
         client.write_all(b"PRI").await.unwrap();
         drop(client);

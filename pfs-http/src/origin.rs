@@ -1,10 +1,10 @@
 //! Host and origin checks (DNS rebinding, CSRF): the host names that a request may use, and the web
 //! pages that may send requests.
 //!
-//! A web page from elsewhere can make a browser send requests to a daemon on this machine. Either
-//! the page resolves its own host name to this machine; then `Host` is a foreign name. Or the page
-//! sends requests openly; then `Origin` and `Sec-Fetch-Site` name its site. Programs other than
-//! browsers send neither `Origin` nor `Sec-Fetch-Site`, and pass.
+//! A web page from elsewhere can make a browser send requests to a daemon on this machine. The page
+//! can resolve its own host name to this machine: `Host` is then a foreign name. Or the page can
+//! address the daemon directly: `Origin` and `Sec-Fetch-Site` then name the page's site. Programs
+//! other than browsers send neither `Origin` nor `Sec-Fetch-Site`, and pass.
 
 use std::sync::Arc;
 

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long a chunk of a disconnected client may wait for `block` readers. Bytes that have arrived
-/// are appended; but while they wait, the writer counts as present, and its connection and its
-/// bytes count against the limits.
+/// are appended. While they wait, the writer counts as present, and the connection and the bytes
+/// count against the limits.
 pub(crate) const ORPHAN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits until the client of a connection can read nothing more.

@@ -11,8 +11,8 @@ use super::{
     tokens::TokenChanges,
 };
 
-/// Maximum number of clients at a time that are told why they are turned away. Further connections
-/// are closed without an answer.
+/// Maximum number of clients that are told at the same time why they are turned away. Further
+/// connections are closed without an answer.
 const TURNED_AWAY: usize = 64;
 
 /// HTTP server of a daemon, with all protocols.

@@ -118,7 +118,8 @@ impl<S: Socket> Tracked<S> {
 /// the response that it has not read.
 pub(super) async fn linger<S: Socket>(socket: &S, final_bytes: &[u8]) {
     if !final_bytes.is_empty() {
-        // There is room if nothing else was sent, and only then do the final bytes mean anything.
+        // If no response was sent before, the socket has room for these bytes. Otherwise the bytes
+        // would mean nothing to the client, and may be lost.
         let words = [IoSlice::new(final_bytes)];
         let _ = poll_fn(|cx| Poll::Ready(socket.poll_write(cx, &words))).await;
     }

@@ -3,9 +3,9 @@
 //! A FIN does not say whether the client is gone. `nc -N` sends a FIN after its request and still
 //! reads; an interrupted `curl` leaves a FIN too. The next bytes that are sent show the difference,
 //! because a socket that no process holds answers with a reset. An idle stream sends no bytes, so
-//! this module checks actively. If the client is on this machine, it asks the kernel. Otherwise, it
-//! asks the client's system with keepalive probes: Linux forgets a socket that no process holds
-//! after a minute (`tcp_fin_timeout`), and resets the connection at the next probe.
+//! this module checks actively. For a client on this machine, the module asks the kernel. For other
+//! clients, it sends keepalive probes: Linux forgets a socket that no process holds after a minute
+//! (`tcp_fin_timeout`), and resets the connection at the next probe.
 
 use std::{
     io::{self, IoSlice},

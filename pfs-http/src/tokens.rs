@@ -20,7 +20,7 @@ const MIN_TOKEN: usize = 16;
 const TOO_OPEN: u32 = 0o026;
 
 /// Tokens that the daemon knows. Only digests are kept in memory, so that no token can leak from
-/// here.
+/// the daemon.
 pub(crate) struct Tokens {
     known: Vec<(TokenDigest, Grants)>,
 }
@@ -101,8 +101,8 @@ impl Tokens {
         self.known.len()
     }
 
-    /// Replaces `before`. Requests with a token of `before` have from now on the permissions that
-    /// the token has here.
+    /// Takes the place of the earlier tokens `before`. From now on, requests with a token of
+    /// `before` have the permissions that the token has in `self`.
     pub(crate) fn succeed(mut self, before: &Self) -> (Self, TokenChanges) {
         let mut changes = TokenChanges { added: self.len(), ..TokenChanges::default() };
         for (digest, grants) in &before.known {

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_takes_trailers_if_te_names_them() {
+    fn a_client_accepts_trailers_if_te_lists_them() {
         for (te, accepted) in [
             (&[][..], false),
             (&["trailers"], true),

@@ -115,8 +115,8 @@ impl Info {
     }
 }
 
-/// Lists the direct children of a directory: documents, streams, and directories in the names of
-/// streams.
+/// Lists the direct children of a directory: documents, streams, and the directories that the names
+/// of streams imply.
 pub(super) async fn children(
     site: &Site,
     caller: &Caller,

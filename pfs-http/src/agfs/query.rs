@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_needed_and_numbers_must_be_numbers() {
+    fn a_path_is_required_and_offset_and_size_must_be_numbers() {
         let query = |uri: &str| Query::from_uri(&uri.parse().unwrap()).unwrap();
         assert!(query("/files").path().is_err() && query("/files?path=").path().is_err());
         let files = query("/files?path=/streamfs/a%20b&offset=-3&size=&stream=true&color=red");

@@ -25,7 +25,7 @@ const CURSOR_INTERVAL_SECONDS: u64 = 20;
 /// Maximum random advance of a cursor, in seconds.
 const MAX_JITTER_SECONDS: u64 = 3600;
 
-/// Upper bound of cursors. Larger numbers do not come from this server.
+/// Upper bound of cursors. Larger numbers cannot come from this server.
 const LARGEST: u64 = 1 << 53;
 
 /// Entity tag of a read: the stream, the start and end offsets, and whether the stream ends there.

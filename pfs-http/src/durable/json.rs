@@ -87,9 +87,9 @@ fn put_line(line: &mut Vec<u8>, json: &str) {
     line.push(b'\n');
 }
 
-/// Joins the messages in these chunks to an array. Returns `None` if there is no message. Another
-/// protocol may have appended any bytes. If a chunk has several values, each value is a message. A
-/// chunk that is not JSON is one message: a string with its text.
+/// Joins the messages in these chunks to an array. Returns `None` if there is no message. Other
+/// protocols may have appended any bytes: if a chunk has several values, each value is a message,
+/// and a chunk that is not JSON is one message, a string with the chunk's text.
 pub(super) fn array<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
     let mut array = Vec::new();
     for chunk in chunks {

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_begins_at_the_beginning_unless_told_otherwise() {
+    fn a_read_begins_at_the_oldest_byte_by_default() {
         assert_eq!(query(""), Some(Query::default()));
         assert_eq!(query("?offset=-1&other=1&other=2"), Some(Query::default()));
         assert_eq!(query("?offset=now").unwrap().from, From::Now);

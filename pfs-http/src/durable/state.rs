@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use super::producer::{Producer, Verdict};
 
-/// Maximum number of producers that are remembered for each stream. One more producer evicts the
-/// one that has been silent for longest. If the evicted producer continues, it gets a sequence gap,
-/// and may restart with the next epoch.
+/// Maximum number of producers that are remembered for each stream. A further producer evicts the
+/// one that has been silent for longest. If the evicted producer continues, it gets the error of a
+/// sequence gap, and may restart with the next epoch.
 pub(super) const MAX_PRODUCERS: usize = 256;
 
 /// State of a stream. The session locks the state from the check of a request until the append, so

@@ -10,7 +10,7 @@ use axum::{
 
 use crate::Site;
 
-/// Description, checked by a fuzzer that reads it: `scripts/schemathesis`.
+/// Description. The fuzzer of `scripts/schemathesis` reads it and checks the daemon against it.
 const DESCRIPTION: &str = include_str!("openapi.json");
 
 /// Mount that the description uses.
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_description_is_json_that_speaks_of_the_mount() {
+    fn the_description_is_json_and_names_the_mount() {
         for mount in [MOUNT, "/späße \\\"☂"] {
             let description: serde_json::Value = serde_json::from_str(&described(mount)).unwrap();
             assert!(description["paths"].get(format!("{mount}/{{name}}")).is_some(), "{mount}");

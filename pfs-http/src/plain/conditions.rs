@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_strong_tag_of_this_stream_lets_a_range_be_served() {
+    fn if_range_admits_a_range_only_with_the_strong_tag_of_this_stream() {
         assert!(if_range(&HeaderMap::new(), identity(0x2a)));
         let holds = |values: &[&str]| if_range(&given(header::IF_RANGE, values), identity(0x2a));
         assert!(holds(&["\"6418-2a\""]) && holds(&[" \"6418-2a\" "]));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn if_match_lets_a_request_through_that_is_about_this_stream() {
+    fn if_match_admits_a_request_that_names_this_stream() {
         let path = "/streamfs/s".parse().unwrap();
         let checked = |values: &[&str], found: Option<u64>| {
             let checked = if_match(&given(header::IF_MATCH, values), &path, found.map(identity));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn if_none_match_stops_an_append_that_is_about_this_stream() {
+    fn if_none_match_refuses_an_append_that_names_this_stream() {
         let path = "/streamfs/s".parse().unwrap();
         let stops = |values: &[&str]| {
             if_none_match(&given(header::IF_NONE_MATCH, values), &path, identity(0x2a)).is_err()

@@ -2,8 +2,8 @@
 //!
 //! A `Last-Event-ID` contains the identity of its stream. If that stream is gone, or another stream
 //! has its path, the client gets a `removed` event. Then the client follows the new stream from its
-//! start, as soon as the stream exists. This response has status 200, because an `EventSource` that
-//! gets another status never reconnects.
+//! start, as soon as the stream exists. The response has status 200 in each of these cases, because
+//! an `EventSource` that gets another status never reconnects.
 
 use std::{
     mem,

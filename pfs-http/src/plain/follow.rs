@@ -108,7 +108,8 @@ fn follow_stream(
     }
 }
 
-/// Answers for a path without a stream: once a stream is created, if the client waits for that.
+/// Answers for a path without a stream: with 404, or once a stream is created if the client waits
+/// for the creation.
 async fn when_created(
     place: &Readable<'_>,
     options: ReadOptions,
@@ -172,7 +173,7 @@ fn live(
     let length = (held.is_complete() || options.until == Until::CaughtUp)
         .then(|| held.head.saturating_sub(start));
     let (identity, content_type) = (reader.identity(), reader.content_type().map(str::to_owned));
-    // A known length also tells an end from a break.
+    // With a known length, clients can distinguish an end from a break without trailers.
     let has_trailers = length.is_none() && trailers::are_accepted(request);
     let mut body = Following::new(place.follow(reader, Raw::default())).with_trailers(has_trailers);
     if let Some(length) = length {
@@ -234,8 +235,8 @@ fn part(
     Ok(Some(response))
 }
 
-/// Complete length, known only of a closed stream. A stream that was closed as failed should have
-/// been longer.
+/// Complete length, which is known only for a closed stream. The length of a stream that was closed
+/// as failed is unknown, because the stream should have been longer.
 fn complete(held: Extent) -> String {
     if held.is_complete() { held.head.to_string() } else { "*".to_owned() }
 }

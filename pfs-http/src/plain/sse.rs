@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_is_undone_becomes_no_event() {
+    fn a_chunk_that_is_taken_back_makes_no_event() {
         let mut events = new(None);
         for chunk in [b"kept", b"gone"] {
             events.piece(4, true);
