@@ -8,7 +8,7 @@ use std::{
 
 use rustix::net::connect_unspec;
 
-/// Proxy that forwards bytes both ways between its own address and the daemon's, until the test
+/// Proxy that forwards bytes in both directions between a client and the daemon, until the test
 /// cuts the connections.
 pub struct Link {
     address: SocketAddr,

@@ -36,8 +36,8 @@ impl Observer {
         Self { socket, kept: Mutex::new(None) }
     }
 
-    /// Sends a request and calls `read` with the first reply. `read` reads the others from the
-    /// connection.
+    /// Sends a request and calls `read` with the first reply. `read` reads any further replies from
+    /// the connection.
     #[track_caller]
     fn ask<T>(&self, request: &Request, read: impl FnOnce(&mut Wire, Reply) -> T) -> T {
         // A test thread that panicked during a request has failed; other threads may go on using
@@ -259,7 +259,8 @@ impl Watch {
     }
 
     /// Waits for an event that `is_it` accepts. The event `Missed` reports that others were lost,
-    /// so `is_it` must handle it. `look` panics if the event can no longer come.
+    /// so `is_it` must handle it. `look` is called in between, and panics if the event can no
+    /// longer come.
     #[track_caller]
     pub(crate) fn until(
         &mut self,

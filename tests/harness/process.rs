@@ -40,7 +40,7 @@ pub fn raise_file_limit() -> u64 {
 /// of clients. A daemon opens other files too, lazily, perhaps after its first reply.
 pub fn sockets_and_memory(pid: u32) -> usize {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs");
-    // A descriptor that is closed meanwhile has no name.
+    // A descriptor that was closed meanwhile cannot be read.
     let names = open.filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok());
     names
         .filter(|name| {

@@ -14,8 +14,8 @@ pub struct ServerSentEvent {
 }
 
 impl ServerSentEvent {
-    /// Parses a block, without the empty line that ends it. Returns false beside the block if it
-    /// has no data: it is then not an event, but its id still counts.
+    /// Parses a block, without the empty line that ends it. Also returns whether the block has
+    /// data. A block without data is not an event, but its id still counts.
     ///
     /// # Panics
     ///

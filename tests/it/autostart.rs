@@ -101,7 +101,7 @@ fn autostart_is_turned_off_by_the_environment_or_by_naming_a_socket() {
 }
 
 #[test]
-fn a_flag_beats_the_environment() {
+fn a_flag_overrides_the_environment() {
     let user = tempfile::tempdir().unwrap();
     let daemon = harness::Daemon::start();
     let list = || Pfs::usual().env("PFS_SOCKET", user.path().join("nobody.sock"));

@@ -166,7 +166,7 @@ fn names_may_have_several_segments_and_any_script() {
 }
 
 #[test]
-fn the_mount_is_what_the_configuration_says() {
+fn the_configuration_sets_the_path_of_the_mount() {
     let daemon = Daemon::with_config("[plugins.streamfs]\nenabled = true\npath = \"/live\"\n");
     daemon.pfs(["write", "--close", "/live/s"]).stdin("all").run().exits(0);
     assert_eq!(daemon.streams(), ["/live/s"]);

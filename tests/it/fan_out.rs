@@ -108,9 +108,9 @@ pub(crate) fn drop_readers_report_what_they_miss(transport: Transport, count: us
     });
 }
 
-/// Reads the file as a `block` reader, which the writer waits for. Twice, reads until all the other
-/// readers, which do not read meanwhile, are too far behind, and then opens the gate: the first
-/// time until the others know their loss, the second time for good.
+/// Reads the file as a `block` reader, which the writer waits for. While the gate is closed, the
+/// other readers do not read. Twice, reads until all of them are too far behind, and then opens the
+/// gate: the first time until they have noticed their loss, the second time for good.
 fn pace(daemon: &Daemon, mut out: ChildStdout, others: usize, gate: &AtomicBool) {
     let count = |is_it: &dyn Fn(&Value, &Value) -> bool| {
         // The writer has not created the stream yet.

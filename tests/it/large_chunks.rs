@@ -66,8 +66,8 @@ fn a_raw_body_breaks_inside_a_chunk_that_is_overwritten() {
 #[test]
 fn stalled_readers_of_a_large_chunk_cost_a_constant_each_over_every_protocol() {
     const EACH: usize = 64;
-    /// The bound that README.txt promises for a stalled reader, and the large buffers that all
-    /// readers share.
+    /// Per stalled reader 128 KiB, as `README.txt` promises, and 32 MiB for the large buffers that
+    /// all readers share.
     const BOUND: u64 = (128 * 1024) * 4 * EACH as u64 + (32 * 1024 * 1024);
     let daemon = Transport::Http.daemon();
     daemon.create(S);
@@ -83,7 +83,7 @@ fn stalled_readers_of_a_large_chunk_cost_a_constant_each_over_every_protocol() {
         let mut reader: HttpConnection = daemon.http();
         reader.request(method, path, headers, body);
         assert_eq!(reader.head().unwrap().status, 200);
-        // More bytes than come before the chunk, so the chunk is being sent.
+        // The daemon sends fewer bytes than this before the chunk, so the chunk is being sent.
         reader.pieces(4 * 1024);
         reader
     };

@@ -1,11 +1,11 @@
 //! Random leases: a writer that holds the lease most of the time, others that append now and then,
-//! and readers of every kind. Each of them is stopped, continued or killed at random moments, and
-//! so is the daemon.
+//! and readers of every kind. All of them, and the daemon, are stopped, continued or killed at
+//! random moments.
 //!
-//! A `block` reader that is attached from the start must get every byte that any writer was told is
-//! in the stream, each writer's bytes in order and none of them twice. Every other reader must get
-//! the same bytes or report exactly which of them it lost. If the daemon was killed, the readers'
-//! outputs are parts of a prefix of these bytes, and all exit codes report the loss of the daemon.
+//! A `block` reader that is attached from the start must get every acknowledged byte of every
+//! writer once, and the bytes of each writer in order. Every other reader must get the same bytes
+//! or report exactly which of them it lost. If the daemon was killed, the readers' outputs are
+//! parts of a prefix of these bytes, and all exit codes report the loss of the daemon.
 //!
 //! `PFS_TEST_SEED` repeats the round that a failure names; processes race, so the failure may need
 //! several runs. `PFS_TEST_SECONDS` makes a run longer.
@@ -26,7 +26,8 @@ use harness::{
 
 const S: &str = "/streamfs/s";
 
-/// Minimum number of rounds, and the maximum number until one had a lease, which depends on chance.
+/// Minimum number of rounds, and maximum number of rounds until one had a lease. Whether a round
+/// has a lease depends on chance.
 const ROUNDS: u32 = 3;
 const ROUNDS_FOR_A_LEASE: u32 = 30;
 

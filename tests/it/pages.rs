@@ -60,8 +60,7 @@ fn every_shell_line_of_readme_works_and_prints_the_output_shown_below_it() {
 }
 
 #[test]
-fn pasted_into_one_shell_every_line_for_those_who_move_here_works_and_prints_what_is_written_below_it()
- {
+fn every_shell_line_of_the_migration_guide_works_and_prints_the_output_shown_below_it() {
     paste(MOVING, |_| true);
 }
 

@@ -196,7 +196,8 @@ fn a_terminated_pfs_passes_that_on_and_ends_as_the_command_does(transport: Trans
 fn a_command_whose_stream_is_closed_meanwhile_gets_sigterm_and_pfs_ends_with_its_own_code(
     transport: Transport,
 ) {
-    // Also when the command has closed its output, so that it would never notice by writing.
+    // This also holds if the command has closed its output, and would never notice the end of the
+    // stream by writing.
     for before in [":", "exec > /dev/null"] {
         let daemon = transport.daemon();
         daemon.create(S);

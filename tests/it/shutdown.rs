@@ -75,8 +75,8 @@ fn a_daemon_that_two_signals_end_at_once_is_never_told_as_the_death_of_a_writer(
     transport: Transport,
 ) {
     const WRITERS: u64 = 4;
-    // The daemon's threads decide which connection is cut first. Over HTTP a reader tries to
-    // reconnect for 5 seconds, so there is only one round.
+    // Which connection is cut first depends on the scheduling of the daemon's threads. Over HTTP a
+    // reader tries to reconnect for 5 seconds, so there is only one round.
     let rounds = if transport == Transport::Http { 1 } else { 5 };
     for _ in 0..rounds {
         let daemon = transport.daemon();

@@ -58,7 +58,7 @@ fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_
         "the reader grew from {reader_before} to {reader_after}"
     );
     let mut writer = daemon.appender(S);
-    // Enough, whatever the sockets on the way hold.
+    // Append until the reader must have lost data, whatever the sockets on the way hold.
     writer.append_until(KIB, || {
         daemon.reader_stat(S, stopped.pid()).unwrap()["lag"].as_u64() > Some(MIB as u64)
     });
@@ -152,8 +152,8 @@ fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_th
     writer.append(b"0123456789", 10);
     eventually("it is live", || reader.stdout_len() == 10);
     reader.signal(Signal::STOP);
-    // Too far behind, with nothing more to come: whatever the reader lost before, it must skip to
-    // within the channel size of the end.
+    // The reader is too far behind, and no more data comes. Whatever it has lost before, it must
+    // now skip to an offset within the channel size of the end.
     let is_behind =
         || daemon.reader_stat(S, reader.pid()).unwrap()["lag"].as_u64() > Some(256 * 1024);
     writer.append_until(KIB, is_behind);

@@ -112,7 +112,7 @@ fn reader_with_a_gap(daemon: &Daemon) -> (Running, ChildStdout) {
 
 fn a_reported_gap_outlives_a_stdout_that_is_closed_afterwards(transport: Transport) {
     let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
-    // Both while the reader prints and while it waits.
+    // Tests a reader that is printing and a reader that is waiting.
     let (reader, stdout) = reader_with_a_gap(&daemon);
     drop(stdout);
     ends_with_the_loss_alone(reader.finish());

@@ -206,7 +206,7 @@ fn chunks_of_many_mebibytes_arrive_whole(transport: Transport) {
     assert_eq!(got.join().unwrap(), digest(&data));
 }
 
-/// With small pipes, both sides would mostly switch between each other.
+/// With small pipes, most of the time would go into context switches between both sides.
 #[cfg(target_os = "linux")]
 #[test]
 fn pipes_on_standard_input_and_output_are_enlarged() {

@@ -8,11 +8,12 @@ use std::sync::{
 
 use harness::noise;
 
-/// Prime, so that each lap puts other bytes at the same place of the ring buffer.
+/// Period of the contents, in bytes. It is prime, so that each lap of the ring buffer puts other
+/// bytes at the same place.
 const PERIOD: usize = 1_000_003;
 
-/// Two periods, so that any piece of up to one period is one slice. No byte is the start of a UTF-8
-/// character: server-sent events encode all of them as base64.
+/// Two periods of contents, so that any piece of up to one period is one slice. No byte is the
+/// start of a UTF-8 character, so server-sent events encode all contents as base64.
 static CONTENTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let contents: Vec<_> = noise(16, PERIOD).into_iter().map(|byte| 0x80 | byte & 0x3f).collect();
     contents.repeat(2)

@@ -66,8 +66,7 @@ fn a_body_that_was_sent_whole_is_appended_although_the_client_hangs_up_at_once()
 }
 
 #[test]
-fn requests_that_were_sent_one_behind_the_other_are_carried_out_although_nobody_takes_their_answers()
- {
+fn pipelined_requests_are_carried_out_although_the_client_reads_no_response() {
     let daemon = Daemon::with_http();
     // Together less than the kernel accepts on a connection before the daemon reads.
     let body = noise(1, 5000);
@@ -150,7 +149,7 @@ fn a_writer_that_is_killed_in_a_large_body_while_a_block_reader_stands_still_is_
 }
 
 #[test]
-fn a_client_that_ends_its_side_gets_its_answer() {
+fn a_client_that_half_closes_gets_its_response() {
     let daemon = Daemon::with_http();
     for upload in &UPLOADS {
         for _ in 0..8 {
@@ -166,7 +165,7 @@ fn a_client_that_ends_its_side_gets_its_answer() {
 }
 
 #[test]
-fn a_reader_that_ends_its_side_is_still_served() {
+fn a_reader_that_half_closes_is_still_served() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"history").has(201);
     for accept in ["*/*", "text/event-stream"] {
@@ -202,7 +201,7 @@ fn gets(connection: &mut HttpConnection, text: &str) {
 }
 
 #[test]
-fn a_reader_that_ended_its_side_and_then_leaves_is_noticed_while_nothing_is_sent() {
+fn a_reader_that_half_closes_and_then_leaves_is_noticed_while_nothing_is_sent() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"history").has(201);
     // A body is meaningless in a GET, and changes nothing whether it is read or not.

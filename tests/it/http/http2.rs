@@ -133,7 +133,7 @@ async fn is_heard(daemon: &Daemon, client: &SendRequest<Bytes>) {
 }
 
 #[tokio::test]
-async fn a_client_that_resets_requests_gets_no_more_of_them_done_than_are_allowed_at_once() {
+async fn a_client_that_resets_its_requests_cannot_exceed_the_limit_on_concurrent_appends() {
     const AT_A_TIME: usize = 128;
     let daemon = Daemon::with_http();
     daemon.create_with_buffers(S, 4096, 4096);

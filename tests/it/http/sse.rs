@@ -128,7 +128,7 @@ fn a_large_event_breaks_when_its_chunk_is_overwritten_and_a_reconnect_gets_an_ex
 }
 
 #[test]
-fn chunks_are_events_with_the_offset_after_them_and_the_end_is_one_too() {
+fn each_chunk_is_an_event_whose_id_is_the_offset_after_it_and_the_end_is_an_event_too() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"two\nlines\n").has(201);
     let mut source = EventSource::open(&daemon, S, None);

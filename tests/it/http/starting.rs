@@ -49,7 +49,7 @@ fn http_beyond_loopback_does_not_start_without_tokens_or_client_certificates() {
 }
 
 #[test]
-fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
+fn a_flag_overrides_the_environment_and_the_environment_overrides_the_file() {
     let serves = |toml: &str, environment: Option<&str>, args: &[&str]| {
         let folder = tempfile::tempdir().unwrap();
         let pfsd = environment

@@ -12,8 +12,8 @@ pub(super) struct Plan {
     pub(super) channel: u64,
     /// Number of bytes that the writer is given.
     pub(super) len: usize,
-    /// Number of these bytes that the writer gets only after the last blow, so that nothing ends by
-    /// itself before.
+    /// Number of these bytes that the writer gets only after the last blow, so that no process ends
+    /// by itself before that blow.
     pub(super) held_back: usize,
     /// Whether the writer gets the held bytes before the last blow, so that its end and that blow
     /// race.
@@ -75,8 +75,8 @@ pub(super) enum ReaderKind {
 /// Action at a moment of the round.
 #[derive(Debug)]
 pub(super) struct Blow {
-    /// Head of the stream at which the blow is struck. If the writer halts before, the blow is
-    /// struck then.
+    /// Head of the stream at which the blow is struck. If the writer stops before that offset, the
+    /// blow is struck when it stops.
     pub(super) at: u64,
     /// Reader that is stopped during the blow. A writer that waits for this reader stops too.
     pub(super) stopped: Option<usize>,

@@ -119,8 +119,7 @@ async fn a_stream_of_chunks_that_is_cancelled_all_the_time_yields_each_chunk_onc
 }
 
 #[tokio::test]
-async fn a_throttled_reader_that_looks_for_stalls_is_given_up_all_the_time_and_gets_all_events_once()
- {
+async fn a_throttled_stall_detector_that_is_cancelled_all_the_time_gets_each_event_once() {
     all_arrives(async |reader, side| {
         let mut events =
             reader.throttled(fast()).stalls_after(Duration::from_secs(600)).into_event_stream();

@@ -15,8 +15,8 @@ use pfs_client::{
 
 use super::{daemon, endpoint, path};
 
-/// So small that it is overwritten hundreds of times a second, and so large that several readers
-/// are sent the same blocks.
+/// Ring buffer size, in bytes: so small that the ring buffer is overwritten hundreds of times a
+/// second, and so large that several readers are sent the same blocks.
 const RING: u64 = 64 * 1024;
 
 /// Returns the byte at this offset. Neighbors differ, and so do bytes of different laps at the same

@@ -1,4 +1,4 @@
-//! Shm readers that write arbitrary data on their own page: they can spoil their own stats and
+//! Shm readers that write arbitrary data on their own page: they can corrupt their own stats and
 //! nothing else.
 
 use std::{

@@ -27,8 +27,8 @@ fn stat_shows_where_an_shm_reader_is_how_far_behind_and_what_it_lost() {
     eventually("it has caught up", || number("lag") == 0);
     assert_eq!(number("position"), daemon.head(S));
     let (bytes, chunks) = (number("lost_bytes"), number("lost_chunks"));
-    // Besides the last MiB, the reader got the rest of the page that was the stream's ring buffer
-    // when it attached.
+    // Besides the last MiB, the reader got the rest of its first ring buffer: the stream's ring
+    // buffer was one page when the reader attached.
     assert!(bytes > 2 * MIB - 4096 && chunks == bytes / 1024, "{bytes} bytes in {chunks} chunks");
     assert_eq!(daemon.stat_number(S, "lost_bytes"), bytes);
     daemon.close(S);

@@ -28,7 +28,7 @@ fn a_waiting_reader_is_woken_by_an_append_of_another_protocol() {
 }
 
 #[test]
-fn a_stream_that_is_removed_is_not_at_its_end() {
+fn a_removal_is_not_reported_as_the_end_of_the_stream() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
     let (mut poll, mut events) = (waiting(&daemon, "long-poll"), waiting(&daemon, "sse"));

@@ -11,7 +11,7 @@ fn produce(daemon: &Daemon, id: &str, epoch: u64, seq: u64, body: &[u8]) -> Http
 }
 
 #[test]
-fn only_the_last_256_producers_are_remembered_and_a_forgotten_one_is_told() {
+fn only_the_last_256_producers_are_remembered_and_a_forgotten_one_gets_an_error() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
     produce(&daemon, "first", 0, 0, b"a").has(200);

@@ -1,5 +1,5 @@
-//! `pfs --url`: every command over HTTP. The `http` modules of the other files show that everything
-//! else is the same as over a socket.
+//! `pfs --url`: every command over HTTP. Everything else is the same as over a socket, which the
+//! `http` modules of the other files test.
 
 mod access;
 mod proxied;
@@ -41,7 +41,7 @@ fn a_flag_a_variable_and_a_url_below_a_path_lead_to_the_same_daemon() {
 }
 
 #[test]
-fn two_daemons_at_once_and_an_invalid_url_are_usage_errors() {
+fn naming_two_daemons_or_an_invalid_url_is_a_usage_error() {
     let daemon = Daemon::with_http();
     let (url, socket) = (daemon.url(""), daemon.socket());
     let socket = socket.to_str().unwrap();

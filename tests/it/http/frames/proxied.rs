@@ -1,5 +1,5 @@
 //! `pfs --url` through proxies that buffer, limit or refuse what writers need: the message names
-//! the proxy setting that is responsible. `programs/proxies` tests real proxies.
+//! the proxy setting that is responsible. `tests/it/proxies/` tests real proxies.
 
 use std::{
     io::{Read as _, Write as _},

@@ -13,7 +13,7 @@ fn trusting<const N: usize>(authority: &Authority, url: &str, args: [&str; N]) -
 }
 
 #[test]
-fn writers_and_readers_go_over_tls_and_go_on_when_it_breaks() {
+fn writers_and_readers_use_tls_and_go_on_when_the_connection_breaks() {
     let authority = Authority::new("our own");
     let daemon = authority.daemon("");
     let link = Link::to(daemon.http_address(), "");

@@ -50,7 +50,7 @@ fn put_and_post_both_append_and_return_the_offset() {
 }
 
 #[test]
-fn a_body_larger_than_a_chunk_may_be_is_cut() {
+fn a_body_larger_than_the_largest_chunk_is_cut_into_chunks() {
     let daemon = Daemon::with_http_config(
         "[plugins.streamfs]\nenabled = true\npath = \"/streamfs\"\n\
          [plugins.streamfs.config]\nring_buffer_size = 1000000\nchannel_buffer_size = 1000\n",

@@ -108,8 +108,7 @@ fn a_range_from_a_lost_first_byte_of_a_closed_stream_returns_the_rest() {
 }
 
 #[test]
-fn a_range_that_begins_where_nothing_is_any_more_or_never_was_is_gone_and_only_one_at_head_is_416()
-{
+fn a_range_that_begins_before_tail_or_beyond_head_is_410_and_a_range_at_head_is_416() {
     let daemon = Daemon::with_http();
     daemon.create_with_buffers(S, 1000, 1000);
     for asked in ["bytes=-1", "bytes=0-9"] {

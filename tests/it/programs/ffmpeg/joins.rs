@@ -5,7 +5,8 @@ use pfs_media::{Format, Indexer, Mark};
 
 use super::ffmpeg;
 
-/// A format by its name and as ffmpeg writes it. Video has a key frame every two seconds.
+/// Formats by name, with the ffmpeg options that write them; `V` and `A` stand for the video and
+/// audio inputs. Video has a key frame every two seconds.
 const FORMATS: [(&str, &str); 22] = [
     ("MPEG-TS, H.264", "V A -c:v libx264 -preset ultrafast -g 50 -c:a aac -f mpegts"),
     ("MPEG-TS, MPEG-2", "V -c:v mpeg2video -b:v 800k -g 50 -f mpegts"),
@@ -38,7 +39,7 @@ const FORMATS: [(&str, &str); 22] = [
     ("YUV4MPEG2", "V -s 64x48 -f yuv4mpegpipe"),
 ];
 
-/// Ten seconds of a test picture and of noise, as `options` say.
+/// Encodes ten seconds of a test picture and noise with these options.
 fn film(options: &str) -> Vec<u8> {
     let mut command = ffmpeg();
     for word in options.split_whitespace() {
@@ -51,12 +52,12 @@ fn film(options: &str) -> Vec<u8> {
     command.args(["-t", "10", "-"]).run().exits(0).stdout
 }
 
-/// What a reader gets that joins at this offset: the header in effect, and the bytes from the newest
-/// sync point before it.
+/// Returns what a reader that joins at offset `at` gets: the header in effect, and the bytes from
+/// the newest sync point at or before `at`.
 fn join(film: &[u8], at: usize) -> (Format, Vec<u8>) {
     let format = Format::sniff(&film[..film.len().min(Format::SNIFF_BYTES)]).expect("a format");
     let (mut indexer, mut marks) = (Indexer::new(format, 0), Vec::new());
-    // As they come from a pipe.
+    // Pieces of the size that a pipe delivers.
     for piece in film.chunks(65_536) {
         indexer.feed(piece, &mut marks).unwrap();
     }
@@ -87,7 +88,7 @@ fn a_join_at_a_sync_point_with_the_header_decodes_without_an_error_in_every_form
         for _ in 0..2 {
             let at = film.len() / 4 + random.below(film.len() as u64 / 2) as usize;
             let (format, joined) = join(&film, at);
-            // These have no signature of their own that ffmpeg is sure of.
+            // ffmpeg does not reliably detect these formats, which have no signature.
             let input: &[&str] = match format {
                 Format::H264 => &["-f", "h264"],
                 Format::Hevc => &["-f", "hevc"],

@@ -31,11 +31,10 @@ fn a_holder_appends_to_a_ring_that_is_larger_than_its_memory_limit() {
 }
 
 #[test]
-fn a_daemon_that_may_use_little_memory_gives_leases_within_that_and_nobody_is_ended_for_want_of_memory()
- {
+fn a_daemon_with_a_low_memory_limit_grants_leases_within_it_and_no_process_is_killed() {
     const LIMIT: u64 = 48 * MIB;
-    // Streams may take half of the limit: the ring buffer of a lease, and no second one of that
-    // size.
+    // Streams may take half of the limit: enough for the ring buffer of a lease, but not for a
+    // second one of that size.
     const RING: u64 = 12 * MIB;
     let Some(group) = Cgroup::with_memory(LIMIT) else { return };
     let mut daemon = Daemon::in_cgroup(&group);
@@ -67,7 +66,7 @@ fn a_daemon_that_may_use_little_memory_gives_leases_within_that_and_nobody_is_en
 }
 
 #[test]
-fn a_ring_that_a_daemon_may_not_have_is_never_leased_and_its_history_is_shorter() {
+fn a_ring_beyond_the_memory_limit_is_never_leased_and_the_history_is_shorter() {
     const RING: u64 = 40 * MIB;
     let Some(group) = Cgroup::with_memory(48 * MIB) else { return };
     let daemon = Daemon::in_cgroup(&group);

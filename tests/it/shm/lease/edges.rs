@@ -275,8 +275,8 @@ fn a_holder_that_sends_endless_requests_and_reads_no_reply_costs_no_memory() {
         let mut frame = bytes::BytesMut::new();
         request.encode(&mut frame);
         let frames = frame.repeat(TIMES / 100);
-        // The daemon stops reading while its replies have nowhere to go, so sending may fail, which
-        // is fine.
+        // The daemon stops reading while the client takes no replies, so sending may fail, which
+        // is allowed.
         let _sent = (0..100).take_while(|_| client.wire.offer_bytes(&frames)).count();
     }
     let after = daemon.memory();

@@ -57,7 +57,7 @@ fn a_holder_is_told_of_the_end_of_its_stream_as_any_writer_is() {
 }
 
 #[test]
-fn readers_get_all_that_a_killed_holder_has_published_and_its_death_is_told() {
+fn readers_get_all_that_a_killed_holder_has_published_and_are_told_of_its_death() {
     let daemon = Transport::Shm.daemon_with_http();
     for round in 0_u64..6 {
         let stream = format!("/streamfs/{round}");

@@ -1,5 +1,5 @@
-//! Hostile holders, which write arbitrary words into the ring buffer of their lease: they can spoil
-//! the contents of their own stream and nothing else.
+//! Hostile holders, which write arbitrary words into the ring buffer of their lease: they can
+//! corrupt the contents of their own stream and nothing else.
 
 use std::{
     os::fd::AsFd,
@@ -127,7 +127,7 @@ impl Bystanders {
 }
 
 #[test]
-fn a_word_that_a_holder_spoils_ends_at_most_its_lease_and_harms_its_own_stream_alone() {
+fn a_word_that_a_holder_corrupts_ends_at_most_its_lease_and_harms_only_its_own_stream() {
     let mut daemon = Transport::Shm.daemon_with_http();
     let mut bystanders = Bystanders::start(&daemon);
     let before = daemon.memory();

@@ -54,7 +54,8 @@ fn the_ring_of_a_lease_counts_towards_the_quota_of_the_stream_s_creator() {
     eventually("all is there", || daemon.head(S) == writer.given.len() as u64);
     let pid = u64::from(writer.running.pid());
     assert_eq!(holder(&daemon), Some(pid));
-    // A ring buffer takes a quarter more memory than its capacity, and so do these.
+    // Every ring buffer takes a quarter more memory than its capacity, including those
+    // created here.
     let reserve = |path: &str, size: &str| {
         let size = ["--ring-buffer-size", size, "--channel-buffer-size", size];
         pfs(&daemon, &["create", "--reserve", path]).args(size).run()
@@ -134,7 +135,7 @@ fn a_daemon_that_cannot_create_memory_files_goes_on_without_and_after_leases() {
 
 #[test]
 fn a_daemon_without_a_descriptor_to_spare_goes_on_without_leases() {
-    // Fewer and fewer, so that descriptors run out at each step at least once.
+    // Tries many limits, so that descriptors run out at each step of a run at least once.
     for limit in (36..72).step_by(3) {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("s");

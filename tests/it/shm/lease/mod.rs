@@ -106,7 +106,8 @@ impl Fed {
         });
     }
 
-    /// Gives the writer enough input for a lease, for longer than the pause after the first lease.
+    /// Gives the writer enough input for a lease, and goes on for longer than the back-off after
+    /// the first lease.
     #[track_caller]
     fn gives_for_a_pause(&mut self) {
         const PAUSE: Duration = Duration::from_secs(1);

@@ -204,8 +204,7 @@ fn rings(pid: u32, size: u64) -> usize {
 }
 
 #[test]
-fn a_reader_that_stands_still_for_twenty_moves_pins_one_ring_more_and_says_exactly_what_it_missed()
-{
+fn a_reader_stopped_during_twenty_moves_keeps_one_extra_ring_and_reports_its_exact_losses() {
     let stands_still = Duration::from_secs(variable("PFS_TEST_SECONDS").unwrap_or(10));
     let daemon = Transport::Shm.daemon_with_http();
     daemon.create_with_buffers(S, MIB, MIB);
