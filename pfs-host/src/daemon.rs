@@ -147,8 +147,8 @@ impl Daemon {
         &self.shutdown
     }
 
-    /// Start time of the daemon, which is part of the [`Identity`](pfs_proto::Identity) of its
-    /// streams.
+    /// Start time of the daemon, which is part of the [`Identity`](pfs_proto::Identity) of
+    /// its streams.
     pub fn started(&self) -> SystemTime {
         self.registry.created()
     }
@@ -198,8 +198,8 @@ impl Daemon {
         &self.refusals
     }
 
-    /// Memory budget for incomplete messages to streams: a message is appended only when it is
-    /// complete.
+    /// Memory budget for incomplete messages to streams: a message is appended only when it
+    /// is complete.
     pub fn arriving(&self) -> &Budget {
         &self.arriving
     }
@@ -226,8 +226,8 @@ impl Daemon {
         })
     }
 
-    /// Counters of all streams since the daemon started, and the number of attached readers and
-    /// writers.
+    /// Counters of all streams since the daemon started, and the number of attached readers
+    /// and writers.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Expiry: removes streams whose time to live is over, and idle streams if `limits.idle_ttl` is
-//! set.
+//! Expiry: removes streams whose time to live is over, and idle streams if `limits.idle_ttl`
+//! is set.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -11,8 +11,8 @@ use crate::{daemon::Daemon, mount::expire};
 /// waking it.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 
-/// The shortest sleep, so that streams that expire one shortly after the other are removed
-/// together.
+/// The shortest sleep, so that streams that expire one shortly after the other are
+/// removed together.
 const MIN_SLEEP: Duration = Duration::from_millis(10);
 
 /// Removes expired streams for as long as the daemon runs. Never wakes a daemon whose streams have

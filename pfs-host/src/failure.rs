@@ -188,8 +188,8 @@ pub(crate) enum Ended {
     Stuck,
     /// The client gets the error, and the connection is closed.
     Refused(Failure),
-    /// The client has stopped the daemon. The end of its connection tells it that the daemon has
-    /// ended.
+    /// The client has stopped the daemon. The end of its connection tells it that the daemon
+    /// has ended.
     Stopped,
 }
 

@@ -1,12 +1,12 @@
-//! Daemon without sockets: streams in mounts, permissions, sessions, refusals and graceful
-//! shutdown.
+//! Daemon without sockets: streams in mounts, permissions, sessions, refusals and
+//! graceful shutdown.
 //!
 //! - [`Daemon`] holds the streams and their limits.
 //! - [`Mount`](mount::Mount) is a tree of streams. The only implementation keeps streams in memory.
 //! - [`Readable`] and [`Writable`] are a path whose permission was checked. Every session begins
 //!   with one of them, so no protocol can skip the check.
-//! - An [`Owner`] is a user or a token. Streams are charged to the quota of the owner that created
-//!   them.
+//! - An [`Owner`] is a user or a token. Streams are charged to the quota of the owner that
+//!   created them.
 //! - A session is the work of one client on one stream: [`Follow`], [`Page`], [`Append`],
 //!   [`append_batch`](Writable::append_batch), [`put`](Writable::put), [`Watch`]. The session
 //!   writes the log lines for joining, losing data and leaving. A protocol polls the session for
@@ -18,8 +18,8 @@
 //! - [`expire`] removes streams whose time to live is over.
 //! - [`exit_when_idle`] ends a daemon that has been idle for a while.
 //!
-//! This crate opens no socket, reads no configuration file and knows no HTTP: see `pfsd` and
-//! `pfs-http`.
+//! This crate opens no socket, reads no configuration file and knows no HTTP: see `pfsd`
+//! and `pfs-http`.
 
 mod buffers;
 mod caller;

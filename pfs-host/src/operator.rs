@@ -1,5 +1,5 @@
-//! Operator requests, which only root and the daemon's user may make, and the start of a graceful
-//! shutdown.
+//! Operator requests, which only root and the daemon's user may make, and the start of a
+//! graceful shutdown.
 
 use std::{any::Any, sync::PoisonError};
 

@@ -65,8 +65,8 @@ pub struct Grant {
     pub read: bool,
     /// Allows to create, append, close and remove.
     pub write: bool,
-    /// Allows to attach `block` readers, for which writers wait. Requires the permission to read as
-    /// well.
+    /// Allows to attach `block` readers, for which writers wait. Requires the permission to read
+    /// as well.
     pub block: bool,
     /// The path that the grant applies to, with all paths below it.
     pub prefix: PathPrefix,
@@ -132,8 +132,8 @@ impl Permissions {
         Err(Failure::new(ErrorCode::Denied, message))
     }
 
-    /// Waits until `look` returns something. `look` is called now, and again whenever the grants
-    /// change.
+    /// Waits until `look` returns something. `look` is called now, and again whenever the
+    /// grants change.
     pub(crate) async fn until<T>(&self, look: impl Fn() -> Option<T>) -> T {
         let Some(mut scope) = self.scope.clone() else { return pending().await };
         loop {

@@ -1,5 +1,5 @@
-//! Quotas of users and tokens: limits on the number and memory of the streams that each has
-//! created.
+//! Quotas of users and tokens: limits on the number and memory of the streams that each
+//! has created.
 
 use std::{
     collections::HashMap,
@@ -18,8 +18,8 @@ pub(crate) struct Quotas(Mutex<State>);
 struct State {
     user: Limits,
     token: Limits,
-    /// Quotas of owners that have streams, including owners without limits: limits may be set
-    /// later.
+    /// Quotas of owners that have streams, including owners without limits: limits may be
+    /// set later.
     in_use: HashMap<Owner, Quota>,
 }
 
@@ -55,8 +55,8 @@ impl Quotas {
     pub(crate) fn quota(&self, owner: Owner) -> Option<Quota> {
         let mut state = self.state();
         let limits = state.limits(owner)?;
-        // `is_idle` is false while another client holds the quota to create a stream, so no use is
-        // forgotten.
+        // `is_idle` is false while another client holds the quota to create a stream, so no use
+        // is forgotten.
         state.in_use.retain(|_, quota| !quota.is_idle());
         Some(state.in_use.entry(owner).or_insert_with(|| Quota::new(limits)).clone())
     }

@@ -1,10 +1,10 @@
 //! Refusals: counters by reason, and a rate limit for their log lines.
 //!
-//! A flood of refused requests, such as guesses of a token, must not fill the disk with log lines.
-//! Each reason has a token bucket for its lines. If the bucket is empty, the refusal is only
-//! counted, and the next line of the same reason tells how many refusals were not logged
-//! (`unlogged`). If no further refusal follows, [`report`] writes that line. This module takes no
-//! lock.
+//! A flood of refused requests, such as guesses of a token, must not fill the disk with log
+//! lines. Each reason has a token bucket for its lines. If the bucket is empty, the refusal is
+//! only counted, and the next line of the same reason tells how many refusals were not logged
+//! (`unlogged`). If no further refusal follows, [`report`] writes that line. This module takes
+//! no lock.
 
 use std::{
     net::SocketAddr,

@@ -1,5 +1,5 @@
-//! Transport: carries the frames of a connection, over a Unix socket or an HTTP request and its
-//! response.
+//! Transport: carries the frames of a connection, over a Unix socket or an HTTP request and
+//! its response.
 
 use std::{future::Future, io, os::fd::BorrowedFd};
 
@@ -71,8 +71,8 @@ pub trait Transport: Send + Sync {
     /// sends something instead.
     fn left(&self) -> impl Future<Output = io::Result<bool>> + Send;
 
-    /// Enlarges the kernel's send buffer for a reader to about `bytes`, where the transport can do
-    /// that.
+    /// Enlarges the kernel's send buffer for a reader to about `bytes`, where the transport can
+    /// do that.
     fn enlarge_send_buffer(&self, bytes: usize) {
         let _ = bytes;
     }
@@ -83,8 +83,8 @@ pub trait Transport: Send + Sync {
         false
     }
 
-    /// Writes the first of these bytes together with descriptors, and returns the number of bytes
-    /// written.
+    /// Writes the first of these bytes together with descriptors, and returns the number of
+    /// bytes written.
     ///
     /// # Errors
     ///

@@ -136,8 +136,8 @@ impl<T: Transport> Wire<T> {
         self.out.len()
     }
 
-    /// Writes queued replies as far as possible without waiting. Returns true if the queue is
-    /// empty.
+    /// Writes queued replies as far as possible without waiting. Returns true if the queue
+    /// is empty.
     ///
     /// A write error discards the queue, but is not returned: the client's earlier requests still
     /// count, and the next read notices that the client is gone.
@@ -186,8 +186,8 @@ impl<T: Transport> Wire<T> {
         }
     }
 
-    /// Writes a reply together with at most three descriptors, after all queued replies. Not cancel
-    /// safe.
+    /// Writes a reply together with at most three descriptors, after all queued replies. Not
+    /// cancel safe.
     pub(crate) async fn send_with(
         &mut self,
         reply: &Reply,

@@ -240,8 +240,8 @@ impl<T: Transport> Writing<'_, T> {
     /// connection again.
     fn lease_ended(&mut self, published: Published) {
         let Published { chunks, offset, .. } = published;
-        // If this client appended nothing under the lease, head may be the end of another client's
-        // chunk.
+        // If this client appended nothing under the lease, head may be the end of another
+        // client's chunk.
         let offset = if chunks > 0 { offset } else { 0 };
         self.acks.count_published(published, self.append.writer().readers());
         self.wire.put(&Reply::LeaseEnded { chunks, offset });

@@ -18,8 +18,8 @@ pub(crate) fn expire(registry: &Registry) {
     }
 }
 
-/// A mount in memory. All local mounts share one registry and the quotas, and therefore their
-/// limits.
+/// A mount in memory. All local mounts share one registry and the quotas, and therefore
+/// their limits.
 #[derive(Debug)]
 pub(crate) struct Local {
     settings: MountSettings,
@@ -48,8 +48,8 @@ impl Local {
 }
 
 /// Appends the first contents of a stream that no other client can reach yet. The contents fit:
-/// their size was checked against the stream's configuration, and an empty ring has room for that
-/// size.
+/// their size was checked against the stream's configuration, and an empty ring has room for
+/// that size.
 fn begin(path: &StreamPath, stream: &Stream, first: First<'_>, creator: Peer) {
     if !first.chunks.is_empty()
         && let Ok(mut writer) = stream.writer_of(creator)

@@ -43,8 +43,8 @@ pub trait Mount: fmt::Debug + Send + Sync {
         peer: Peer,
     ) -> Answer<'a, Reader>;
 
-    /// Attaches a writer to a stream that [`find`](Self::find) or [`create`](Self::create)
-    /// returned.
+    /// Attaches a writer to a stream that [`find`](Self::find) or
+    /// [`create`](Self::create) returned.
     fn writer<'a>(
         &'a self,
         path: &'a StreamPath,
@@ -69,12 +69,12 @@ pub trait Mount: fmt::Debug + Send + Sync {
     /// Closes a stream.
     fn close<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()>;
 
-    /// Closes a stream as failed. Refused if the stream was closed before, unless it was closed as
-    /// failed.
+    /// Closes a stream as failed. Refused if the stream was closed before, unless it was closed
+    /// as failed.
     fn close_failed<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()>;
 
-    /// Removes a stream that [`find`](Self::find) returned. Another stream that has the path by now
-    /// stays.
+    /// Removes a stream that [`find`](Self::find) returned. Another stream that has the path by
+    /// now stays.
     fn remove<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()>;
 
     /// Counters and clients of a stream that [`find`](Self::find) returned.

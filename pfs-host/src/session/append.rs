@@ -87,8 +87,8 @@ impl Append {
         !self.log.in_request
     }
 
-    /// The engine's writer, for a protocol that acknowledges chunks. Report appends through it with
-    /// [`count`](Self::count).
+    /// The engine's writer, for a protocol that acknowledges chunks. Report appends through it
+    /// with [`count`](Self::count).
     pub fn writer(&mut self) -> &mut Writer {
         &mut self.writer
     }
@@ -146,8 +146,8 @@ impl Append {
         Ok(())
     }
 
-    /// Appends several chunks, all or none. Waits for `block` readers like
-    /// [`append`](Self::append).
+    /// Appends several chunks, all or none. Waits for `block` readers
+    /// like [`append`](Self::append).
     ///
     /// # Errors
     ///

@@ -56,9 +56,9 @@ impl Batch {
 }
 
 impl Writable<'_> {
-    /// Calls `check` with the protocol's state of the stream, appends the batch, and calls `commit`
-    /// to update the state. The state is locked meanwhile, so no other batch of this protocol is
-    /// checked.
+    /// Calls `check` with the protocol's state of the stream, appends the batch, and calls
+    /// `commit` to update the state. The state is locked meanwhile, so no other batch of this
+    /// protocol is checked.
     ///
     /// # Errors
     ///

@@ -27,8 +27,8 @@ use crate::{
     failure::Ended,
 };
 
-/// Encodes what a reader receives as bytes for its client. Chunks are written to the encoder's
-/// [`Sink`].
+/// Encodes what a reader receives as bytes for its client. Chunks are written to the
+/// encoder's [`Sink`].
 ///
 /// After each call of a method of this trait, the bytes in [`out`](Self::out) are sent.
 pub trait Encoder: Sink + Send + Unpin + 'static {

@@ -21,9 +21,9 @@ impl Writable<'_> {
     /// Appends one chunk as a writer that then finishes. Creates the stream if it does not exist or
     /// if the options replace it.
     ///
-    /// A new stream contains the chunk before any other client finds the stream. If `block` readers
-    /// of an existing stream need the room, waits for them like
-    /// [`Append::append`](crate::Append::append).
+    /// A new stream contains the chunk before any other client finds the stream.
+    /// If `block` readers of an existing stream need the room, waits for them
+    /// like [`Append::append`](crate::Append::append).
     ///
     /// # Errors
     ///

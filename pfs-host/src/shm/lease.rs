@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use crate::{published::Published, transport::Transport, wire::Wire};
 
 /// A lease is offered after a writer has appended this many bytes, and at least as many as the
-/// stream held when counting began: to grant a lease, the daemon copies everything that the stream
-/// holds.
+/// stream held when counting began: to grant a lease, the daemon copies everything that the
+/// stream holds.
 const OFFER_AFTER_BYTES: u64 = 1024 * 1024;
 
 /// A lease is also offered to a writer that has appended this many chunks within [`OFFER_WINDOW`],
@@ -223,8 +223,8 @@ impl Lease {
         writer.holder_published();
     }
 
-    /// Waits until the holder may overwrite everything before chunk `up_to`, or has no lease any
-    /// more.
+    /// Waits until the holder may overwrite everything before chunk `up_to`, or has no lease
+    /// any more.
     ///
     /// # Cancel safety
     ///

@@ -55,8 +55,8 @@ pub(crate) async fn hand_out<T: Transport>(
 /// and occupies memory for as long as the client maps it.
 const REMOVED_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a reader may stay in a ring that the stream has left, before the daemon tells the
-/// reader.
+/// How long a reader may stay in a ring that the stream has left, before the daemon tells
+/// the reader.
 const LEFT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A ring that a client reads.
