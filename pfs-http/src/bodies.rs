@@ -1,5 +1,5 @@
-//! Frames transport over HTTP: a request body and a response body, used as the two directions of a
-//! connection.
+//! Frames transport over HTTP: a request body and a response body, used as the two directions of
+//! a connection.
 
 use std::{
     convert::Infallible,
@@ -133,8 +133,8 @@ impl Alarm {
         self.is_set = false;
     }
 
-    /// Ready when the limit has passed since the first poll after the timer was stopped or last
-    /// expired.
+    /// Ready when the limit has passed since the first poll after the timer was stopped or
+    /// last expired.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));

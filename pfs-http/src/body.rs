@@ -130,8 +130,8 @@ impl<E: Encoder> Body for Following<E> {
             }
             Some(Err(broken)) => {
                 this.state = State::Breaking(broken);
-                // The head of the response is not a piece. The server sends the head on its next
-                // turn.
+                // The head of the response is not a piece. The server sends the head on its
+                // next turn.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

@@ -1,5 +1,5 @@
-//! HTTP connection: TLS handshake, HTTP/1.1 or HTTP/2, time limits, and an end that the client
-//! understands.
+//! HTTP connection: TLS handshake, HTTP/1.1 or HTTP/2, time limits, and an end that the
+//! client understands.
 
 use std::{
     convert::Infallible,
@@ -105,8 +105,8 @@ fn header_bytes(max_header_size: usize) -> usize {
 }
 
 /// HTTP/1.1 settings. For both versions of HTTP, `Activity` limits the time for headers. A client
-/// may half-close the connection and still read its response; `departed` detects a client that has
-/// gone.
+/// may half-close the connection and still read its response; `departed` detects a client that
+/// has gone.
 fn http1(max_header_size: usize) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
@@ -136,8 +136,8 @@ impl Connections {
         Self { router, site, admission }
     }
 
-    /// Serves a connection to its end. If the connection was not admitted, every request is
-    /// refused.
+    /// Serves a connection to its end. If the connection was not admitted, every request
+    /// is refused.
     pub(super) async fn serve<S: Socket>(
         &self,
         socket: S,
@@ -346,8 +346,8 @@ async fn converse(
                 return Err(Ended::Unheard);
             }
         }
-        // A response that has begun goes on to its end, or until the daemon cuts all remaining
-        // responses.
+        // A response that has begun goes on to its end, or until the daemon cuts all
+        // remaining responses.
         Interruption::Shutdown => {
             connection.as_mut().graceful_shutdown();
             if connection.await.is_err_and(|error| error.is_user()) {
@@ -508,8 +508,8 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             let _place = place;
             let response = router.call(request.map(Body::new)).await;
             let mut response = response.unwrap_or_else(|never| match never {});
-            // The rest of a body that a handler refused is not read, so no further request can
-            // follow.
+            // The rest of a body that a handler refused is not read, so no further request
+            // can follow.
             if more.is_left() && !response.status().is_success() && version < Version::HTTP_2 {
                 response
                     .headers_mut()
@@ -525,9 +525,9 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             leaving.disarm();
             return Box::pin(answered);
         }
-        // The bytes of a body that have arrived are appended even if the connection breaks. hyper
-        // drops the future of a request when its client disconnects, so an append runs as
-        // [`Outliving`].
+        // The bytes of a body that have arrived are appended even if the connection breaks.
+        // hyper drops the future of a request when its client disconnects, so an append runs
+        // as [`Outliving`].
         let appending = Arc::clone(&self.appending);
         Box::pin(async move {
             let permit = appending.acquire_owned().await;

@@ -155,8 +155,8 @@ pub(super) enum SendError {
 ///
 /// # Errors
 ///
-/// The body failed, or the connection broke. The client must be able to tell that the response is
-/// incomplete.
+/// The body failed, or the connection broke. The client must be able to tell that the response
+/// is incomplete.
 pub(super) async fn send(
     io: &mut (impl AsyncWrite + Unpin),
     mut body: Box<Recorded>,

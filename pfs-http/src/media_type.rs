@@ -7,9 +7,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 
 use super::problem::Problem;
 
-/// Refuses the body of an HTML form, which `curl -F` sends too: its boundaries and headers would
-/// become part of the stream. Other multipart types are accepted: cameras stream
-/// `multipart/x-mixed-replace`.
+/// Refuses the body of an HTML form, which `curl -F` sends too: its boundaries and
+/// headers would become part of the stream. Other multipart types are accepted: cameras
+/// stream `multipart/x-mixed-replace`.
 ///
 /// # Errors
 ///

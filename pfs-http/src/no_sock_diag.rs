@@ -1,5 +1,5 @@
-//! Stub of `sock_diag` for systems without sock_diag(7), where the kernel cannot be asked about a
-//! socket.
+//! Stub of `sock_diag` for systems without sock_diag(7), where the kernel cannot be asked about
+//! a socket.
 
 use std::{io, net::SocketAddr};
 

@@ -44,8 +44,8 @@ impl Origins {
         Self { hosts: config.allowed_hosts.clone(), origins: config.allowed_origins.clone() }
     }
 
-    /// CORS layer that lets pages of the allowed origins read responses. `None` if no origin is
-    /// configured.
+    /// CORS layer that lets pages of the allowed origins read responses. `None` if no origin
+    /// is configured.
     pub(super) fn cors(&self) -> Option<CorsLayer> {
         let origins = self.origins.iter().map(|origin| HeaderValue::from_str(&origin.to_string()));
         let origins: Vec<HeaderValue> = origins.filter_map(Result::ok).collect();
@@ -125,8 +125,8 @@ impl Origins {
     fn origin(&self, origin: &HeaderValue, host: Option<&Host>) -> Result<(), Problem> {
         let parsed = origin.to_str().ok().and_then(|text| text.parse::<Origin>().ok());
         let known = parsed.is_some_and(|origin| {
-            // The scheme may differ: a proxy may speak TLS for this daemon, and keeps the host
-            // name.
+            // The scheme may differ: a proxy may speak TLS for this daemon, and keeps the
+            // host name.
             let usual = usual_port(&origin.scheme);
             let same = host.is_some_and(|host| {
                 host.name == origin.host.name && host.port.or(usual) == origin.host.port.or(usual)

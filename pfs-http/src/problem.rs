@@ -89,8 +89,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Formats an HTTP/1.1 response that tells a client why its connection is not served, whatever its
-/// request.
+/// Formats an HTTP/1.1 response that tells a client why its connection is not served, whatever
+/// its request.
 pub fn refusal(message: &str) -> String {
     let body = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message)
         .json()

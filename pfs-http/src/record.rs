@@ -83,8 +83,8 @@ impl Record {
         activity.request_begins(request.version() == Version::HTTP_2);
         // The query is never logged: it is private to the client.
         let path: String = request.uri().path().chars().take(SHOWN).collect();
-        // Clients need not percent-encode characters beyond ASCII, and some of them control a
-        // terminal.
+        // Clients need not percent-encode characters beyond ASCII, and some of them control
+        // a terminal.
         let path = utf8_percent_encode(&path, CONTROLS).to_string();
         Self {
             activity,

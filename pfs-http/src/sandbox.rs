@@ -33,8 +33,8 @@ pub(super) fn apply(headers: &mut HeaderMap) {
 /// other XML may contain scripts.
 fn is_media(content_type: &HeaderValue) -> bool {
     let content_type = content_type.to_str().unwrap_or_default();
-    // If a browser finds several types, separated by commas, it uses the last one, with or without
-    // parameters.
+    // If a browser finds several types, separated by commas, it uses the last one, with or
+    // without parameters.
     !content_type.contains(',')
         && MediaType::parse(content_type).is_some_and(|MediaType { kind, subtype }| {
             matches!(kind.as_str(), "video" | "audio" | "image")

@@ -56,8 +56,8 @@ impl Server {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future cuts the connection. The bytes of appends that have arrived are still
-    /// appended.
+    /// Dropping the future cuts the connection. The bytes of appends that have arrived are
+    /// still appended.
     pub fn serve<S: Socket>(
         self: &Arc<Self>,
         socket: S,

@@ -1,5 +1,5 @@
-//! Validation of the HTTP settings: finds mistakes at the start, at a reload, and with
-//! `--check-config`.
+//! Validation of the HTTP settings: finds mistakes at the start, at a reload, and
+//! with `--check-config`.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -30,8 +30,8 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// A file cannot be used, the path of a mount is reserved, or the daemon would be open to
-    /// everybody.
+    /// A file cannot be used, the path of a mount is reserved, or the daemon would be open
+    /// to everybody.
     pub fn prepare(mounts: &[MountSettings], http: &Settings) -> Result<Option<Self>> {
         let Some(address) = http.address else { return Ok(None) };
         let mut notes = Vec::new();

@@ -1,5 +1,5 @@
-//! State of a TCP socket as the kernel sees it, queried through sock_diag(7), the protocol of
-//! `ss(8)`.
+//! State of a TCP socket as the kernel sees it, queried through sock_diag(7), the protocol
+//! of `ss(8)`.
 
 use std::{
     io,

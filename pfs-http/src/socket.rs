@@ -28,8 +28,8 @@ pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Methods take `&self`, because HTTP reads and writes while the server watches for a disconnect.
 /// One task reads and writes; several may wait for a disconnect.
 pub trait Socket: Send + Sync + 'static {
-    /// Returns the address that the client connected to. A request may use this address as its
-    /// `Host`.
+    /// Returns the address that the client connected to. A request may use this address as
+    /// its `Host`.
     ///
     /// # Errors
     ///

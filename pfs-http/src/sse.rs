@@ -27,8 +27,8 @@ pub(crate) fn complete_text(bytes: &[u8]) -> Option<&str> {
 pub(crate) fn complete(bytes: &[u8]) -> usize {
     let whole = match std::str::from_utf8(bytes) {
         Ok(_) => bytes.len(),
-        // The bytes end inside a character. Other invalid bytes do not become valid with more
-        // bytes.
+        // The bytes end inside a character. Other invalid bytes do not become valid with
+        // more bytes.
         Err(error) => {
             let rest = bytes.get(error.valid_up_to()..).unwrap_or_default();
             bytes.len().saturating_sub(unfinished(rest))

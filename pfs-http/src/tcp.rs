@@ -38,8 +38,8 @@ const HALF_CLOSED_KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(5))
     .with_retries(4);
 
-/// Number of unsent bytes that the kernel buffers for a client that does not read
-/// (`TCP_NOTSENT_LOWAT`).
+/// Number of unsent bytes that the kernel buffers for a client that does not
+/// read (`TCP_NOTSENT_LOWAT`).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT: u32 = 256 * 1024;
 
@@ -87,15 +87,15 @@ impl Socket for TcpStream {
     }
 
     /// Sets `SO_LINGER` to zero if `resets`, so that the kernel resets the connection when it
-    /// closes the socket of a killed process. See [`abort`](Self::abort) for the advantage of a
-    /// reset.
+    /// closes the socket of a killed process. See [`abort`](Self::abort) for the advantage of
+    /// a reset.
     fn reset_when_killed(&self, resets: bool) {
         let _ = SockRef::from(self).set_linger(resets.then_some(Duration::ZERO));
     }
 
     fn shutdown(&self) -> io::Result<()> {
-        // Without `SO_LINGER`, the kernel goes on sending the bytes that the client has not
-        // received.
+        // Without `SO_LINGER`, the kernel goes on sending the bytes that the client has
+        // not received.
         let _ = SockRef::from(self).set_linger(None);
         SockRef::from(self).shutdown(Shutdown::Write)
     }

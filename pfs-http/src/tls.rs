@@ -1,5 +1,5 @@
-//! TLS configuration: the certificate, its private key, and optionally the authority of client
-//! certificates.
+//! TLS configuration: the certificate, its private key, and optionally the authority of
+//! client certificates.
 
 use std::{path::Path, sync::Arc};
 

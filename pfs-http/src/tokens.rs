@@ -60,8 +60,8 @@ impl Tokens {
         Ok(tokens)
     }
 
-    /// Parses a token file. An error has the line number and the problem, and never repeats a
-    /// token.
+    /// Parses a token file. An error has the line number and the problem, and never repeats
+    /// a token.
     fn parse(text: &str) -> Result<Self, (usize, String)> {
         let mut order = Vec::new();
         let mut granted: HashMap<TokenDigest, Vec<Grant>> = HashMap::new();

@@ -10,8 +10,8 @@ use super::plain::OFFSET;
 /// How the stream ended.
 const END: HeaderName = HeaderName::from_static("pfs-end");
 
-/// Whether the client accepts trailers (RFC 9110, section 10.1.4). Otherwise, hyper sends none over
-/// HTTP/1.1.
+/// Whether the client accepts trailers (RFC 9110, section 10.1.4). Otherwise, hyper sends none
+/// over HTTP/1.1.
 pub(super) fn are_accepted(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).into_iter().filter_map(|value| value.to_str().ok());
     values
@@ -19,8 +19,8 @@ pub(super) fn are_accepted(headers: &HeaderMap) -> bool {
         .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// Announces the trailers in the head of a response. Over HTTP/1.1, only announced trailers are
-/// sent.
+/// Announces the trailers in the head of a response. Over HTTP/1.1, only announced trailers
+/// are sent.
 pub(super) fn announce(headers: &mut HeaderMap) {
     headers.insert(header::TRAILER, HeaderValue::from_static("pfs-end, pfs-offset"));
 }

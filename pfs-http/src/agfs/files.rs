@@ -1,5 +1,5 @@
-//! Files of AGFS: a stream is a file that is appended to and followed, the README a file that is
-//! read.
+//! Files of AGFS: a stream is a file that is appended to and followed, the README a file that
+//! is read.
 
 use std::sync::Arc;
 
@@ -34,8 +34,8 @@ fn done(status: StatusCode, message: impl Into<String>) -> Done {
     Ok((status, Json(json!({ "message": message.into() }))))
 }
 
-/// Adds the stream to the outcome of a request: the stream's name is in the query, which is not
-/// logged.
+/// Adds the stream to the outcome of a request: the stream's name is in the query, which is
+/// not logged.
 fn wrote(stream: StreamPath, created: bool, (status, answer): (StatusCode, Json<Value>)) -> Wrote {
     Ok((status, Extension(Outcome { stream: Some(stream), created, closed: false }), answer))
 }

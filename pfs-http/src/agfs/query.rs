@@ -48,8 +48,8 @@ impl Query {
         self.stream.as_deref() == Some("true")
     }
 
-    /// Whether to end at the head that the stream has when the request arrives. An extension of
-    /// AGFS.
+    /// Whether to end at the head that the stream has when the request arrives. An extension
+    /// of AGFS.
     pub(super) fn until_caught_up(&self) -> Result<bool, Refusal> {
         match self.until.as_deref() {
             None | Some("" | "closed") => Ok(false),

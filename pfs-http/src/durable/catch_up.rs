@@ -43,8 +43,8 @@ pub(super) fn answer(
     Ok(response)
 }
 
-/// Creates the response for a page. The response is 304 without the page if the client already has
-/// it.
+/// Creates the response for a page. The response is 304 without the page if the client already
+/// has it.
 pub(super) fn page(
     site: &Site,
     stream: &Stream,

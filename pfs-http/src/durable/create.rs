@@ -1,5 +1,5 @@
-//! PUT: creates a stream with its first contents, or finds an existing stream with the same
-//! properties.
+//! PUT: creates a stream with its first contents, or finds an existing stream with the
+//! same properties.
 
 use std::sync::Arc;
 

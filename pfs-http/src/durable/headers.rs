@@ -20,8 +20,8 @@ pub(super) const PRODUCER_EXPECTED_SEQ: HeaderName =
 pub(super) const PRODUCER_RECEIVED_SEQ: HeaderName =
     HeaderName::from_static("producer-received-seq");
 
-/// Offset at which the ring begins; an extension of the protocol, which has no header for
-/// retention.
+/// Offset at which the ring begins; an extension of the protocol, which has no header
+/// for retention.
 pub(super) const EARLIEST_OFFSET: HeaderName = HeaderName::from_static("stream-earliest-offset");
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =

@@ -64,8 +64,8 @@ impl Producer {
         Ok(Some(Self { id: id.to_owned(), epoch, seq }))
     }
 
-    /// Validates the request against the epoch and the number of the producer's last accepted
-    /// request.
+    /// Validates the request against the epoch and the number of the producer's last
+    /// accepted request.
     pub(super) fn validate(&self, last: Option<(u64, u64)>) -> Verdict {
         let Some((epoch, last)) = last else {
             return if self.seq == 0 { Verdict::Next } else { Verdict::Gap { expected: 0 } };

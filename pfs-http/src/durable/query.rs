@@ -4,8 +4,8 @@ use axum::{extract::Query as Parameters, http::Uri};
 
 use super::{offset::Token, refusal::Refusal};
 
-/// Query parameters of a read. Unknown names are ignored: the protocol reserves them for future
-/// use.
+/// Query parameters of a read. Unknown names are ignored: the protocol reserves them for
+/// future use.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Query {
     pub(super) from: From,

@@ -115,8 +115,8 @@ impl Reading<'_> {
         Ok(ReadOptions { start, ..ReadOptions::default() })
     }
 
-    /// Whether the client gave a start: it must get the bytes from there, or an error if they are
-    /// gone.
+    /// Whether the client gave a start: it must get the bytes from there, or an error if they
+    /// are gone.
     fn is_exact(&self) -> bool {
         self.query.from != From::Beginning
     }

@@ -43,8 +43,8 @@ impl Refusal {
         Self::new(StatusCode::CONFLICT, code, message)
     }
 
-    /// Refusal of an append to a closed stream. `Stream-Closed` tells the client that this is the
-    /// reason.
+    /// Refusal of an append to a closed stream. `Stream-Closed` tells the client that this is
+    /// the reason.
     pub(super) fn closed(path: &StreamPath, stream: &Stream) -> Self {
         let head = Token::new(stream, stream.extent().head);
         Self::conflict("closed", format!("cannot append to {path}: the stream is closed"))

@@ -106,8 +106,8 @@ impl Events {
         }
     }
 
-    /// Reserves memory for a message that is read in parts. Returns false if there is not enough
-    /// memory.
+    /// Reserves memory for a message that is read in parts. Returns false if there is not
+    /// enough memory.
     fn gather(&mut self) -> bool {
         if self.reserved.is_none() {
             let message = wide(self.chunks.bytes.len()).saturating_add(self.left);

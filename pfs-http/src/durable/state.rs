@@ -1,5 +1,5 @@
-//! Protocol state of a stream besides its contents. It has a bounded size, and is dropped with the
-//! stream.
+//! Protocol state of a stream besides its contents. It has a bounded size, and is dropped with
+//! the stream.
 
 use std::collections::HashMap;
 

@@ -5,8 +5,8 @@ use axum::{
     response::IntoResponse,
 };
 
-/// Content Security Policy: the page may load its own assets and query its own daemon, and nothing
-/// else.
+/// Content Security Policy: the page may load its own assets and query its own daemon, and
+/// nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

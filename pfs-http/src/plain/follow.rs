@@ -115,8 +115,8 @@ async fn when_created(
     options: ReadOptions,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    // The stream that `If-Range` names does not exist, so the Range is ignored (RFC 9110, section
-    // 13.1.5).
+    // The stream that `If-Range` names does not exist, so the Range is ignored (RFC 9110,
+    // section 13.1.5).
     let range =
         if headers.contains_key(header::IF_RANGE) { None } else { Range::from_headers(headers)? };
     if !options.wait || range.is_some_and(|range| !range.is_everything()) {

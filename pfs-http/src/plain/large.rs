@@ -1,8 +1,8 @@
 //! Large chunks as server-sent events: one event for each chunk, written in parts.
 //!
 //! An event is either text or base64 from its beginning, and its id is the offset after the text
-//! that it shows. A chunk that may be text is therefore scanned to its end before its first part is
-//! sent.
+//! that it shows. A chunk that may be text is therefore scanned to its end before its first part
+//! is sent.
 
 use std::{mem, str};
 

@@ -90,8 +90,8 @@ async fn answer(
         },
         Target::Stream(path) => match method {
             Method::GET => {
-                // Drop the unused body of the GET, which would otherwise be kept while the read
-                // waits.
+                // Drop the unused body of the GET, which would otherwise be kept while the
+                // read waits.
                 let (head, _) = request.into_parts();
                 follow::answer(site, caller, &path, &head).await
             }

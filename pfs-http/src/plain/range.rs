@@ -1,8 +1,8 @@
 //! Range requests: a part of the bytes that the ring holds at this moment.
 //!
-//! `Range` of the crate `headers` needs a length, and an open stream has none. `http-range-header`
-//! clamps an offset that exceeds 64 bits, and would answer with other bytes than the client asked
-//! for.
+//! `Range` of the crate `headers` needs a length, and an open stream has none.
+//! `http-range-header` clamps an offset that exceeds 64 bits, and would answer with other bytes
+//! than the client asked for.
 
 use axum::http::{HeaderMap, header};
 
@@ -21,8 +21,8 @@ pub(crate) enum Range {
 }
 
 impl Range {
-    /// Parses the Range header. Returns `None` for units other than bytes. The caller has to check
-    /// `If-Range`.
+    /// Parses the Range header. Returns `None` for units other than bytes. The caller has to
+    /// check `If-Range`.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let Some(value) = headers.get(header::RANGE) else { return Ok(None) };
         let text = value.to_str().unwrap_or_default().trim();

@@ -171,8 +171,8 @@ impl Events {
         put_event(&mut self.out, Spacing::Spaced, name, Some(&id), data);
     }
 
-    /// Appends the text that was held back, which ends at offset `id`, because no continuation
-    /// follows.
+    /// Appends the text that was held back, which ends at offset `id`, because no
+    /// continuation follows.
     fn put_rest(&mut self, id: u64) {
         let rest = mem::take(&mut self.rest);
         self.put(id, &rest);
@@ -253,8 +253,8 @@ impl Encoder for Events {
     const READS_APART: bool = true;
 
     fn expansion(&self) -> usize {
-        // A line end becomes the beginning of a field. Base64 encodes three bytes as four
-        // characters.
+        // A line end becomes the beginning of a field. Base64 encodes three bytes as
+        // four characters.
         if self.text { "\ndata: ".len() } else { 2 }
     }
 

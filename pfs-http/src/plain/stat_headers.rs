@@ -1,5 +1,5 @@
-//! Response headers: the stats of a stream, and the headers of every response that contains its
-//! bytes.
+//! Response headers: the stats of a stream, and the headers of every response that contains
+//! its bytes.
 
 use std::time::SystemTime;
 

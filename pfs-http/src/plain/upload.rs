@@ -28,8 +28,8 @@ use crate::{media_type::refuse_form, presence::Presence, problem::Problem, recor
 const KEYS: &[&str] =
     &["close", "create", "replace", "ring-buffer-size", "channel-buffer-size", "ttl", "reserve"];
 
-/// Media type that curl sends if it is not given one. It says nothing about the stream, and is
-/// ignored.
+/// Media type that curl sends if it is not given one. It says nothing about the stream, and
+/// is ignored.
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Time after which a body gets log lines of its own.
@@ -110,8 +110,8 @@ async fn open(
     headers: &HeaderMap,
 ) -> Result<(Stream, bool), Problem> {
     if conditions::wants_match(headers) {
-        // A client cannot know the identity of a new stream, so `If-Match` requires an existing
-        // stream.
+        // A client cannot know the identity of a new stream, so `If-Match` requires an
+        // existing stream.
         let found = place.find().await?;
         conditions::if_match(headers, place.path(), found.as_ref().map(Stream::identity))?;
         match (found, if_exists) {
