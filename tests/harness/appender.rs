@@ -62,8 +62,8 @@ impl Appender {
         }
     }
 
-    /// Appends `bytes` in chunks of this size and waits until the daemon has acknowledged all of
-    /// them.
+    /// Appends `bytes` in chunks of this size and waits until the daemon has acknowledged all
+    /// of them.
     #[track_caller]
     pub fn append(&mut self, bytes: &[u8], chunk: usize) {
         let expected = self.chunks + bytes.len().div_ceil(chunk) as u64;
@@ -120,8 +120,8 @@ impl Running {
             let mut fed = Vec::new();
             for number in 0.. {
                 let piece = make(number);
-                // A process that closed its stdin reports the reason itself; the test checks that
-                // report.
+                // A process that closed its stdin reports the reason itself; the test checks
+                // that report.
                 if told.load(Relaxed) || stdin.write_all(&piece).is_err() {
                     break;
                 }

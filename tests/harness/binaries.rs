@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-/// Returns the folder that holds `pfs` and `pfsd`: `target/debug` for a test in
-/// `target/debug/deps`.
+/// Returns the folder that holds `pfs` and `pfsd`: `target/debug` for a test
+/// in `target/debug/deps`.
 pub fn folder() -> PathBuf {
     let test = std::env::current_exe().expect("the test knows its own path");
     let folder = test.parent().and_then(|deps| deps.parent());

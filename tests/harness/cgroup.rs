@@ -44,8 +44,8 @@ impl Cgroup {
         Ok(made)
     }
 
-    /// Returns the path of `cgroup.procs`: writing a process id there moves that process into the
-    /// group.
+    /// Returns the path of `cgroup.procs`: writing a process id there moves that process into
+    /// the group.
     pub(crate) fn processes(&self) -> PathBuf {
         self.folder.join("cgroup.procs")
     }
@@ -77,8 +77,8 @@ impl Drop for Cgroup {
     }
 }
 
-/// Finds the mounted hierarchy that can limit memory. Returns its folder and the name of the limit
-/// file.
+/// Finds the mounted hierarchy that can limit memory. Returns its folder and the name of the
+/// limit file.
 fn hierarchy() -> Option<(PathBuf, &'static str)> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(|line| {

@@ -145,8 +145,8 @@ impl Pfs {
         self
     }
 
-    /// Makes stdin a pipe: the test writes to it with [`Running::send`] and closes it with
-    /// [`Running::end_input`].
+    /// Makes stdin a pipe: the test writes to it with [`Running::send`] and closes it
+    /// with [`Running::end_input`].
     pub fn stdin_pipe(mut self) -> Self {
         self.input = Input::Pipe;
         self

@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Environment variable for the deadline in seconds, which full-size runs such as `scripts/soak`
-/// set.
+/// Environment variable for the deadline in seconds, which full-size runs such as
+/// `scripts/soak` set.
 const VARIABLE: &str = "PFS_TEST_DEADLINE";
 
-/// Pauses between two checks. The first ones are short, because most conditions become true at
-/// once.
+/// Pauses between two checks. The first ones are short, because most conditions become true
+/// at once.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(20);
 

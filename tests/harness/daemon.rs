@@ -29,8 +29,8 @@ const CONFIG: &str = "pfsd.toml";
 /// User id of `nobody`.
 const NOBODY: u32 = 65534;
 
-/// Running `pfsd` with its own folder, configuration and socket. Dropping a `Daemon` kills the
-/// process.
+/// Running `pfsd` with its own folder, configuration and socket. Dropping a `Daemon` kills
+/// the process.
 pub struct Daemon {
     // Declared before the folder, so that the process is killed before the folder is removed.
     pub(crate) running: Running,
@@ -89,8 +89,8 @@ impl Daemon {
         daemon
     }
 
-    /// Starts a new daemon on the same socket, and on the same HTTP port, after the last one has
-    /// ended.
+    /// Starts a new daemon on the same socket, and on the same HTTP port, after the last one
+    /// has ended.
     #[track_caller]
     pub fn restart(&mut self) {
         let config = std::fs::read_to_string(self.config()).expect("our own file");
@@ -98,8 +98,8 @@ impl Daemon {
         self.wait_until_up();
     }
 
-    /// Replaces the configuration file (TOML), runs `pfsd --reload` and returns the result of that
-    /// run.
+    /// Replaces the configuration file (TOML), runs `pfsd --reload` and returns the result of
+    /// that run.
     #[track_caller]
     pub fn reload(&self, toml: &str) -> Finished {
         std::fs::write(self.config(), toml).expect("the test's own folder");
@@ -143,8 +143,8 @@ impl Daemon {
         self.dir.path().join(SOCKET)
     }
 
-    /// Folder of the daemon, which the test may use for its own files. Removed together with the
-    /// daemon.
+    /// Folder of the daemon, which the test may use for its own files. Removed together with
+    /// the daemon.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -208,8 +208,8 @@ impl Daemon {
         pfs.args(args)
     }
 
-    /// Starts a reader (`pfs cat --stream ARGS`) and waits until it is attached to the existing
-    /// `stream`.
+    /// Starts a reader (`pfs cat --stream ARGS`) and waits until it is attached to the
+    /// existing `stream`.
     #[track_caller]
     pub fn reader<const N: usize>(&self, stream: &str, args: [&str; N]) -> Running {
         self.attached(stream, self.pfs(["cat", "--stream"]).args(args).arg(stream))
@@ -292,8 +292,8 @@ impl Daemon {
     }
 }
 
-/// Daemon that `pfs` started on this socket, if there is one. Dropping an `Autostarted` kills the
-/// daemon.
+/// Daemon that `pfs` started on this socket, if there is one. Dropping an `Autostarted` kills
+/// the daemon.
 pub struct Autostarted(pub PathBuf);
 
 impl Autostarted {

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::deadline;
 
-/// TCP connection to the daemon, with the responses that were read from it. Every wait panics after
-/// [`deadline`].
+/// TCP connection to the daemon, with the responses that were read from it. Every wait panics
+/// after [`deadline`].
 pub struct HttpConnection {
     reader: BufReader<TcpStream>,
     address: SocketAddr,
@@ -91,8 +91,8 @@ impl HttpConnection {
         self.send(&[head.as_bytes(), body.unwrap_or_default()].concat());
     }
 
-    /// Sends the head of a request. The body follows with [`chunk`](Self::chunk) and
-    /// [`end_chunks`](Self::end_chunks).
+    /// Sends the head of a request. The body follows with [`chunk`](Self::chunk)
+    /// and [`end_chunks`](Self::end_chunks).
     pub fn begin(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
         let mut head = self.head_of(method, path, headers);
         head.push_str("transfer-encoding: chunked\r\n\r\n");
@@ -127,8 +127,8 @@ impl HttpConnection {
         let _ = self.stream().shutdown(Shutdown::Write);
     }
 
-    /// Makes the kernel reset the connection (RST) when it is dropped, instead of closing it in
-    /// order.
+    /// Makes the kernel reset the connection (RST) when it is dropped, instead of closing it
+    /// in order.
     #[track_caller]
     pub fn reset_when_dropped(&self) {
         set_socket_linger(self.stream(), Some(Duration::ZERO)).unwrap();
@@ -211,8 +211,8 @@ impl HttpConnection {
         Some(piece)
     }
 
-    /// Reads chunks of a chunked body until `len` bytes have arrived. Panics if the body ends
-    /// before.
+    /// Reads chunks of a chunked body until `len` bytes have arrived. Panics if the body
+    /// ends before.
     #[track_caller]
     pub fn pieces(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -236,8 +236,8 @@ impl HttpConnection {
         }
     }
 
-    /// Reads a line and strips its line end; `None` if the connection ended or broke within the
-    /// line.
+    /// Reads a line and strips its line end; `None` if the connection ended or broke within
+    /// the line.
     fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         match self.reader.read_until(b'\n', &mut line) {

@@ -33,8 +33,8 @@ done
 exec "$@"
 "#;
 
-/// Simulated machine without processes. Dropping a `Machine` kills the daemons that were started on
-/// it.
+/// Simulated machine without processes. Dropping a `Machine` kills the daemons that were started
+/// on it.
 pub struct Machine {
     root: TempDir,
     read_only: String,

@@ -43,8 +43,8 @@ impl Observer {
         // A test thread that panicked during a request has failed; other threads may go on using
         // the observer.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // The last daemon may have ended, and a new one may serve the socket: reconnect and ask
-        // again.
+        // The last daemon may have ended, and a new one may serve the socket: reconnect and
+        // ask again.
         let of_a_dead_one = |reply: &Option<Reply>| {
             matches!(reply, None | Some(Reply::Error { code: ErrorCode::ShuttingDown, .. }))
         };
@@ -104,8 +104,8 @@ fn path(stream: &str) -> StreamPath {
     stream.parse().unwrap_or_else(|error| panic!("{stream:?}: {error}"))
 }
 
-/// Requests over the observer's connection, without a process. A test of a command runs that
-/// command.
+/// Requests over the observer's connection, without a process. A test of a command runs
+/// that command.
 impl Daemon {
     /// Creates a stream with the daemon's default sizes.
     #[track_caller]
@@ -146,8 +146,8 @@ impl Daemon {
         assert_eq!(wire.refusal(), None, "an append to {stream}");
     }
 
-    /// Returns the stats of a stream, as `pfs stat --json` prints them; `None` if there is no such
-    /// stream.
+    /// Returns the stats of a stream, as `pfs stat --json` prints them; `None` if there is no
+    /// such stream.
     #[track_caller]
     pub fn stat(&self, stream: &str) -> Option<Value> {
         let stat = self.observer.stat(stream)?;
@@ -161,8 +161,8 @@ impl Daemon {
         stat[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {stat}"))
     }
 
-    /// Returns the head of a stream: the offset after its newest byte; 0 if there is no such
-    /// stream.
+    /// Returns the head of a stream: the offset after its newest byte; 0 if there is no
+    /// such stream.
     #[track_caller]
     pub fn head(&self, stream: &str) -> u64 {
         self.observer.stat(stream).map_or(0, |stat| stat.head)

@@ -1,5 +1,5 @@
-//! Reverse proxies over HTTP/1.1 that buffer, truncate or alter requests, which writers must cope
-//! with.
+//! Reverse proxies over HTTP/1.1 that buffer, truncate or alter requests, which writers must
+//! cope with.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

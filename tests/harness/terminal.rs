@@ -63,8 +63,8 @@ impl Terminal {
         String::from_utf8_lossy(&self.shown.lock().expect("nobody panics with it")).into_owned()
     }
 
-    /// Waits for the output of all processes that have ended, and returns everything written so
-    /// far.
+    /// Waits for the output of all processes that have ended, and returns everything written
+    /// so far.
     pub fn all_shown(&self) -> String {
         const MARK: &str = "\x1b]mark\x07";
         rustix::io::write(&self.end, MARK.as_bytes()).expect("it is open");

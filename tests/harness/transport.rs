@@ -54,8 +54,8 @@ impl Transport {
         Daemon::launched(toml, (self == Self::Http).then(crate::address_of_its_own), self)
     }
 
-    /// Starts a daemon with the default configuration that serves HTTP too. Its commands use this
-    /// transport.
+    /// Starts a daemon with the default configuration that serves HTTP too. Its commands use
+    /// this transport.
     #[track_caller]
     pub fn daemon_with_http(self) -> Daemon {
         Daemon::launched("", Some(crate::address_of_its_own()), self)

@@ -21,8 +21,8 @@ use rustix::{
 
 use crate::deadline;
 
-/// Blocking socket, whose futures are never pending, and the descriptors that were received over
-/// it.
+/// Blocking socket, whose futures are never pending, and the descriptors that were received
+/// over it.
 struct Socket {
     stream: UnixStream,
     passed: VecDeque<OwnedFd>,
@@ -144,8 +144,8 @@ impl Wire {
             .unwrap_or_else(|e| panic!("no answer from the daemon: {e}"))
     }
 
-    /// Like [`reply`](Self::reply), but returns the outer `None` if no message arrives within
-    /// `most`.
+    /// Like [`reply`](Self::reply), but returns the outer `None` if no message arrives
+    /// within `most`.
     #[track_caller]
     pub fn reply_within(&mut self, most: Duration) -> Option<Option<Reply>> {
         self.peer.transport.stream.set_read_timeout(Some(most)).expect("a socket");

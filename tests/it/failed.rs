@@ -1,5 +1,5 @@
-//! Streams that were closed as failed: every kind of reader gets all their bytes and never a clean
-//! end.
+//! Streams that were closed as failed: every kind of reader gets all their bytes and never a
+//! clean end.
 
 use harness::{Daemon, Transport, eventually, noise};
 use serde_json::json;

@@ -67,8 +67,8 @@ pub(crate) fn block_readers_get_the_file_byte_for_byte(
     }
 }
 
-/// Checks the gaps of `drop` readers. They stop reading twice, each time until they must have lost
-/// bytes.
+/// Checks the gaps of `drop` readers. They stop reading twice, each time until they must have
+/// lost bytes.
 pub(crate) fn drop_readers_report_what_they_miss(transport: Transport, count: usize, len: u64) {
     let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     let file = daemon.dir().join("data");

@@ -1,5 +1,5 @@
-//! Hostile daemon, such as one behind a URL: `pfs` escapes the daemon's text before it reaches a
-//! terminal.
+//! Hostile daemon, such as one behind a URL: `pfs` escapes the daemon's text before it reaches
+//! a terminal.
 
 use std::{path::Path, time::SystemTime};
 

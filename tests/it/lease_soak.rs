@@ -350,8 +350,8 @@ impl Round {
                 match self.writers.iter().position(|writer| writer.slot == slot) {
                     None => self.add_next(slot),
                     Some(number) => {
-                        // Continue the stopped processes first: this writer may wait for one of
-                        // them.
+                        // Continue the stopped processes first: this writer may wait for one
+                        // of them.
                         self.go_on();
                         let writer = self.writers.swap_remove(number);
                         self.left.push(writer.finish());
@@ -511,9 +511,9 @@ impl Round {
     }
 }
 
-/// Returns true if `bytes` is the input of the writers, one after the other, where a killed writer
-/// contributes only a prefix of its input. If `is_whole` is false, `bytes` may also be a prefix of
-/// that.
+/// Returns true if `bytes` is the input of the writers, one after the other, where a killed
+/// writer contributes only a prefix of its input. If `is_whole` is false, `bytes` may also be a
+/// prefix of that.
 fn are(bytes: &[u8], writers: &[&Left], is_whole: bool) -> bool {
     /// Maximum number of bytes that may match by chance.
     const CHANCE: usize = 32;

@@ -169,8 +169,8 @@ fn a_daemon_starts_under_a_file_size_limit_that_is_too_small_for_any_ring() {
 
 #[test]
 fn under_a_file_size_limit_the_daemon_survives_and_serves_new_streams_without_shm() {
-    // The daemon's log is a file too: 64 KiB are enough for the log and too little for any ring
-    // buffer.
+    // The daemon's log is a file too: 64 KiB are enough for the log and too little for any
+    // ring buffer.
     for limit in [64 * 1024, 0] {
         let daemon = Daemon::start();
         let mut before = Pair::start(&daemon);
@@ -185,8 +185,8 @@ fn under_a_file_size_limit_the_daemon_survives_and_serves_new_streams_without_sh
             .quietly();
         let read = daemon.pfs(["cat", "--stream", "/streamfs/new"]).run().exits(0).quietly();
         assert_eq!(digest(&read.stdout), digest(&sent));
-        // The memory of this stream is shared already, but none is left for the page of another
-        // client.
+        // The memory of this stream is shared already, but none is left for the page of
+        // another client.
         let late = daemon.reader(S, ["--tail", "5"]);
         daemon.pfs(["write", S]).stdin("again").run().exits(0).quietly();
         before.sent.extend(b"again");

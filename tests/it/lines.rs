@@ -23,8 +23,8 @@ fn text(writer: usize, lines: usize) -> String {
     (0..lines).map(|i| line(writer, i)).collect()
 }
 
-/// Returns the line numbers of each writer, in the order of `output`. Panics on a line that is not
-/// whole.
+/// Returns the line numbers of each writer, in the order of `output`. Panics on a line that is
+/// not whole.
 fn by_writer(output: &[u8]) -> HashMap<usize, Vec<usize>> {
     let mut numbers: HashMap<usize, Vec<usize>> = HashMap::new();
     for got in std::str::from_utf8(output).unwrap().split_inclusive('\n') {

@@ -1,5 +1,5 @@
-//! Daemon lookup: which daemon a client finds, and where it starts one, when no option names a
-//! socket.
+//! Daemon lookup: which daemon a client finds, and where it starts one, when no option names
+//! a socket.
 
 use harness::{Machine, Running, eventually};
 

@@ -74,8 +74,8 @@ fn every_shell_line_of_the_http_page_works_and_prints_the_output_shown_below_it(
     paste(HTTP, |_| true);
 }
 
-/// Pastes the lines of the page that `is_run` accepts into one shell of a user without any files or
-/// daemon.
+/// Pastes the lines of the page that `is_run` accepts into one shell of a user without any files
+/// or daemon.
 pub(crate) fn paste(page: &str, is_run: impl Fn(&str) -> bool) {
     let all = shell_lines(page);
     let is_excepted = |line: &&Line| NOT_RUN.iter().any(|(begin, _)| line.text.starts_with(begin));
@@ -198,8 +198,8 @@ fn shell_lines(page: &str) -> Vec<Line> {
     lines
 }
 
-/// Returns true if the output is the expected one, ignoring ages, and blanks, which depend on the
-/// ages.
+/// Returns true if the output is the expected one, ignoring ages, and blanks, which depend on
+/// the ages.
 fn is_same(printed: &[&str], written: &[String]) -> bool {
     let is_age = |word: &str| {
         let unit = word.trim_start_matches(|letter: char| letter.is_ascii_digit());

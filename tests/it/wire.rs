@@ -71,8 +71,8 @@ fn garbage_does_nothing() {
         let mut wire = daemon.wire();
         if seed % 2 == 0 {
             wire = wire.greeted();
-            // A plausible length and an existing kind, so that the garbage gets past the first
-            // check.
+            // A plausible length and an existing kind, so that the garbage gets past the
+            // first check.
             let len = (garbage.len() as u32).saturating_sub(5);
             let kinds =
                 [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x10, 0x11, 0x12];

@@ -1,5 +1,5 @@
-//! Readers without the client library: plain bodies, server-sent events and pages of Durable
-//! Streams.
+//! Readers without the client library: plain bodies, server-sent events and pages of
+//! Durable Streams.
 
 use std::sync::Arc;
 
@@ -80,8 +80,8 @@ struct Answer {
 }
 
 impl Reader {
-    /// Sends a GET for a plain body or for events. Returns `None` if the daemon hung up instead of
-    /// answering.
+    /// Sends a GET for a plain body or for events. Returns `None` if the daemon hung up instead
+    /// of answering.
     async fn get(&mut self, start: &str, headers: &[(&str, &str)]) -> Option<Answer> {
         let path = format!("{}?slow={}&{start}", self.stream, self.policy);
         let headers = [&[AUTHORIZED], headers].concat();
@@ -185,8 +185,8 @@ impl Reader {
                 Piece::Bytes(bytes) => {
                     text.push_str(std::str::from_utf8(&bytes).expect("events are text"))
                 }
-                // An event reports the end of the stream, so the end of the body is a broken
-                // connection.
+                // An event reports the end of the stream, so the end of the body is a
+                // broken connection.
                 Piece::End | Piece::Broken => return Ended::Broken,
             }
             while let Some(end) = text.find("\n\n") {

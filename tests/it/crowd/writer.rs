@@ -1,5 +1,5 @@
-//! Writers of a crowd: one at a time for each stream, over each transport in turn. Half of them
-//! die.
+//! Writers of a crowd: one at a time for each stream, over each transport in turn. Half of
+//! them die.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Readers over HTTP/2 that open no window or do not read their socket, and their effect on other
-//! readers.
+//! Readers over HTTP/2 that open no window or do not read their socket, and their effect on
+//! other readers.
 
 use std::pin::Pin;
 
@@ -106,8 +106,8 @@ async fn a_connection_from_which_nothing_is_read_costs_a_bounded_buffer_for_each
  {
     let daemon = daemon();
     let (client, mut connection) = connect(&daemon, 1024 * 1024 * 1024).await;
-    // The windows are practically unlimited, and nobody reads the socket once the heads have
-    // arrived.
+    // The windows are practically unlimited, and nobody reads the socket once the heads
+    // have arrived.
     let stalled = tokio::select! {
         stalled = join_all((0..STALLED).map(|_| reader(&daemon, &client, ""))) => stalled,
         ended = &mut connection => panic!("{ended:?}"),

@@ -1,5 +1,5 @@
-//! Limits on the resources that HTTP clients can take. Time limits are tested in memory, in
-//! `pfs-http`.
+//! Limits on the resources that HTTP clients can take. Time limits are tested in memory,
+//! in `pfs-http`.
 
 use std::{net::SocketAddr, path::Path};
 

@@ -107,9 +107,9 @@ fn user_timeouts(process: &Running, daemon: SocketAddr) -> Option<Vec<u32>> {
     Some(timeouts)
 }
 
-/// Waits until the daemon has closed, `times` times, one connection of each kind with a time limit:
-/// one without a request, one that stops in its headers, and one that stops in a body of known
-/// length.
+/// Waits until the daemon has closed, `times` times, one connection of each kind with a time
+/// limit: one without a request, one that stops in its headers, and one that stops in a body of
+/// known length.
 #[track_caller]
 fn everything_else_is_given_up(daemon: &Daemon, times: usize) {
     for _ in 0..times {
@@ -143,8 +143,8 @@ fn a_block_reader_that_left_without_reading_holds_nobody_up() {
         connection.request("GET", "/streamfs/s?slow=block", &[], None);
         connection
     });
-    // A process that is killed while it is stopped sends nothing more; its kernel closes the
-    // connection.
+    // A process that is killed while it is stopped sends nothing more; its kernel closes
+    // the connection.
     let stopped = |command: Pfs| {
         let reader = command.spawn();
         is_attached(&daemon);

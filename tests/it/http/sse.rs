@@ -63,8 +63,8 @@ impl EventSource {
         );
     }
 
-    /// Expects the `removed` event of the followed stream. Returns the id to send on the next
-    /// reconnect.
+    /// Expects the `removed` event of the followed stream. Returns the id to send on the
+    /// next reconnect.
     #[track_caller]
     fn gives_removed(&mut self, identity: &str) -> Option<String> {
         let event = self.next().unwrap();
@@ -271,8 +271,8 @@ fn a_client_that_has_seen_the_end_is_told_not_to_reconnect() {
     source.gives("message", 3, "abc");
     source.gives("end", 3, r#"{"offset":3,"reason":"closed"}"#);
     asking(&daemon, S, source.last_id.as_deref()).response().has(204);
-    // The client has seen nothing of another stream with the same name that ends at the same
-    // offset.
+    // The client has seen nothing of another stream with the same name that ends at the
+    // same offset.
     let old = identity(&daemon);
     daemon.ask("DELETE", S, [], b"").has(204);
     daemon.ask("PUT", "/streamfs/s?close", [], b"new").has(201);

@@ -12,8 +12,8 @@ pub(super) const BROKEN: i32 = -1;
 /// Exit code that a shell reports for a killed process.
 pub(super) const KILLED: i32 = 137;
 
-/// Event that ended the stream for a reader or the writer. Facts are in the order in which they
-/// happened.
+/// Event that ended the stream for a reader or the writer. Facts are in the order in which
+/// they happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fact {
     /// The stream was closed, by the writer at the end of its input or by another client.
@@ -33,8 +33,8 @@ pub(super) enum Fact {
 /// Output and messages of a reader.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// Exit code, or the code of a `cat` that would get the same message; [`BROKEN`] where that is
-    /// unknown.
+    /// Exit code, or the code of a `cat` that would get the same message; [`BROKEN`] where that
+    /// is unknown.
     pub(super) code: i32,
     /// Start offset; `None` if the reader was never attached.
     pub(super) start: Option<u64>,

@@ -15,8 +15,8 @@ pub(super) struct Plan {
     /// Number of these bytes that the writer gets only after the last blow, so that no process ends
     /// by itself before that blow.
     pub(super) held_back: usize,
-    /// Whether the writer gets the held bytes before the last blow, so that its end and that blow
-    /// race.
+    /// Whether the writer gets the held bytes before the last blow, so that its end and that
+    /// blow race.
     pub(super) races: bool,
     pub(super) writer: WriterPlan,
     pub(super) readers: Vec<ReaderPlan>,

@@ -244,8 +244,8 @@ fn of_events(run: Finished, start: Option<u64>) -> Outcome {
             outcome.said = Some(offset);
         }
     }
-    // An event reports how the stream ended, and only a proper end of the stream ends the body
-    // properly.
+    // An event reports how the stream ended, and only a proper end of the stream ends the
+    // body properly.
     let proper = [0, 4].contains(&outcome.code);
     outcome.code = match run.code {
         KILLED => KILLED,

@@ -24,8 +24,8 @@ use super::{
 /// again and again.
 const BUFFER: u64 = 256 * 1024;
 
-/// Starts a daemon with buffers of this size, a writer over this transport, and a reader that loses
-/// nothing.
+/// Starts a daemon with buffers of this size, a writer over this transport, and a reader that
+/// loses nothing.
 async fn pair(transport: Transport, buffer: u64) -> (Daemon, Writer, Reader) {
     let daemon = daemon(buffer);
     let client = client(&daemon, transport).await;
@@ -43,8 +43,8 @@ async fn a_reader_and_a_writer_that_cancel_all_the_time_lose_and_double_nothing(
         let writing = async {
             let mut standstill = Standstill::new(&daemon, &writes, &reads);
             for (n, chunk) in (1..).zip(&sent) {
-                // During a large chunk, so that the small chunks behind it must wait for their
-                // turn.
+                // During a large chunk, so that the small chunks behind it must wait for
+                // their turn.
                 if n % 10 == 8 {
                     standstill.begin();
                 }

@@ -1,5 +1,5 @@
-//! Cancellation at every await, with a daemon that is stopped meanwhile so that futures must be
-//! pending.
+//! Cancellation at every await, with a daemon that is stopped meanwhile so that futures must
+//! be pending.
 
 use std::{
     cell::Cell,
@@ -72,8 +72,8 @@ impl Drop for Still<'_> {
     }
 }
 
-/// Period in which the daemon is stopped and a writer goes on, until the writer has cancelled often
-/// enough.
+/// Period in which the daemon is stopped and a writer goes on, until the writer has cancelled
+/// often enough.
 pub(super) struct Standstill<'a> {
     daemon: &'a Daemon,
     writes: &'a Side,

@@ -1,5 +1,5 @@
-//! The client library in other programs: on a real daemon, and with the same code on an in-process
-//! stream.
+//! The client library in other programs: on a real daemon, and with the same code on an
+//! in-process stream.
 
 mod adapt;
 mod cancel;
@@ -15,8 +15,8 @@ pub(crate) mod torn;
 use harness::{Daemon, Transport};
 use pfs_client::{Client, Endpoint, HttpEndpoint, StreamPath};
 
-/// Starts a daemon that serves all transports, with ring buffers and channels of this size in
-/// bytes.
+/// Starts a daemon that serves all transports, with ring buffers and channels of this size
+/// in bytes.
 fn daemon(buffer: u64) -> Daemon {
     Daemon::with_http_config(&format!(
         "[plugins.streamfs.config]\nring_buffer_size = {buffer}\nchannel_buffer_size = {buffer}\n"

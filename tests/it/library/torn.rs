@@ -19,8 +19,8 @@ use super::{daemon, endpoint, path};
 /// second, and so large that several readers are sent the same blocks.
 const RING: u64 = 64 * 1024;
 
-/// Returns the byte at this offset. Neighbors differ, and so do bytes of different laps at the same
-/// place.
+/// Returns the byte at this offset. Neighbors differ, and so do bytes of different laps at the
+/// same place.
 fn byte_at(offset: u64) -> u8 {
     (offset ^ (offset >> 8) ^ (offset >> 16) ^ (offset >> 24)) as u8
 }
@@ -98,8 +98,8 @@ pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
         for transport in Transport::ALL.into_iter().cycle() {
             head = append(&client(transport), head);
             let over = Instant::now() >= until && lapped.load(Relaxed) == readers.len();
-            // A reader that has ended has failed, which is reported below; the others must end
-            // first.
+            // A reader that has ended has failed, which is reported below; the others must
+            // end first.
             let failed = readers.iter().any(|reader| reader.is_finished());
             if over || failed || Instant::now() >= until + deadline() {
                 break;

@@ -1,5 +1,5 @@
-//! Test film: four seconds that ffmpeg encodes once, and the frames that it decodes from any
-//! source.
+//! Test film: four seconds that ffmpeg encodes once, and the frames that it decodes from
+//! any source.
 
 use std::{path::Path, sync::LazyLock};
 

@@ -76,8 +76,8 @@ impl Behind {
             .args(args)
     }
 
-    /// Builds a `curl` command line for this path, with the HTTP version that `pfs` uses at this
-    /// URL.
+    /// Builds a `curl` command line for this path, with the HTTP version that `pfs` uses at
+    /// this URL.
     pub(super) fn curl(&self, url: &str, args: &[&str], path: &str) -> Pfs {
         let curl =
             Pfs::new("curl").args(["-q", "-f", "-sS", "--noproxy", "*", "--no-buffer", "--cacert"]);

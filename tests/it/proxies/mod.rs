@@ -8,8 +8,8 @@ use self::behind::{Behind, Kind};
 
 const S: &str = "/streamfs/s";
 
-/// Generates a test from each of these functions for each proxy: `nginx::NAME`, `haproxy::NAME` and
-/// `caddy::NAME`.
+/// Generates a test from each of these functions for each proxy: `nginx::NAME`, `haproxy::NAME`
+/// and `caddy::NAME`.
 macro_rules! per_proxy {
     ($($name:ident),+ $(,)?) => {
         per_proxy!(@module nginx Nginx $($name)+);
@@ -54,8 +54,8 @@ fn every_command_does_what_it_does_without_a_proxy(kind: Kind) {
     let behind = Behind::new(kind);
     let daemon = &behind.daemon;
     for url in behind.urls() {
-        // Caddy is written in Go, whose server answers over HTTP/1.1 only after the request has
-        // ended.
+        // Caddy is written in Go, whose server answers over HTTP/1.1 only after the request
+        // has ended.
         let is_acknowledged = kind != Kind::Caddy || url.starts_with("https");
         let pfs = |args: &[&str]| behind.pfs(url, args);
         pfs(&["create", "--ring-buffer-size", "8MB", "--channel-buffer-size", "8MB", S])

@@ -147,8 +147,8 @@ fn bytes_from_a_file_after_a_large_chunk_wait_for_their_turn_and_let_others_run(
             let (input, mut output) = std::io::pipe().unwrap();
             output.write_all(&small).unwrap();
             for _ in 0..TIMES {
-                // The writer takes the chunk over at once, although the reader leaves no room for
-                // it.
+                // The writer takes the chunk over at once, although the reader leaves no room
+                // for it.
                 let append = tokio::time::timeout(Duration::from_millis(20), writer.append(&large));
                 let _ = append.await.map(Result::unwrap);
             }

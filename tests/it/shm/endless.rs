@@ -11,8 +11,8 @@ use pfs_proto::{ErrorCode, Request};
 
 use super::{EndsAtDrop, S, lease};
 
-/// Runs `test` while chunks of 8 bytes flow without end, and returns the daemon and the writer's
-/// connection.
+/// Runs `test` while chunks of 8 bytes flow without end, and returns the daemon and the
+/// writer's connection.
 #[track_caller]
 fn while_it_flows(test: impl FnOnce(&mut Daemon)) -> (Daemon, Wire) {
     let mut daemon = Daemon::start();

@@ -26,8 +26,8 @@ const NOTIFY: usize = 3 * 16 * 8;
 /// Unused offset in a reader's page, in bytes.
 const UNUSED: usize = 2048;
 
-/// Reader that moves the sleepers of the ring buffer's notifier to a futex of its own
-/// (`FUTEX_REQUEUE`).
+/// Reader that moves the sleepers of the ring buffer's notifier to a futex of its
+/// own (`FUTEX_REQUEUE`).
 struct Thief {
     _handed: Handed,
     notifier: &'static AtomicU32,

@@ -1,5 +1,5 @@
-//! Users with shm access: clients of the daemon's own user, or all users if the configuration says
-//! so.
+//! Users with shm access: clients of the daemon's own user, or all users if the configuration
+//! says so.
 
 use harness::{Daemon, Wire, eventually, noise};
 use pfs_proto::{Hello, ReadOptions, Reply, Request, WriteOptions};

@@ -1,6 +1,6 @@
 //! Durable Streams protocol at `/v1/stream`, beyond the protocol's own test suite
-//! (scripts/conformance): effects of the ring buffer, other protocols on the same stream, and
-//! limits.
+//! (scripts/conformance): effects of the ring buffer, other protocols on the same stream,
+//! and limits.
 
 mod bodies;
 mod gone;

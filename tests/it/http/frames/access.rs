@@ -12,8 +12,8 @@ use super::{S, pfs_at};
 const READER: &str = "a-reader-s-long-token";
 const WRITER: &str = "a-writer-s-long-token";
 
-/// Starts a daemon with both tokens. The folder has one file for each token and one with a wrong
-/// token.
+/// Starts a daemon with both tokens. The folder has one file for each token and one with a
+/// wrong token.
 fn guarded() -> (Daemon, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: String| {

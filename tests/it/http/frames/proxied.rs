@@ -10,8 +10,8 @@ use harness::{Daemon, Pfs, Proxy, Signal, eventually, noise};
 
 use super::{S, pfs_at};
 
-/// Builds a `pfs` command line for a proxy that answers each request with this head and an HTML
-/// body.
+/// Builds a `pfs` command line for a proxy that answers each request with this head and an
+/// HTML body.
 #[track_caller]
 fn answered<const N: usize>(head: &str, args: [&str; N]) -> Pfs {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -93,8 +93,8 @@ fn a_missing_stream_is_404_unless_the_reader_waits_for_it() {
     assert_eq!(waiting.finish().exits(0).stdout, b"abc");
 }
 
-/// Follows a stream with curl, calls `happens`, and expects curl to fail with the bytes that it
-/// had.
+/// Follows a stream with curl, calls `happens`, and expects curl to fail with the bytes that
+/// it had.
 #[track_caller]
 fn breaks_curl(daemon: &mut Daemon, query: &str, happens: impl FnOnce(&mut Daemon)) {
     daemon.ask("PUT", S, [], b"abc").has(201);

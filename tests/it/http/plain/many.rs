@@ -18,8 +18,8 @@ fn curl(daemon: &Daemon, policy: &str) -> Running {
     daemon.curl(["-f", "-N"], &format!("{S}?slow={policy}")).stdout_pipe().spawn()
 }
 
-/// Appends a file through curl once the stream has `readers` readers, and closes the stream at its
-/// end.
+/// Appends a file through curl once the stream has `readers` readers, and closes the stream at
+/// its end.
 fn append(daemon: &Daemon, file: &std::path::Path, readers: usize) {
     daemon.has_readers(S, readers);
     let mut cat = Pfs::new("cat").arg(file).stdout_pipe().spawn();

@@ -118,8 +118,8 @@ impl Fed {
         });
     }
 
-    /// Gives the writer `len` bytes on a thread, because the writer may block, and calls
-    /// `meanwhile`.
+    /// Gives the writer `len` bytes on a thread, because the writer may block, and
+    /// calls `meanwhile`.
     #[track_caller]
     fn give_meanwhile<T>(&mut self, len: usize, meanwhile: impl FnOnce(&Running) -> T) -> T {
         let mut stdin = self.running.take_stdin();
@@ -156,8 +156,8 @@ impl Fed {
     }
 }
 
-/// Ring buffer that was offered to a writer in the test, and the bytes that the writer appended
-/// before.
+/// Ring buffer that was offered to a writer in the test, and the bytes that the writer
+/// appended before.
 struct Offered {
     wire: Wire,
     layout: RingLayout,
@@ -181,8 +181,8 @@ pub(super) fn writing(mut wire: Wire, stream: &str) -> Wire {
 }
 
 impl Offered {
-    /// Appends until the daemon offers a ring buffer, over a connection with the only writer of a
-    /// stream.
+    /// Appends until the daemon offers a ring buffer, over a connection with the only writer of
+    /// a stream.
     #[track_caller]
     fn on(mut wire: Wire) -> Self {
         let (mut appended, mut chunks) = (Vec::new(), 0);
