@@ -233,7 +233,7 @@ fn a_daemon_does_not_serve_in_a_directory_that_is_no_longer_private() {
     });
     fs::rename(&place, base.path().join("old")).unwrap();
     fs::rename(&open, &place).unwrap();
-    // The daemon is not notified of the rename of a parent directory, but of a deletion it is.
+    // The system notifies the daemon of a deletion, but not of the rename of a parent directory.
     fs::remove_file(base.path().join("old/pfsd.sock")).unwrap();
     let log = base.path().join("old/pfsd.log");
     eventually("it says why", || {

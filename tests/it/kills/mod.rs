@@ -1,5 +1,5 @@
-//! Random kills: a writer, readers of every kind, a daemon and a proxy between them. One or two of
-//! these die, break, stall or get a signal to end at a random moment. Every output is then still a
+//! Random kills: a writer, readers of every kind, a daemon and a proxy between them. At a random
+//! moment, one or two of them die, break, stall or get a signal. Every output is then still a
 //! prefix with exact gaps, and no exit code claims more than was delivered.
 //!
 //! A round is a [`Plan`](plan::Plan) made from a seed. `PFS_TEST_SEED` repeats the round that a

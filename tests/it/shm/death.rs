@@ -125,8 +125,8 @@ fn a_daemon_that_is_killed_at_work_is_noticed_by_shm_writers_that_only_append() 
 
 #[track_caller]
 fn is_noticed(daemon: &mut Daemon, mut append: impl FnMut(&[u8]) -> Result<(), WriteError>) {
-    // The writer has then notified the daemon, and the daemon dies before it asks to be
-    // notified again.
+    // While the daemon is stopped, the writer notifies it once. The daemon then dies before it
+    // requests another notification.
     daemon.signal(Signal::STOP);
     append(b"x").unwrap();
     append(b"x").unwrap();

@@ -19,7 +19,7 @@ fn stat_shows_where_an_shm_reader_is_how_far_behind_and_what_it_lost() {
     reader.signal(Signal::STOP);
     let data = noise(1, 3 * 1024 * 1024);
     daemon.pfs(["write", "--stream", "--chunk-size", "1024", S]).stdin(&data[..]).run().exits(0);
-    // The reader is asleep and cannot update its stats: these are the ones from before.
+    // The reader is stopped and cannot update its stats: these values are from before.
     assert_eq!((number("position"), number("lag"), number("lost_bytes")), (1_000, 3 * MIB, 0));
     assert_eq!(daemon.reader_stat(S, reader.pid()).unwrap()["blocking"], false);
 

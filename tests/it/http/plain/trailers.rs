@@ -1,5 +1,5 @@
-//! Trailers: a complete response says so, for clients behind a proxy that ends a broken response in
-//! the same way.
+//! Trailers: they mark a complete response, for clients behind a proxy that also ends a broken
+//! response properly.
 
 use harness::{Daemon, HttpConnection, HttpResponse, eventually};
 
