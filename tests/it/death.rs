@@ -9,8 +9,8 @@ const S: &str = "/streamfs/s";
 harness::per_transport! {
     a_killed_writer_is_not_the_end_for_a_reader_that_waits_for_writers_to_finish,
     readers_see_only_whole_chunks_of_writers_that_are_killed_while_they_write,
-    a_killed_reader_is_forgotten_and_nobody_else_notices,
-    a_killed_daemon_ends_everybody_with_5_and_a_new_one_takes_its_socket_over,
+    a_killed_reader_is_forgotten_and_no_other_client_notices,
+    a_killed_daemon_ends_all_clients_with_5_and_a_new_one_takes_over_its_socket,
     a_writer_that_waits_for_a_reader_notices_that_the_daemon_died,
     what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start,
     a_reader_that_a_writer_waits_for_says_how_much_it_printed_of_a_daemon_that_was_killed,
@@ -83,7 +83,7 @@ fn readers_see_only_whole_chunks_of_writers_that_are_killed_while_they_write(tra
     }
 }
 
-fn a_killed_reader_is_forgotten_and_nobody_else_notices(transport: Transport) {
+fn a_killed_reader_is_forgotten_and_no_other_client_notices(transport: Transport) {
     let daemon = transport.daemon();
     let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
     let data = noise(4, 1024 * 1024);
@@ -100,7 +100,9 @@ fn a_killed_reader_is_forgotten_and_nobody_else_notices(transport: Transport) {
     assert_eq!(digest(&other.finish().exits(0).stdout), digest(&[&data[..], &data].concat()));
 }
 
-fn a_killed_daemon_ends_everybody_with_5_and_a_new_one_takes_its_socket_over(transport: Transport) {
+fn a_killed_daemon_ends_all_clients_with_5_and_a_new_one_takes_over_its_socket(
+    transport: Transport,
+) {
     let mut daemon = transport.daemon();
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"so far");

@@ -10,7 +10,7 @@ harness::per_transport! {
     readers_that_join_a_running_stream_get_history_then_live_without_a_seam,
     a_late_reader_starts_at_the_oldest_chunk_within_the_ring_buffer_size,
     new_gets_only_what_is_appended_from_then_on,
-    tail_gives_exactly_so_many_bytes_even_inside_a_chunk,
+    tail_gives_exactly_that_number_of_bytes_even_inside_a_chunk,
     tail_gives_all_that_the_ring_holds_where_that_is_less,
     since_starts_at_the_oldest_chunk_of_that_age,
     offset_starts_at_that_very_byte_even_inside_a_chunk,
@@ -78,7 +78,7 @@ fn new_gets_only_what_is_appended_from_then_on(transport: Transport) {
     assert_eq!(reader.finish().exits(0).text(), "after");
 }
 
-fn tail_gives_exactly_so_many_bytes_even_inside_a_chunk(transport: Transport) {
+fn tail_gives_exactly_that_number_of_bytes_even_inside_a_chunk(transport: Transport) {
     let daemon = transport.daemon();
     let data = noise(3, 10_000);
     write_in_chunks(&daemon, &data, "1000");

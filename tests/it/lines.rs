@@ -8,7 +8,7 @@ const S: &str = "/streamfs/s";
 const WRITERS: usize = 8;
 
 harness::per_transport! {
-    lines_of_eight_writers_arrive_whole_once_in_each_ones_order_and_alike_at_every_reader,
+    lines_of_eight_writers_arrive_whole_once_in_order_and_are_the_same_for_every_reader,
     a_gap_never_splits_a_line,
     a_line_longer_than_64_kib_is_one_chunk,
 }
@@ -37,7 +37,7 @@ fn by_writer(output: &[u8]) -> HashMap<usize, Vec<usize>> {
     numbers
 }
 
-fn lines_of_eight_writers_arrive_whole_once_in_each_ones_order_and_alike_at_every_reader(
+fn lines_of_eight_writers_arrive_whole_once_in_order_and_are_the_same_for_every_reader(
     transport: Transport,
 ) {
     const LINES: usize = 5_000;

@@ -10,7 +10,7 @@ const S: &str = "/streamfs/s";
 
 harness::per_transport! {
     the_output_of_a_command_arrives_and_its_success_is_the_end,
-    the_death_of_a_command_is_no_end_for_any_reader_of_a_stream_that_is_closed_with_it,
+    the_death_of_a_command_is_not_the_end_for_readers_of_a_stream_that_is_closed_with_it,
     a_command_that_fails_without_close_counts_as_a_writer_that_died,
     every_way_to_cut_the_output_of_a_command_gives_all_of_it,
     a_command_is_started_when_the_readers_are_there,
@@ -48,7 +48,7 @@ fn the_output_of_a_command_arrives_and_its_success_is_the_end(transport: Transpo
     );
 }
 
-fn the_death_of_a_command_is_no_end_for_any_reader_of_a_stream_that_is_closed_with_it(
+fn the_death_of_a_command_is_not_the_end_for_readers_of_a_stream_that_is_closed_with_it(
     transport: Transport,
 ) {
     let daemon = transport.daemon();

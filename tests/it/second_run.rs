@@ -6,13 +6,13 @@ use harness::{Daemon, Transport, digest, eventually, noise};
 const S: &str = "/streamfs/s";
 
 harness::per_transport! {
-    what_is_closed_or_there_already_ends_with_9_and_what_is_not_there_with_3,
-    a_writer_that_replaces_begins_anew_whatever_there_was,
-    readers_of_a_replaced_stream_are_told_that_it_was_removed_and_those_who_come_then_get_the_new_one,
+    a_closed_or_existing_stream_ends_commands_with_9_and_a_missing_one_with_3,
+    a_writer_with_replace_starts_over_whatever_state_the_stream_had,
+    readers_of_a_replaced_stream_are_told_of_its_removal_and_later_ones_get_the_new_stream,
     create_replaces_or_keeps_only_where_that_is_asked_for,
 }
 
-fn what_is_closed_or_there_already_ends_with_9_and_what_is_not_there_with_3(transport: Transport) {
+fn a_closed_or_existing_stream_ends_commands_with_9_and_a_missing_one_with_3(transport: Transport) {
     let daemon = transport.daemon();
     daemon.pfs(["close", S]).run().exits(3);
     daemon.pfs(["create", S]).run().exits(0);
@@ -27,7 +27,7 @@ fn what_is_closed_or_there_already_ends_with_9_and_what_is_not_there_with_3(tran
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), "all");
 }
 
-fn a_writer_that_replaces_begins_anew_whatever_there_was(transport: Transport) {
+fn a_writer_with_replace_starts_over_whatever_state_the_stream_had(transport: Transport) {
     let daemon = transport.daemon();
     let data = noise(1, 1024 * 1024);
     // No stream, a closed one, a failed one, and an open one.
@@ -53,7 +53,7 @@ fn a_writer_that_replaces_begins_anew_whatever_there_was(transport: Transport) {
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), "all\n");
 }
 
-fn readers_of_a_replaced_stream_are_told_that_it_was_removed_and_those_who_come_then_get_the_new_one(
+fn readers_of_a_replaced_stream_are_told_of_its_removal_and_later_ones_get_the_new_stream(
     transport: Transport,
 ) {
     let daemon = transport.daemon();

@@ -6,7 +6,7 @@ const S: &str = "/streamfs/s";
 
 harness::per_transport! {
     terminate_tells_every_client_removes_the_socket_and_exits_0,
-    it_ends_in_bounded_time_whoever_does_not_react,
+    the_daemon_ends_in_bounded_time_although_clients_do_not_react,
     what_was_acknowledged_before_the_end_reaches_the_readers,
     a_daemon_that_two_signals_end_at_once_is_never_told_as_the_death_of_a_writer,
 }
@@ -35,7 +35,7 @@ fn terminate_tells_every_client_removes_the_socket_and_exits_0(transport: Transp
     }
 }
 
-fn it_ends_in_bounded_time_whoever_does_not_react(transport: Transport) {
+fn the_daemon_ends_in_bounded_time_although_clients_do_not_react(transport: Transport) {
     let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     daemon.create(S);
     let stopped = daemon.reader(S, ["--slow", "block"]);

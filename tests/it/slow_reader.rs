@@ -13,7 +13,7 @@ const FLAT: u64 = 8 * 1024 * 1024;
 harness::per_transport! {
     a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_when_continued,
     a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_backlog,
-    a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that,
+    a_live_reader_that_lags_by_more_than_the_channel_buffer_skips_to_within_it,
     a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom,
     a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more,
     a_block_reader_whose_output_nobody_takes_becomes_a_drop_reader_after_max_block_time,
@@ -142,7 +142,7 @@ fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_bac
     );
 }
 
-fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that(
+fn a_live_reader_that_lags_by_more_than_the_channel_buffer_skips_to_within_it(
     transport: Transport,
 ) {
     let daemon = transport.daemon();

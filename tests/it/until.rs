@@ -10,7 +10,7 @@ harness::per_transport! {
     readers_wait_for_more_until_the_stream_is_closed,
     caught_up_ends_at_what_there_is,
     writers_gone_ends_when_the_last_writer_has_finished,
-    idle_ends_when_nothing_came_for_so_long,
+    idle_ends_a_reader_when_nothing_arrives_for_that_time,
     removing_the_stream_ends_its_readers_with_7,
     writers_of_a_stream_that_is_removed_or_closed_are_told_so,
 }
@@ -66,7 +66,7 @@ fn writers_gone_ends_when_the_last_writer_has_finished(transport: Transport) {
     assert_eq!(reader.finish().exits(0).text(), "123");
 }
 
-fn idle_ends_when_nothing_came_for_so_long(transport: Transport) {
+fn idle_ends_a_reader_when_nothing_arrives_for_that_time(transport: Transport) {
     let daemon = transport.daemon();
     daemon.append(S, "all");
     let mut idle = Duration::from_millis(500);

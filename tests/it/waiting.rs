@@ -8,7 +8,7 @@ harness::per_transport! {
     waiting_readers_are_attached_before_the_first_byte,
     waiting_readers_that_want_only_the_new_get_everything,
     a_writer_waits_for_as_many_readers_as_it_was_told,
-    whoever_waits_says_at_which_daemon,
+    a_client_that_waits_names_its_daemon,
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_writer_waits_for_as_many_readers_as_it_was_told(transport: Transport) {
     assert_eq!(two.finish().exits(0).text(), "all");
 }
 
-fn whoever_waits_says_at_which_daemon(transport: Transport) {
+fn a_client_that_waits_names_its_daemon(transport: Transport) {
     let daemon = transport.daemon();
     let place = match transport {
         Transport::Shm | Transport::Unix => format!("on {}", daemon.socket().display()),

@@ -9,7 +9,7 @@ const S: &str = "/streamfs/s";
 harness::per_transport! {
     what_is_written_is_read_back_byte_for_byte,
     write_without_stream_appends_its_input_as_one_chunk,
-    input_that_is_there_at_once_takes_one_request,
+    input_that_is_available_at_once_takes_one_request,
     input_that_comes_later_has_a_writer_meanwhile,
     input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode,
     input_that_is_refused_leaves_no_stream_that_was_not_there_before,
@@ -40,7 +40,7 @@ fn write_without_stream_appends_its_input_as_one_chunk(transport: Transport) {
     assert_eq!((daemon.stat_number(S, "chunks"), daemon.head(S)), (2, data.len() as u64 + 5));
 }
 
-fn input_that_is_there_at_once_takes_one_request(transport: Transport) {
+fn input_that_is_available_at_once_takes_one_request(transport: Transport) {
     let daemon = transport.daemon();
     let file = daemon.dir().join("data");
     std::fs::write(&file, "file\n").unwrap();

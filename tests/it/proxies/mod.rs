@@ -35,7 +35,7 @@ per_proxy!(
     a_removal_and_the_end_are_told_apart,
     a_request_is_never_answered_before_it_was_read,
     a_name_that_the_daemon_does_not_know_is_refused,
-    a_daemon_that_is_gone_is_told_with_what_the_proxy_answers,
+    a_missing_daemon_is_reported_with_the_answer_of_the_proxy,
 );
 
 /// Checks that a writer succeeded without messages, except the one about a proxy that cannot
@@ -197,7 +197,7 @@ fn a_name_that_the_daemon_does_not_know_is_refused(kind: Kind) {
     behind.curl(plain, &["-H", "Host: streams.example.org"], "/streamfs/").run().exits(0);
 }
 
-fn a_daemon_that_is_gone_is_told_with_what_the_proxy_answers(kind: Kind) {
+fn a_missing_daemon_is_reported_with_the_answer_of_the_proxy(kind: Kind) {
     let mut behind = Behind::new(kind);
     behind.daemon.kill9();
     for url in behind.urls() {
