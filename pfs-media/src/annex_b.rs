@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     bits::find,
-    indexer::{MAX_HEADER_BYTES, Malformed, Mark, Parse, Parsed, Step},
+    indexer::{Fault, MAX_HEADER_BYTES, Mark, Parse, Parsed, Step},
 };
 
 const START_CODE: [u8; 3] = [0, 0, 1];
@@ -147,14 +147,14 @@ impl Parse for AnnexB {
         let body = start + START_CODE.len();
         let Some(header) = bytes.get(body) else { return Ok(Step::Need(body + 1)) };
         if header & 0x80 != 0 {
-            return Err(Malformed);
+            return Err(Fault::Malformed);
         }
         match self.codec.unit(*header) {
             Unit::Parameters(kind) => {
                 // The unit ends where the next one begins.
                 let Some(end) = find(bytes, &START_CODE, self.searched.max(body)) else {
                     if bytes.len() >= MAX_PARAMETER_SET_BYTES {
-                        return Err(Malformed);
+                        return Err(Fault::Malformed);
                     }
                     self.searched = bytes.len().saturating_sub(START_CODE.len() - 1);
                     return Ok(Step::Need(bytes.len() + 1));
@@ -164,7 +164,7 @@ impl Parse for AnnexB {
                 let trimmed = unit.len() - unit.iter().rev().take_while(|byte| **byte == 0).count();
                 let total: usize = self.parameters.iter().map(|(_, unit)| unit.len()).sum();
                 if total + trimmed > MAX_HEADER_BYTES {
-                    return Err(Malformed);
+                    return Err(Fault::TooLarge);
                 }
                 self.set(kind, unit.get(..trimmed).unwrap_or_default());
                 self.begins.get_or_insert(at);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     bits::be,
-    indexer::{Malformed, Mark, Parse, Parsed, Step},
+    indexer::{Fault, Mark, Parse, Parsed, Step},
 };
 
 /// Marker at the beginning of a stream.
@@ -69,7 +69,7 @@ impl Flac {
             return Ok(Step::Need(MAGIC.len()));
         }
         if !bytes.starts_with(MAGIC) {
-            return Err(Malformed);
+            return Err(Fault::Malformed);
         }
         self.has_header = false;
         let mut at = self.walked.max(MAGIC.len());

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     bits::be,
-    indexer::{MAX_HEADER_BYTES, Malformed, Mark, Parse, Parsed, Step},
+    indexer::{Fault, MAX_HEADER_BYTES, Mark, Parse, Parsed, Step},
 };
 
 const AUDIO: u8 = 8;
@@ -55,7 +55,7 @@ fn is_key_frame(data: &[u8]) -> bool {
 }
 
 impl Flv {
-    fn take(&mut self, kind: u8, tag: &[u8]) -> Result<(), Malformed> {
+    fn take(&mut self, kind: u8, tag: &[u8]) -> Result<(), Fault> {
         let place = match kind {
             AUDIO => &mut self.audio,
             VIDEO => &mut self.video,
@@ -66,7 +66,7 @@ impl Flv {
             self.is_new = true;
         }
         let total = self.start.len() + self.metadata.len() + self.audio.len() + self.video.len();
-        if total > MAX_HEADER_BYTES { Err(Malformed) } else { Ok(()) }
+        if total > MAX_HEADER_BYTES { Err(Fault::TooLarge) } else { Ok(()) }
     }
 
     fn sync(&mut self, at: u64, marks: &mut Vec<Mark>) {
@@ -84,7 +84,7 @@ impl Parse for Flv {
             return Ok(Step::Need(TAG_BYTES + DATA_BYTES));
         }
         if bytes.starts_with(b"FLV\x01") {
-            let len = be::<4>(bytes, 5).ok_or(Malformed)? as usize + TRAILER_BYTES;
+            let len = be::<4>(bytes, 5).ok_or(Fault::Malformed)? as usize + TRAILER_BYTES;
             if bytes.len() < len {
                 return Ok(Step::Need(len));
             }
@@ -94,7 +94,7 @@ impl Parse for Flv {
             return Ok(Step::Skip(len as u64));
         }
         let kind = bytes.first().copied().unwrap_or_default() & 0x1F;
-        let size = be::<3>(bytes, 1).ok_or(Malformed)? as usize;
+        let size = be::<3>(bytes, 1).ok_or(Fault::Malformed)? as usize;
         let len = TAG_BYTES + size + TRAILER_BYTES;
         let is_tag = matches!(kind, AUDIO | VIDEO | SCRIPT) && be::<3>(bytes, 8) == Some(0);
         if self.is_lost {
@@ -110,7 +110,7 @@ impl Parse for Flv {
             }
         }
         if self.start.is_empty() || !is_tag {
-            return Err(Malformed);
+            return Err(Fault::Malformed);
         }
         let data = bytes.get(TAG_BYTES..TAG_BYTES + DATA_BYTES.min(size)).unwrap_or_default();
         if kind == SCRIPT || is_configuration(kind, data) {

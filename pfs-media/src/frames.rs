@@ -5,7 +5,7 @@
 
 use crate::{
     bits::be,
-    indexer::{Malformed, Mark, Parse, Parsed, Step},
+    indexer::{Fault, Mark, Parse, Parsed, Step},
 };
 
 /// Function that returns the length of the frame at the beginning of the bytes; `None` if no frame
@@ -65,7 +65,7 @@ impl Parse for Frames {
         let skip = next.unwrap_or(bytes.len() - HEADER_BYTES + 1) as u64;
         self.searched += skip;
         if self.searched > MAX_SEARCHED {
-            return Err(Malformed);
+            return Err(Fault::Malformed);
         }
         Ok(Step::Skip(skip))
     }

@@ -55,11 +55,16 @@ pub(crate) enum Step {
     Need(usize),
 }
 
-/// The bytes do not fit the format.
+/// Why a parser cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub(crate) enum Fault {
+    /// The bytes are not of the format.
+    Malformed,
+    /// The header is larger than [`MAX_HEADER_BYTES`].
+    TooLarge,
+}
 
-pub(crate) type Parsed = Result<Step, Malformed>;
+pub(crate) type Parsed = Result<Step, Fault>;
 
 /// Parser of one format: a state machine over windows of the stream.
 pub(crate) trait Parse: Send {
@@ -146,6 +151,13 @@ impl Indexer {
         fed
     }
 
+    fn error(&self, fault: Fault) -> IndexError {
+        match fault {
+            Fault::Malformed => IndexError::Malformed(self.format),
+            Fault::TooLarge => IndexError::HeaderTooLarge,
+        }
+    }
+
     fn parse(&mut self, input: &[u8], marks: &mut Vec<Mark>) -> Result<(), IndexError> {
         // Position in `input` after the bytes that were parsed, skipped or moved to `pending`.
         let mut next = 0;
@@ -169,7 +181,7 @@ impl Indexer {
             }
             let len = window.len();
             let step = self.parser.step(self.at, window, marks);
-            match step.map_err(|Malformed| IndexError::Malformed(self.format))? {
+            match step.map_err(|fault| self.error(fault))? {
                 Step::Skip(0) => return Err(IndexError::Malformed(self.format)),
                 Step::Skip(count) => {
                     let used = count.min(len as u64) as usize;

@@ -2,7 +2,7 @@
 
 use crate::{
     bits::{be, find},
-    indexer::{Malformed, Mark, Parse, Parsed, Step},
+    indexer::{Fault, Mark, Parse, Parsed, Step},
 };
 
 /// Number of bytes that are searched for a picture before the stream counts as malformed.
@@ -27,7 +27,7 @@ impl Jpeg {
         let start = find(bytes, &[0xFF, START_OF_IMAGE, 0xFF], 1);
         let skip = start.unwrap_or(bytes.len().saturating_sub(2).max(1)) as u64;
         self.searched += skip;
-        if self.searched > MAX_SEARCHED { Err(Malformed) } else { Ok(Step::Skip(skip)) }
+        if self.searched > MAX_SEARCHED { Err(Fault::Malformed) } else { Ok(Step::Skip(skip)) }
     }
 }
 
@@ -67,7 +67,7 @@ impl Parse for Jpeg {
             0xFF => Ok(Step::Skip(1)),
             0 | 1 | 0xD0..=0xD7 => Ok(Step::Skip(2)),
             _ => {
-                let len = be::<2>(bytes, 2).filter(|len| *len >= 2).ok_or(Malformed)?;
+                let len = be::<2>(bytes, 2).filter(|len| *len >= 2).ok_or(Fault::Malformed)?;
                 self.is_in_scan = marker == START_OF_SCAN;
                 Ok(Step::Skip(2 + len))
             }

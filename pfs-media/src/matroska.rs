@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     bits::find,
-    indexer::{MAX_HEADER_BYTES, Malformed, Mark, Parse, Parsed, Step},
+    indexer::{Fault, MAX_HEADER_BYTES, Mark, Parse, Parsed, Step},
 };
 
 // Elements, by their identifiers.
@@ -70,10 +70,10 @@ fn width(first: u8) -> usize {
 }
 
 /// Parses a variable-size integer. Also returns its length. `None` if bytes are missing.
-fn integer(bytes: &[u8]) -> Option<Result<(u64, usize), Malformed>> {
+fn integer(bytes: &[u8]) -> Option<Result<(u64, usize), Fault>> {
     let width = width(*bytes.first()?);
     if width > 8 {
-        return Some(Err(Malformed));
+        return Some(Err(Fault::Malformed));
     }
     let field = bytes.get(..width)?;
     let number = field.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
@@ -82,10 +82,10 @@ fn integer(bytes: &[u8]) -> Option<Result<(u64, usize), Malformed>> {
 
 impl Element {
     /// Parses the header of the element at the beginning of `bytes`; `None` if bytes are missing.
-    fn parse(bytes: &[u8]) -> Option<Result<Self, Malformed>> {
+    fn parse(bytes: &[u8]) -> Option<Result<Self, Fault>> {
         let id_width = width(*bytes.first()?);
         if id_width > 4 {
-            return Some(Err(Malformed));
+            return Some(Err(Fault::Malformed));
         }
         let id = bytes.get(..id_width)?.iter().fold(0, |id, byte| id << 8 | u32::from(*byte));
         let (size, size_width) = match integer(bytes.get(id_width..)?)? {
@@ -133,12 +133,12 @@ fn block(contents: &[u8]) -> Option<(u64, u8)> {
 }
 
 impl Matroska {
-    fn keep(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         if self.is_reported {
             return Ok(());
         }
         self.header.extend_from_slice(bytes);
-        if self.header.len() > MAX_HEADER_BYTES { Err(Malformed) } else { Ok(()) }
+        if self.header.len() > MAX_HEADER_BYTES { Err(Fault::TooLarge) } else { Ok(()) }
     }
 
     /// Handles a block of this track.
@@ -179,12 +179,12 @@ impl Parse for Matroska {
         }
         let Some(element) = Element::parse(bytes) else {
             let is_short = bytes.len() < MAX_ELEMENT_HEADER_BYTES;
-            return if is_short { Ok(Step::Need(bytes.len() + 1)) } else { Err(Malformed) };
+            return if is_short { Ok(Step::Need(bytes.len() + 1)) } else { Err(Fault::Malformed) };
         };
         let Element { id, header, size } = element?;
-        let contents = |most: u64| -> Result<Result<&[u8], Step>, Malformed> {
-            let len = header as u64 + size.ok_or(Malformed)?.min(most);
-            let len = usize::try_from(len).map_err(|_| Malformed)?;
+        let contents = |most: u64| -> Result<Result<&[u8], Step>, Fault> {
+            let len = header as u64 + size.ok_or(Fault::Malformed)?.min(most);
+            let len = usize::try_from(len).map_err(|_| Fault::Malformed)?;
             Ok(bytes.get(header..len).ok_or(Step::Need(len)))
         };
         match id {
@@ -198,7 +198,7 @@ impl Parse for Matroska {
                 self.keep(bytes.get(..header + ebml).unwrap_or_default())?;
                 return Ok(Step::Skip((header + ebml) as u64));
             }
-            _ if self.header.is_empty() => return Err(Malformed),
+            _ if self.header.is_empty() => return Err(Fault::Malformed),
             SEGMENT => {
                 self.keep(&SEGMENT_OF_UNKNOWN_SIZE)?;
                 return Ok(Step::Skip(header as u64));
@@ -245,7 +245,7 @@ impl Parse for Matroska {
             SEEK_HEAD | CUES | VOID | CRC_32 | TIMESTAMP => {}
             _ => {}
         }
-        let size = size.ok_or(Malformed)?;
+        let size = size.ok_or(Fault::Malformed)?;
         Ok(Step::Skip(size.saturating_add(header as u64)))
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     bits::be,
-    indexer::{MAX_HEADER_BYTES, Malformed, Mark, Parse, Parsed, Step},
+    indexer::{Fault, MAX_HEADER_BYTES, Mark, Parse, Parsed, Step},
 };
 
 /// Sample flag: the sample cannot be decoded without earlier samples.
@@ -127,18 +127,18 @@ impl Parse for Mp4 {
         let size = match size {
             1 => match be::<8>(bytes, 8) {
                 Some(size) if size >= 16 => size,
-                Some(_) => return Err(Malformed),
+                Some(_) => return Err(Fault::Malformed),
                 None => return Ok(Step::Need(16)),
             },
             // A box without a size extends to the end of the stream.
             0 => u64::MAX - at,
             size if size >= 8 => size,
-            _ => return Err(Malformed),
+            _ => return Err(Fault::Malformed),
         };
         let header = if be::<4>(bytes, 0) == Some(1) { 16 } else { 8 };
         let is_needed = matches!(kind, b"ftyp" | b"moov" | b"moof");
         if is_needed {
-            let len = usize::try_from(size).map_err(|_| Malformed)?;
+            let len = usize::try_from(size).map_err(|_| Fault::Malformed)?;
             let Some(whole) = bytes.get(..len) else { return Ok(Step::Need(len)) };
             let contents = whole.get(header..).unwrap_or_default();
             match kind {
@@ -148,15 +148,18 @@ impl Parse for Mp4 {
                 b"moov" => {
                     self.main_track = main_track(contents);
                     self.header = [&*self.file_type, whole].concat();
-                    if self.main_track.is_none() || self.header.len() > MAX_HEADER_BYTES {
-                        return Err(Malformed);
+                    if self.main_track.is_none() {
+                        return Err(Fault::Malformed);
+                    }
+                    if self.header.len() > MAX_HEADER_BYTES {
+                        return Err(Fault::TooLarge);
                     }
                     marks.push(Mark::Header(Bytes::from(self.header.clone())));
                     self.fragment = None;
                 }
                 _ => {
                     let start = self.fragment.take().unwrap_or(at);
-                    let track = self.main_track.ok_or(Malformed)?;
+                    let track = self.main_track.ok_or(Fault::Malformed)?;
                     if is_sync(contents, track) == Some(true) {
                         marks.push(Mark::Sync(start));
                     }
@@ -172,7 +175,7 @@ impl Parse for Mp4 {
                     self.fragment = None;
                 }
                 kind if kind.iter().all(u8::is_ascii_graphic) => self.fragment = None,
-                _ => return Err(Malformed),
+                _ => return Err(Fault::Malformed),
             }
         }
         Ok(Step::Skip(size))

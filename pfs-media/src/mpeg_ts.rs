@@ -185,7 +185,7 @@ impl Parse for MpegTs {
             let skipped = start.unwrap_or(last) as u64;
             self.searched = if self.is_synced { 0 } else { self.searched + skipped };
             if self.searched > MAX_SEARCHED {
-                return Err(crate::indexer::Malformed);
+                return Err(crate::indexer::Fault::Malformed);
             }
             if skipped > 0 {
                 return Ok(Step::Skip(skipped));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     bits::find,
-    indexer::{MAX_HEADER_BYTES, Malformed, Mark, Parse, Parsed, Step},
+    indexer::{Fault, MAX_HEADER_BYTES, Mark, Parse, Parsed, Step},
 };
 
 const CAPTURE: &[u8] = b"OggS";
@@ -61,7 +61,7 @@ impl Parse for Ogg {
         }
         if !bytes.starts_with(CAPTURE) || bytes.get(4) != Some(&0) {
             if !self.is_lost {
-                return Err(Malformed);
+                return Err(Fault::Malformed);
             }
             let next = find(bytes, CAPTURE, 1).unwrap_or(bytes.len() - CAPTURE.len() + 1);
             return Ok(Step::Skip(next as u64));
@@ -73,7 +73,7 @@ impl Parse for Ogg {
         let ended = lacing.iter().filter(|len| **len < 255).count();
         let flags = bytes.get(5).copied().unwrap_or_default();
         let serial =
-            bytes.get(14..18).and_then(|serial| serial.try_into().ok()).ok_or(Malformed)?;
+            bytes.get(14..18).and_then(|serial| serial.try_into().ok()).ok_or(Fault::Malformed)?;
         let serial = u32::from_le_bytes(serial);
         let looked_at = size.min(PACKET_BYTES);
         let Some(packet) = bytes.get(body..body + looked_at) else {
@@ -113,7 +113,7 @@ impl Parse for Ogg {
             stream.headers = stream.headers.saturating_sub(ended);
             self.header.extend_from_slice(bytes.get(..len).unwrap_or_default());
             if self.header.len() > MAX_HEADER_BYTES {
-                return Err(Malformed);
+                return Err(Fault::TooLarge);
             }
             return Ok(Step::Skip(len as u64));
         }

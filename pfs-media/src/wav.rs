@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     bits::be,
-    indexer::{Malformed, Mark, Parse, Parsed, Step},
+    indexer::{Fault, Mark, Parse, Parsed, Step},
 };
 
 /// Formats in which each block can be decoded without the others: PCM, floating point, A-law,
@@ -43,14 +43,14 @@ impl Parse for Wav {
             return Ok(Step::Need(12));
         }
         if !bytes.starts_with(b"RIFF") || bytes.get(8..12) != Some(b"WAVE") {
-            return Err(Malformed);
+            return Err(Fault::Malformed);
         }
         loop {
             let chunk = self.chunk.max(12);
             let Some(len) = le::<4>(bytes, chunk + 4) else { return Ok(Step::Need(chunk + 8)) };
             let data = chunk + 8;
             if bytes.get(chunk..chunk + 4) == Some(b"data") {
-                let (format, align) = self.samples.ok_or(Malformed)?;
+                let (format, align) = self.samples.ok_or(Fault::Malformed)?;
                 let mut header = bytes.get(..data).unwrap_or_default().to_vec();
                 for size in [4, chunk + 4] {
                     if let Some(field) = header.get_mut(size..size + 4) {

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::indexer::{Malformed, Mark, Parse, Parsed, Step};
+use crate::indexer::{Fault, Mark, Parse, Parsed, Step};
 
 /// Maximum length of a line, in bytes.
 const MAX_LINE_BYTES: usize = 4096;
@@ -60,8 +60,8 @@ impl Parse for Y4m {
         if self.is_lost {
             // Assumes that all frames have the same size, although parameters in a frame's line
             // could differ.
-            let (one, next) = self.newest.ok_or(Malformed)?;
-            let left = at.saturating_sub(one).checked_rem(next - one).ok_or(Malformed)?;
+            let (one, next) = self.newest.ok_or(Fault::Malformed)?;
+            let left = at.saturating_sub(one).checked_rem(next - one).ok_or(Fault::Malformed)?;
             self.is_lost = false;
             if left > 0 {
                 return Ok(Step::Skip(next - one - left));
@@ -69,17 +69,21 @@ impl Parse for Y4m {
         }
         let Some(end) = bytes.iter().take(MAX_LINE_BYTES).position(|byte| *byte == b'\n') else {
             let is_too_long = bytes.len() >= MAX_LINE_BYTES;
-            return if is_too_long { Err(Malformed) } else { Ok(Step::Need(bytes.len() + 1)) };
+            return if is_too_long {
+                Err(Fault::Malformed)
+            } else {
+                Ok(Step::Need(bytes.len() + 1))
+            };
         };
         let line = bytes.get(..end).unwrap_or_default();
         if line == b"FRAME" || line.starts_with(b"FRAME ") {
-            let size = self.frame.ok_or(Malformed)?.saturating_add(end as u64 + 1);
+            let size = self.frame.ok_or(Fault::Malformed)?.saturating_add(end as u64 + 1);
             self.newest = Some((at, at.saturating_add(size)));
             marks.push(Mark::Sync(at));
             return Ok(Step::Skip(size));
         }
         let header = std::str::from_utf8(line).ok().and_then(parse_header);
-        self.frame = Some(header.ok_or(Malformed)?);
+        self.frame = Some(header.ok_or(Fault::Malformed)?);
         self.newest = None;
         marks.push(Mark::Header(Bytes::copy_from_slice(bytes.get(..=end).unwrap_or_default())));
         Ok(Step::Skip(end as u64 + 1))
