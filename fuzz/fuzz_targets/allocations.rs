@@ -15,7 +15,7 @@ pub struct Bounded {
 }
 
 impl Bounded {
-    /// Allows `most` bytes at a time, without libFuzzer's own memory.
+    /// Allows `most` bytes in use at a time. The memory of libFuzzer is not counted.
     pub const fn new(most: usize) -> Self {
         Self { most, used: AtomicUsize::new(0) }
     }

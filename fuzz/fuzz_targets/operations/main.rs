@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     let print = std::env::var_os("PFS_FUZZ_PRINT").is_some();
     let mut bytes = Unstructured::new(data);
     let mut world = World::new();
-    // Not as `Vec<Operation>`, which would end at random after any step.
+    // The input is no `Vec<Operation>`: such a list would end at random after any step.
     while !bytes.is_empty() {
         let Ok(operation) = Operation::arbitrary(&mut bytes) else { break };
         if print {

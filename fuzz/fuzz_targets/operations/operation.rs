@@ -3,8 +3,8 @@
 use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
 use pfs_stream::{ReadOptions, SlowPolicy, Start, Until};
 
-/// One step. A number selects a stream, writer, reader or wait, modulo how many there are; if there
-/// is none yet, one is created.
+/// One step. The number of a stream selects its name. Other numbers select a writer, a reader or a
+/// wait, modulo how many there are. Some steps create what they need; the others do nothing then.
 #[derive(Debug)]
 pub enum Operation {
     Create { stream: u8, ring_buffer_size: u16, channel_buffer_size: u16 },
@@ -96,7 +96,7 @@ impl<'a> Arbitrary<'a> for Operation {
     }
 }
 
-/// A length in one or two bytes, small and large ones alike.
+/// A length, from one byte if it is below 128, else from two.
 fn len(u: &mut Unstructured<'_>) -> Result<u16> {
     Ok(match u.arbitrary::<u8>()? {
         byte @ 0..=127 => u16::from(byte),
@@ -104,7 +104,7 @@ fn len(u: &mut Unstructured<'_>) -> Result<u16> {
     })
 }
 
-/// Rarely a count that reaches the end of the smallest index.
+/// A count; in one of 16 cases more than the smallest index has entries.
 fn count(u: &mut Unstructured<'_>) -> Result<u16> {
     Ok(match u.arbitrary::<u8>()? {
         byte @ 0..=239 => u16::from(byte) / 8,

@@ -145,7 +145,8 @@ struct Pending {
 enum State {
     Waiting(BoxFuture<'static, Result<Following<Events>, Failure>>),
     Following(Box<Following<Events>>),
-    /// The error must not overtake the event before it, as in [`Following`].
+    /// Waits until the event before the error is written: the server drops unwritten bytes when a
+    /// body fails.
     Breaking(Broken),
     Ended,
 }

@@ -216,7 +216,8 @@ fn a_reader_that_joins_while_the_holder_overwrites_the_ring_starts_at_a_whole_ch
         let stop = &stop;
         scope.spawn(move || {
             let mut number = 0;
-            // The lease may end, if the holder was too fast for a start position to be found.
+            // The lease ends if the holder overwrites the ring so fast that a joining reader finds no
+            // chunk to start at.
             while stop.load(Relaxed) == 0 && append_chunk(&mut holder, small(number)).is_ok() {
                 number += 1;
             }
