@@ -174,7 +174,7 @@ proptest! {
     }
 
     #[test]
-    fn spoiled_bytes_neither_panic_nor_are_looked_at_for_ever(
+    fn corrupt_bytes_neither_panic_nor_are_looked_at_for_ever(
         which in 0..SAMPLES.len(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..50),
         skips in prop::collection::vec(any::<prop::sample::Index>(), 0..3),

@@ -179,7 +179,7 @@ pub enum ReadError {
     /// The ring buffer in shared memory is corrupt: it holds values that no writer writes. The data
     /// read before is valid.
     #[error("the stream's ring is corrupt: {0}")]
-    Spoiled(Violation),
+    Corrupt(Violation),
     /// The daemon that held the stream has gone away.
     #[error("the daemon went away")]
     DaemonGone(#[source] Cause),
@@ -263,7 +263,7 @@ impl From<ReadError> for io::Error {
             ReadError::TooSlow { .. } => io::ErrorKind::ConnectionAborted,
             ReadError::WriterDied | ReadError::Failed => io::ErrorKind::UnexpectedEof,
             ReadError::Stalled { .. } => io::ErrorKind::TimedOut,
-            ReadError::Spoiled(_) => io::ErrorKind::InvalidData,
+            ReadError::Corrupt(_) => io::ErrorKind::InvalidData,
             ReadError::DaemonGone(_) => io::ErrorKind::ConnectionReset,
             ReadError::Other(_) => io::ErrorKind::Other,
         };

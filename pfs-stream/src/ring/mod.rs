@@ -21,6 +21,8 @@
 mod buffer;
 #[allow(unsafe_code)]
 mod bulk;
+#[cfg(all(test, not(loom)))]
+mod corrupt;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 mod direct;
 #[allow(unsafe_code)]
@@ -41,8 +43,6 @@ mod reader;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 mod shared;
 mod source;
-#[cfg(all(test, not(loom)))]
-mod spoiled;
 mod status;
 mod take;
 mod violation;

@@ -116,7 +116,7 @@ impl RingReader {
             return Ok(Some(Read::End(End::CaughtUp)));
         }
         for _ in 0..MAX_ATTEMPTS {
-            match self.look().map_err(|violation| self.spoiled(violation))? {
+            match self.look().map_err(|violation| self.corrupt(violation))? {
                 // Whatever comes next, also an end, is in another ring.
                 Look::CaughtUp if status.moved() => return Ok(None),
                 Look::CaughtUp => {
@@ -143,7 +143,7 @@ impl RingReader {
                 }
                 Look::Chunks(head_seq) => {
                     let taken = self.take(head_seq, sink, most);
-                    if let Some(read) = taken.map_err(|violation| self.spoiled(violation))? {
+                    if let Some(read) = taken.map_err(|violation| self.corrupt(violation))? {
                         return Ok(Some(read));
                     }
                 }
@@ -153,12 +153,12 @@ impl RingReader {
     }
 
     /// The error of a reader that found `violation`.
-    fn spoiled(&self, violation: Violation) -> ReadError {
+    fn corrupt(&self, violation: Violation) -> ReadError {
         // The ring of a removed stream may have been released meanwhile.
         if self.ring.status().removed() {
             ReadError::Removed
         } else {
-            ReadError::Spoiled(violation)
+            ReadError::Corrupt(violation)
         }
     }
 

@@ -154,15 +154,15 @@ impl Appending {
                     self.count_leased(shared);
                 }
             }
-            Ok(()) => self.leave_spoiled(shared, Violation::Head),
-            Err(violation) => self.leave_spoiled(shared, violation),
+            Ok(()) => self.leave_corrupt(shared, Violation::Head),
+            Err(violation) => self.leave_corrupt(shared, violation),
         }
     }
 
     /// Ends the lease of a ring that its holder has corrupted, and leaves that ring at once,
     /// because its words may keep readers waiting. If there is no memory for another ring, the next
     /// append leaves it.
-    fn leave_spoiled(&mut self, shared: &Shared, violation: Violation) {
+    fn leave_corrupt(&mut self, shared: &Shared, violation: Violation) {
         self.end_lease(shared, Some(violation));
         let _ = self.grow(0, 0, shared);
     }

@@ -107,8 +107,8 @@ pub(super) fn words(file: &impl AsFd) -> &'static [AtomicU64] {
 /// Actions on a leased stream, done one after the other.
 #[derive(Clone, Debug)]
 enum Step {
-    Spoil(usize, u64),
-    SpoilPages(usize, u64),
+    Corrupt(usize, u64),
+    CorruptPages(usize, u64),
     Append(u64),
     Stat,
     Read(usize),
@@ -131,8 +131,8 @@ fn step() -> impl Strategy<Value = Step> {
         Just((1 << 63) - 1)
     ];
     prop_oneof![
-        6 => (word, value.clone()).prop_map(|(word, value)| Step::Spoil(word, value)),
-        2 => (0..12_usize, value).prop_map(|(word, value)| Step::SpoilPages(word, value)),
+        6 => (word, value.clone()).prop_map(|(word, value)| Step::Corrupt(word, value)),
+        2 => (0..12_usize, value).prop_map(|(word, value)| Step::CorruptPages(word, value)),
         6 => (1..3000_u64).prop_map(Step::Append),
         2 => Just(Step::Stat),
         3 => (1..5000_usize).prop_map(Step::Read),
@@ -158,10 +158,10 @@ proptest! {
         for step in steps {
             match step {
                 // Also holders whose leases have ended: their processes may still write.
-                Step::Spoil(word, value) => holders.iter().for_each(|(_, words)| {
+                Step::Corrupt(word, value) => holders.iter().for_each(|(_, words)| {
                     words[word % words.len()].store(value, Relaxed);
                 }),
-                Step::SpoilPages(word, value) => pages.iter().for_each(|words| words[word].store(value, Relaxed)),
+                Step::CorruptPages(word, value) => pages.iter().for_each(|words| words[word].store(value, Relaxed)),
                 Step::Append(len) => holders.iter_mut().for_each(|(holder, _)| {
                     let _ = append_chunk(holder, vec![7; len as usize]);
                 }),

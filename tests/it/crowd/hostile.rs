@@ -18,7 +18,7 @@ use pfs_proto::{ReadOptions, Request, WriteOptions};
 use tokio::{sync::watch::Receiver, time::sleep};
 
 use super::{
-    KEPT, SPOILED,
+    KEPT, CORRUPTED,
     reader::Crowd,
     site::{AUTHORIZED, Site},
 };
@@ -107,7 +107,7 @@ fn send_garbage_over_http(site: &Site, random: &mut Random) -> Held {
 
 fn send_half_a_frame(site: &Site, random: &mut Random) -> Held {
     let mut wire = site.daemon.wire().greeted();
-    wire.send(&Request::OpenWriter(SPOILED.parse().unwrap(), WriteOptions::default()));
+    wire.send(&Request::OpenWriter(CORRUPTED.parse().unwrap(), WriteOptions::default()));
     wire.send_without_end(&Request::Append(garbage(random).into()), 1);
     Box::new(wire)
 }
@@ -124,7 +124,7 @@ fn trickle_a_header(site: &Site, random: &mut Random) -> Held {
 
 fn announce_a_body(site: &Site, random: &mut Random) -> Held {
     let mut http = site.daemon.http();
-    let path = random.of([SPOILED, "/v1/stream/spoiled", "/api/v1/files?path=/streamfs/spoiled"]);
+    let path = random.of([CORRUPTED, "/v1/stream/corrupt", "/api/v1/files?path=/streamfs/corrupt"]);
     let length = (1 + random.below(16 * 1024 * 1024)).to_string();
     http.request("PUT", path, &[AUTHORIZED, ("content-length", &length)], None);
     http.send(&garbage(random));

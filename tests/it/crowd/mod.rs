@@ -45,7 +45,7 @@ const REPLACED: &str = "/streamfs/replaced";
 /// Streams that are replaced by a new stream again and again.
 const MOVING: [&str; 2] = [REMOVED, REPLACED];
 /// Stream of hostile writers.
-const SPOILED: &str = "/streamfs/spoiled";
+const CORRUPTED: &str = "/streamfs/corrupt";
 
 /// Streams with readers, and the slow policy of these readers. Writers wait for `block` readers up
 /// to `limits.max_block_time`.
@@ -190,7 +190,7 @@ impl Run {
         let control = site.client(Kind::Unix).await;
         control.info().await.unwrap();
         let files = sockets_and_memory(site.daemon.pid());
-        for (stream, _) in STREAMS.into_iter().chain([(SPOILED, SlowPolicy::Drop)]) {
+        for (stream, _) in STREAMS.into_iter().chain([(CORRUPTED, SlowPolicy::Drop)]) {
             let mut writer = control.writer(stream, WriteOptions::default()).await.unwrap();
             for offset in (0..2 * ring).step_by(CHUNK) {
                 writer.push(contents::contents(offset, CHUNK)).await.unwrap();
@@ -296,7 +296,7 @@ impl Run {
         let info = || control.info().block_on().unwrap();
         eventually("their connections are gone", || info().connections == 1);
         eventually("their memory has gone back", || own(pid) < base + UNTRIMMED);
-        for (stream, _) in STREAMS.into_iter().chain([(SPOILED, SlowPolicy::Drop)]) {
+        for (stream, _) in STREAMS.into_iter().chain([(CORRUPTED, SlowPolicy::Drop)]) {
             control.remove(stream).block_on().unwrap();
         }
         eventually("the memory of the streams has gone back", || info().memory == 0);

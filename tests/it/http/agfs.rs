@@ -77,7 +77,7 @@ fn a_silent_write_is_answered_when_its_stream_is_closed_or_removed() {
 }
 
 #[test]
-fn a_request_that_is_refused_does_not_spoil_the_one_after_it() {
+fn a_request_that_is_refused_does_not_disturb_the_one_after_it() {
     let daemon = Daemon::with_http();
     for _ in 0..20 {
         let mut connection = daemon.http();

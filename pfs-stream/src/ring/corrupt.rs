@@ -76,7 +76,7 @@ fn each_impossible_word_is_the_right_violation() {
         ring(&stream).word(word).store(value, Relaxed);
         let mut bytes = Vec::new();
         let read = reader.try_read(&mut bytes, 1024 * 1024);
-        assert_eq!(read, Err(ReadError::Spoiled(violation)), "word {word} is {value}");
+        assert_eq!(read, Err(ReadError::Corrupt(violation)), "word {word} is {value}");
         assert!(bytes.is_empty());
     }
 }
@@ -90,7 +90,7 @@ fn chunks_before_an_impossible_chunk_can_be_read() {
     assert_eq!(read, Ok(Some(Read::Data { chunks: 3, bytes: 3 * LEN as usize })));
     assert_eq!(
         reader.try_read(&mut Vec::new(), 1024 * 1024),
-        Err(ReadError::Spoiled(Violation::Offset))
+        Err(ReadError::Corrupt(Violation::Offset))
     );
 }
 
@@ -104,14 +104,14 @@ fn an_impossible_tail_is_a_violation_for_a_lagging_reader_too() {
     for offset in [5 * LEN + 2, 5 * LEN - 1] {
         ring(&stream).word(at).store(offset, Relaxed);
         let read = reader.try_read(&mut Vec::new(), 1024 * 1024);
-        assert_eq!(read, Err(ReadError::Spoiled(Violation::Offset)), "tail is at {offset}");
+        assert_eq!(read, Err(ReadError::Corrupt(Violation::Offset)), "tail is at {offset}");
     }
     // More bytes than the ring has room for.
     ring(&stream).word(at).store(8 * LEN, Relaxed);
     ring(&stream).word(ring(&stream).index().start_of(20)).store(8 * LEN + SIZE + 1, Relaxed);
     assert_eq!(
         reader.try_read(&mut Vec::new(), 1024 * 1024),
-        Err(ReadError::Spoiled(Violation::Offset))
+        Err(ReadError::Corrupt(Violation::Offset))
     );
 }
 
@@ -200,8 +200,8 @@ proptest! {
     ) {
         let stream = stream();
         let mut readers = vec![reader(&stream)];
-        for (spoiled, options, most) in steps {
-            for (word, value) in spoiled {
+        for (corrupt, options, most) in steps {
+            for (word, value) in corrupt {
                 ring(&stream).word(word).store(value, Relaxed);
             }
             use_it(&stream, options, &mut readers, most);
@@ -213,7 +213,7 @@ proptest! {
 fn every_read_returns_while_the_words_of_a_ring_keep_changing() {
     let stream = stream();
     let stop = Arc::new(AtomicBool::new(false));
-    let spoiling = thread::spawn({
+    let corrupting = thread::spawn({
         let (ring, stop) = (ring(&stream).clone(), Arc::clone(&stop));
         move || {
             let mut random = 1u64;
@@ -238,5 +238,5 @@ fn every_read_returns_while_the_words_of_a_ring_keep_changing() {
         readers.truncate(4);
     }
     stop.store(true, Relaxed);
-    spoiling.join().unwrap();
+    corrupting.join().unwrap();
 }
