@@ -18,7 +18,7 @@ use pfs_proto::{ReadOptions, Request, WriteOptions};
 use tokio::{sync::watch::Receiver, time::sleep};
 
 use super::{
-    KEPT, CORRUPTED,
+    CORRUPTED, KEPT,
     reader::Crowd,
     site::{AUTHORIZED, Site},
 };
