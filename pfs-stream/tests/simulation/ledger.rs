@@ -158,7 +158,16 @@ impl Ledger {
     /// Records chunks that were appended together. Checks that no more history was dropped than
     /// necessary: for the stream's current ring, and for a full-size ring if there was always
     /// memory for one.
-    pub(crate) fn append(&mut self, chunks: &[Chunk], stat: &StreamStat, was_limited: bool) {
+    ///
+    /// An append after a lease may first have moved the stream to a smaller ring, because the leased
+    /// ring still took the memory.
+    pub(crate) fn append(
+        &mut self,
+        chunks: &[Chunk],
+        stat: &StreamStat,
+        was_limited: bool,
+        was_sealed: bool,
+    ) {
         let len = chunks.iter().map(|chunk| chunk.len).sum();
         let (bytes, most) = self.rings.full();
         let least = self.tail_in(bytes, most, len, chunks.len());
@@ -173,7 +182,7 @@ impl Ledger {
         let tail = (stat.chunks - stat.chunks_held) as usize;
         if !was_limited {
             assert_eq!(tail, least, "the append dropped too much or too little history");
-        } else if let Some(most) = most.filter(|_| chunks.len() == 1) {
+        } else if let Some(most) = most.filter(|_| chunks.len() == 1 && !was_sealed) {
             assert_eq!(tail, most, "the append dropped too much or too little history");
         } else {
             // The ring may have grown in the middle.

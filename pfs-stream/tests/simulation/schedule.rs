@@ -443,7 +443,10 @@ impl Schedule {
             let head = self.streams[at].ledger.head();
             self.poll_writers(at);
             self.poll_rooms(at);
-            let mut progress = self.streams[at].ledger.head() > head;
+            // A writer that was refused one chunk has others to append, which nothing wakes it for.
+            let is_due = |it: &Writing| matches!(it, Writing::Waiting(it) if it.is_woken());
+            let mut progress = self.streams[at].ledger.head() > head
+                || self.streams[at].writers.iter().any(is_due);
             for who in (0..self.streams[at].readers.len()).rev() {
                 if self.follow(at, who) {
                     progress = true;

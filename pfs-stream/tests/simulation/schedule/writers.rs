@@ -188,7 +188,7 @@ impl Schedule {
                         ledger.rings.least_bytes(len, chunks.len() as u64, is_read_elsewhere);
                     self.in_place = self.in_place.max(least);
                 }
-                ledger.append(chunks, &stat, is_limited);
+                ledger.append(chunks, &stat, is_limited, was_sealed);
                 self.written += len;
             }
             Err(WriteError::Full) if ledger.is_sealed() => {
