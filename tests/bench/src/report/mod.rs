@@ -239,7 +239,7 @@ impl Results {
     ) {
         let Some(own) = self.cell(metric, peer, column) else { return };
         let text = format!("{}: {}, {column}", peer.name(), metric.name);
-        let against = other.map_or("nobody", Peer::name).to_owned();
+        let against = other.map_or("none", Peer::name).to_owned();
         let other = other.and_then(|other| self.cell(metric, other, column));
         let reached = other.map(|other| own.ratio_to(other));
         self.goals.push(Goal { text, wanted, unit: "x", at_most, reached, against });

@@ -310,8 +310,9 @@ const NOTE_ON_LOSS: &str = "Nothing may be lost: pfs readers have the policy `bl
     `--backpressure`; the 100-line daemon queues at most 96 reads, of up to 256 KiB, for each reader.";
 
 /// Note for the tables with [`Peer::Ring`].
-const NOTE_ON_RING: &str = "`ring without a daemon (the ceiling)` is no peer: it shows what is left to gain. Goals name the share of it \
-    that pfs reaches. Its writer's process makes pfs's ring, and each reader maps it, reads it with pfs's own reader and sleeps on its \
-    futex. Nobody stands between them: the writer does what otherwise a server does. Readers have the policy `block`, and \
-    one that makes room for which the writer waits says so through a FIFO. The writer wakes them if one has said, in a word \
-    that they share, that it goes to sleep.";
+const NOTE_ON_RING: &str = "`ring without a daemon (the ceiling)` is not a peer: it shows how much is left to gain, and \
+    goals name the share of it that pfs reaches. The writer's process creates pfs's ring. Each \
+    reader maps the ring, reads it with pfs's own reader and sleeps on its futex. No process is \
+    between them: the writer does the work of a server. Readers have the policy `block`. A \
+    reader that makes room for a waiting writer reports that through a FIFO. The writer wakes \
+    the readers if one of them has announced in a shared word that it goes to sleep.";

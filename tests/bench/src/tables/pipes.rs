@@ -20,8 +20,10 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let mut results = bench.results("pipes", title, &peers, seconds);
     let note = "`producer | pfs write --stream` and `pfs cat --stream --slow block | consumer`, against `producer | tee` into as \
         many FIFOs. The consumers check every 64 KiB. Server CPU is that of everything between producer and consumers.";
-    let ceiling = "`pipes alone, no fan-out (the ceiling)` is no peer: it shows what is left to gain. Goals name the share of it \
-        that pfs reaches. It is a `producer | consumer` of its own for each consumer, with pipes of 256 KiB, which is what pfs makes of those at its ends.";
+    let ceiling = "`pipes alone, no fan-out (the ceiling)` is not a peer: it shows how much is left to \
+        gain, and goals name the share of it that pfs reaches. Each consumer has a `producer | \
+        consumer` of its own, with pipes of 256 KiB, the size that pfs gives the pipes at its \
+        ends.";
     results.notes.extend([note, ceiling].map(str::to_owned));
     let columns =
         by_readers(&bench.readers(&[1, 16]), |readers| Load::throughput(readers, seconds));
