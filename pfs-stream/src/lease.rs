@@ -325,8 +325,9 @@ impl MappedOffer {
             return None;
         }
         let place = |(seq, offset)| Position { seq, offset };
-        let ring = LeasedWriter::new(RingWriter::going_on(self.ring, place(tail), place(head)));
-        let most_unpublished = MAX_UNPUBLISHED_BYTES.min(layout.capacity() / 16);
+        let ring = RingWriter::going_on(self.ring, place(tail), place(head));
+        let ring = LeasedWriter::new(ring, max_chunk);
+        let most_unpublished = MAX_UNPUBLISHED_BYTES.min(layout.capacity() / 16).min(max_chunk / 2);
         Some(Holder {
             ring,
             first: head.0,

@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn holder(ring: &Ring) -> LeasedWriter {
-        LeasedWriter::new(writer(ring))
+        LeasedWriter::new(writer(ring), u64::MAX)
     }
 
     fn reader(ring: &Ring, policy: SlowPolicy) -> RingReader {
@@ -367,8 +367,10 @@ mod tests {
                 let mut next = RingWriter::from(ring.clone(), stream.tail());
                 assert!(next.follow(&stream, 9, u64::MAX, u64::MAX));
                 old.set_status(Status::default().as_moved());
-                let mut holder =
-                    LeasedWriter::new(RingWriter::going_on(ring, next.tail(), next.head()));
+                let mut holder = LeasedWriter::new(
+                    RingWriter::going_on(ring, next.tail(), next.head()),
+                    u64::MAX,
+                );
                 append(&mut holder, &chunk(2, 6)).unwrap();
             });
             let (mut bytes, mut reader) = (Vec::new(), reader(&their_old, SlowPolicy::Drop));

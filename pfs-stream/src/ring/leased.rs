@@ -17,6 +17,9 @@ pub(crate) struct LeasedWriter {
     ring: RingWriter,
     /// Head as all others see it.
     published: Position,
+    /// The most bytes that are published at once: more would make a live reader that has read
+    /// everything lag too far.
+    max_batch: u64,
 }
 
 /// Why the holder of a lease could not append.
@@ -31,8 +34,8 @@ pub(crate) enum Refused {
 }
 
 impl LeasedWriter {
-    pub(crate) fn new(ring: RingWriter) -> Self {
-        Self { published: ring.head(), ring }
+    pub(crate) fn new(ring: RingWriter, max_batch: u64) -> Self {
+        Self { published: ring.head(), ring, max_batch }
     }
 
     pub(crate) fn ring(&self) -> &RingWriter {
@@ -60,8 +63,9 @@ impl LeasedWriter {
             return Err(Refused::Ended);
         }
         let tail = self.ring.tail_after(bytes, 1);
-        if tail.seq > self.published.seq {
-            // Publish first, because readers must never see tail beyond head.
+        let batch = self.ring.head().offset - self.published.offset + bytes;
+        // Readers must never see tail beyond head.
+        if tail.seq > self.published.seq || batch > self.max_batch {
             self.publish()?;
         }
         if tail.seq > self.ring.ring().load(layout::FLOOR, Acquire) {

@@ -190,6 +190,29 @@ fn pushed_chunks_are_in_the_stream_once_published_and_stay_with_the_holder_other
 }
 
 #[test]
+fn chunks_published_at_once_do_not_make_a_live_reader_lag_too_far() {
+    let config = StreamConfig::default().ring_buffer_size(SIZE).channel_buffer_size(4096);
+    let stream = Stream::new("s", config).unwrap();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    let options =
+        ReadOptions { start: Start::New, policy: SlowPolicy::Disconnect, ..Default::default() };
+    let mut reader = stream.reader(options).unwrap();
+    assert!(read(&mut reader).is_empty());
+    for from in [0, 3000, 6000] {
+        holder.try_push(chunk(from, 3000)).unwrap();
+        assert!(holder.should_publish());
+        // A second chunk of this size would be too much together with the first one.
+        assert_eq!(
+            (holder.published(), read(&mut reader).len() as u64),
+            (from / 3000, from.min(3000))
+        );
+    }
+    holder.publish().unwrap();
+    assert!(read(&mut reader) == chunk(6000, 3000));
+}
+
+#[test]
 fn a_push_that_overwrites_pushed_chunks_publishes_them_first() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();

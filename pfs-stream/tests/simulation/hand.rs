@@ -103,6 +103,8 @@ pub(crate) struct Hand {
     /// The first chunk of the lease.
     first: u64,
     newest: u64,
+    /// The most bytes that it publishes at once.
+    max_batch: u64,
     pub(crate) pending: Option<(Chunk, Step)>,
     /// Bytes that the append announces: more than the chunk has if they come from a file.
     most: u64,
@@ -133,6 +135,7 @@ impl Hand {
             published: place(start.head),
             first: start.head.0,
             newest: start.newest,
+            max_batch: start.max_chunk,
             pending: None,
             most: 0,
             publishes: true,
@@ -296,7 +299,9 @@ impl Hand {
                     return (Did::Ended, None);
                 }
                 let Place { seq, offset } = self.tail_after(self.most);
-                if seq > self.published.seq {
+                let batch = self.head.offset - self.published.offset + self.most;
+                if seq > self.published.seq || batch > self.max_batch && self.head != self.published
+                {
                     return (Did::Nothing, Some(Step::Publish(Then::Look)));
                 }
                 if seq > words.all()[FLOOR].load(Acquire) {
