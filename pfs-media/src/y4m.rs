@@ -21,22 +21,25 @@ pub(crate) struct Y4m {
 /// Size of a frame of this width and height, in bytes.
 fn frame_bytes(width: u64, height: u64, colorspace: &str) -> Option<u64> {
     let luma = width.checked_mul(height)?;
-    let half = |number: u64| number.div_ceil(2);
-    let chroma = match colorspace {
-        space if space.starts_with("420") => 2 * half(width).checked_mul(half(height))?,
-        space if space.starts_with("422") => 2 * half(width).checked_mul(height)?,
-        space if space.starts_with("411") => 2 * width.div_ceil(4).checked_mul(height)?,
-        space if space.starts_with("444alpha") => luma.checked_mul(3)?,
-        space if space.starts_with("444") => luma.checked_mul(2)?,
-        space if space.starts_with("mono") => 0,
+    let half = width.div_ceil(2);
+    // Columns and rows of the other planes, and how many planes there are.
+    let (columns, rows, planes) = match colorspace {
+        space if space.starts_with("420") => (half, height.div_ceil(2), 2),
+        space if space.starts_with("422") => (half, height, 2),
+        space if space.starts_with("411") => (width.div_ceil(4), height, 2),
+        space if space.starts_with("444alpha") => (width, height, 3),
+        space if space.starts_with("444") => (width, height, 2),
+        space if space.starts_with("mono") => (0, 0, 0),
         _ => return None,
     };
-    let depth = colorspace.rsplit('p').next().and_then(|depth| depth.parse::<u64>().ok());
-    let is_deep = colorspace.contains('p')
-        && !colorspace.ends_with("paldv")
-        && depth.is_some_and(|depth| depth > 8)
-        || colorspace.starts_with("mono") && colorspace.len() > 4;
-    luma.checked_add(chroma)?.checked_mul(if is_deep { 2 } else { 1 })
+    let others = columns.checked_mul(rows)?.checked_mul(planes)?;
+    // The depth follows, as in `420p10` and `mono16`; without it, a sample has 8 bits.
+    let depth = match colorspace.strip_prefix("mono") {
+        Some(depth) => depth,
+        None => colorspace.rsplit('p').next()?,
+    };
+    let is_deep = depth.parse::<u8>().is_ok_and(|depth| depth > 8);
+    luma.checked_add(others)?.checked_mul(if is_deep { 2 } else { 1 })
 }
 
 fn parse_header(line: &str) -> Option<u64> {
@@ -91,5 +94,35 @@ impl Parse for Y4m {
 
     fn resync(&mut self) {
         self.is_lost = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_has_the_bytes_of_its_planes_and_an_impossible_one_is_refused() {
+        for (colorspace, bytes) in [
+            ("420jpeg", 12),
+            ("420mpeg2", 12),
+            ("420paldv", 12),
+            ("420p10", 24),
+            ("422", 16),
+            ("411", 12),
+            ("444", 24),
+            ("444p12", 48),
+            ("444alpha", 32),
+            ("mono", 8),
+            ("mono16", 16),
+        ] {
+            let (width, height) = (4, 2);
+            assert_eq!(frame_bytes(width, height, colorspace), Some(bytes), "{colorspace}");
+        }
+        assert_eq!(frame_bytes(3, 3, "420jpeg"), Some(9 + 2 * 4));
+        for (width, height) in [(1, u64::MAX), (u64::MAX, 1), (1 << 33, 1 << 33)] {
+            assert_eq!(frame_bytes(width, height, "420jpeg"), None, "{width}x{height}");
+        }
+        assert_eq!(frame_bytes(4, 2, "rgb"), None);
     }
 }
