@@ -171,9 +171,6 @@ impl Parse for Mp4 {
                 b"styp" | b"sidx" | b"prft" | b"emsg" => {
                     self.fragment.get_or_insert(at);
                 }
-                b"mdat" | b"free" | b"skip" | b"mfra" | b"uuid" | b"meta" | b"pdin" | b"wide" => {
-                    self.fragment = None;
-                }
                 kind if kind.iter().all(u8::is_ascii_graphic) => self.fragment = None,
                 _ => return Err(Fault::Malformed),
             }
