@@ -118,9 +118,12 @@ fn pace(daemon: &Daemon, mut out: ChildStdout, others: usize, gate: &AtomicBool)
         stat["readers"].as_array().unwrap().iter().filter(|reader| is_it(&stat, reader)).count()
     };
     let mut take_until_they_are_behind = || {
+        // A reader that is behind by little more than the buffer may have the oldest chunks in
+        // hand, and then loses nothing. It cannot have a whole buffer in hand.
         let is_behind = |stat: &Value, reader: &Value| {
             reader["policy"] == "drop"
-                && reader["lag"].as_u64() > stat["channel_buffer_size"].as_u64()
+                && reader["lag"].as_u64().unwrap()
+                    > 2 * stat["channel_buffer_size"].as_u64().unwrap()
         };
         while count(&is_behind) < others {
             let taken = std::io::copy(&mut out.by_ref().take(MIB), &mut std::io::sink()).unwrap();
