@@ -11,6 +11,9 @@ use crate::{
     indexer::{Fault, MAX_HEADER_BYTES, Mark, Parse, Parsed, Step},
 };
 
+/// First bytes of a file: the signature and the version.
+pub(crate) const SIGNATURE: &[u8] = b"FLV\x01";
+
 const AUDIO: u8 = 8;
 const VIDEO: u8 = 9;
 const SCRIPT: u8 = 18;
@@ -83,7 +86,7 @@ impl Parse for Flv {
         if bytes.len() < TAG_BYTES + DATA_BYTES {
             return Ok(Step::Need(TAG_BYTES + DATA_BYTES));
         }
-        if bytes.starts_with(b"FLV\x01") {
+        if bytes.starts_with(SIGNATURE) {
             let len = be::<4>(bytes, 5).ok_or(Fault::Malformed)? as usize + TRAILER_BYTES;
             if bytes.len() < len {
                 return Ok(Step::Need(len));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     bits::{be, find},
-    flac, frames,
+    flac, flv, frames, matroska, ogg, wav, y4m,
 };
 
 /// A media format whose streams can be indexed.
@@ -116,6 +116,71 @@ impl Format {
         })
     }
 
+    /// Whether a decoder of this format accepts another header in the middle of its input.
+    pub fn accepts_new_header(self) -> bool {
+        match self {
+            Self::Matroska | Self::Mp4 | Self::Flac | Self::Flv | Self::Wav | Self::Y4m => false,
+            Self::MpegTs
+            | Self::Ogg
+            | Self::Mp3
+            | Self::Adts
+            | Self::Ac3
+            | Self::Mjpeg
+            | Self::H264
+            | Self::Hevc => true,
+        }
+    }
+
+    /// Returns the format whose signature is at the beginning of these bytes, as at the beginning
+    /// of a file.
+    ///
+    /// Only formats with a signature that hardly ever occurs by chance are recognised. If a chunk
+    /// in the middle of a stream begins with a signature, a writer has started over there.
+    pub fn from_signature(bytes: &[u8]) -> Option<Self> {
+        let starts = |signature: &[u8]| bytes.starts_with(signature);
+        if starts(&matroska::SIGNATURE) {
+            return Some(Self::Matroska);
+        }
+        if ogg::begins_stream(bytes) {
+            return Some(Self::Ogg);
+        }
+        if starts(flac::MAGIC) {
+            return Some(Self::Flac);
+        }
+        if starts(flv::SIGNATURE) {
+            return Some(Self::Flv);
+        }
+        if starts(wav::SIGNATURE) && bytes.get(8..12) == Some(b"WAVE") {
+            return Some(Self::Wav);
+        }
+        if starts(y4m::SIGNATURE) {
+            return Some(Self::Y4m);
+        }
+        (bytes.get(4..8) == Some(b"ftyp")).then_some(Self::Mp4)
+    }
+
+    /// Whether more bytes may let [`sniff`](Self::sniff) recognise a format in a stream that begins
+    /// with these bytes. False if `sniff` recognises one already.
+    pub fn may_follow(first: &[u8]) -> bool {
+        if first.len() >= Self::SNIFF_BYTES || Self::sniff(first).is_some() {
+            return false;
+        }
+        let signatures: [&[u8]; 6] = [
+            &matroska::SIGNATURE,
+            ogg::CAPTURE,
+            flac::MAGIC,
+            flv::SIGNATURE,
+            wav::SIGNATURE,
+            y4m::SIGNATURE,
+        ];
+        let begins =
+            |signature: &&[u8]| signature.starts_with(first) || first.starts_with(signature);
+        signatures.iter().any(begins)
+            // First bytes of formats that are recognised by their frames, and of a box of less
+            // than 16 MiB or a start code.
+            || matches!(first.first(), Some(0x47 | 0xFF | 0x0B | b'I' | 0))
+    }
+
     /// Detects the format of a stream from its first bytes; `None` if no format matches, or if more
     /// bytes are needed.
     ///
@@ -123,25 +188,13 @@ impl Format {
     /// first, so that a text or a program is not mistaken for media.
     pub fn sniff(first: &[u8]) -> Option<Self> {
         let starts = |signature: &[u8]| first.starts_with(signature);
-        if starts(&[0x1A, 0x45, 0xDF, 0xA3]) {
-            return Some(Self::Matroska);
+        if let Some(format) = Self::from_signature(first) {
+            return Some(format);
         }
-        if starts(b"OggS") {
+        if starts(ogg::CAPTURE) {
             return Some(Self::Ogg);
         }
-        if starts(flac::MAGIC) {
-            return Some(Self::Flac);
-        }
-        if starts(b"FLV\x01") {
-            return Some(Self::Flv);
-        }
-        if starts(b"RIFF") && first.get(8..12) == Some(b"WAVE") {
-            return Some(Self::Wav);
-        }
-        if starts(b"YUV4MPEG2 ") {
-            return Some(Self::Y4m);
-        }
-        if matches!(first.get(4..8), Some(b"ftyp" | b"styp" | b"moov" | b"moof")) {
+        if matches!(first.get(4..8), Some(b"styp" | b"moov" | b"moof")) {
             return Some(Self::Mp4);
         }
         if starts(&[0xFF, 0xD8, 0xFF]) {

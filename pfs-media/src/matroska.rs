@@ -14,6 +14,8 @@ use crate::{
 
 // Elements, by their identifiers.
 const EBML: u32 = 0x1A45_DFA3;
+/// First bytes of a file: the identifier of the EBML header.
+pub(crate) const SIGNATURE: [u8; 4] = EBML.to_be_bytes();
 const SEGMENT: u32 = 0x1853_8067;
 const INFO: u32 = 0x1549_A966;
 const TRACKS: u32 = 0x1654_AE6B;

@@ -10,7 +10,8 @@ use crate::{
     indexer::{Fault, MAX_HEADER_BYTES, Mark, Parse, Parsed, Step},
 };
 
-const CAPTURE: &[u8] = b"OggS";
+/// Capture pattern at the beginning of each page.
+pub(crate) const CAPTURE: &[u8] = b"OggS";
 const PAGE_BYTES: usize = 27;
 /// Number of bytes of a page's first packet that are examined.
 const PACKET_BYTES: usize = 64;
@@ -20,6 +21,11 @@ const BEGIN: u8 = 2;
 
 /// Maximum number of logical streams in one Ogg stream.
 const MAX_STREAMS: usize = 64;
+
+/// Whether these bytes begin with the first page of a logical stream.
+pub(crate) fn begins_stream(bytes: &[u8]) -> bool {
+    bytes.starts_with(CAPTURE) && bytes.get(5).is_some_and(|flags| flags & BEGIN != 0)
+}
 
 #[derive(Default)]
 pub(crate) struct Ogg {

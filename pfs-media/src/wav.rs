@@ -10,6 +10,9 @@ use crate::{
     indexer::{Fault, Mark, Parse, Parsed, Step},
 };
 
+/// First bytes of a file; the type `WAVE` follows four bytes later.
+pub(crate) const SIGNATURE: &[u8] = b"RIFF";
+
 /// Formats in which each block can be decoded without the others: PCM, floating point, A-law,
 /// µ-law, and the extensible format, which contains one of these.
 const INDEPENDENT: [u64; 5] = [1, 3, 6, 7, 0xFFFE];
@@ -42,7 +45,7 @@ impl Parse for Wav {
         if bytes.len() < 12 {
             return Ok(Step::Need(12));
         }
-        if !bytes.starts_with(b"RIFF") || bytes.get(8..12) != Some(b"WAVE") {
+        if !bytes.starts_with(SIGNATURE) || bytes.get(8..12) != Some(b"WAVE") {
             return Err(Fault::Malformed);
         }
         loop {

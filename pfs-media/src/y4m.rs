@@ -6,6 +6,9 @@ use bytes::Bytes;
 
 use crate::indexer::{Fault, Mark, Parse, Parsed, Step};
 
+/// First bytes of a file.
+pub(crate) const SIGNATURE: &[u8] = b"YUV4MPEG2 ";
+
 /// Maximum length of a line, in bytes.
 const MAX_LINE_BYTES: usize = 4096;
 

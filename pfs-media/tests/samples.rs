@@ -78,6 +78,37 @@ fn each_format_is_recognised_by_its_first_bytes_and_by_its_content_type() {
 }
 
 #[test]
+fn more_bytes_are_awaited_only_while_they_may_begin_a_stream_of_a_known_format() {
+    for (name, format, _) in SAMPLES {
+        let bytes = sample(name);
+        let known = (0..).find(|len| Format::sniff(&bytes[..*len]) == Some(format)).unwrap();
+        for len in 0..known {
+            assert!(Format::may_follow(&bytes[..len]), "{name}, {len} bytes");
+        }
+        assert!(!Format::may_follow(&bytes[..known]), "{name}");
+    }
+    for other in ["{\"a\": 1}\n", "#!/bin/sh\n", "RIDE", "2026-12-01 INFO"] {
+        assert!(!Format::may_follow(other.as_bytes()), "{other:?}");
+    }
+    assert!(!Format::may_follow(&[0; Format::SNIFF_BYTES]));
+}
+
+#[test]
+fn a_signature_is_at_the_beginning_of_a_stream_and_of_no_sync_point() {
+    for (name, format, _) in SAMPLES {
+        let bytes = sample(name);
+        let found = Format::from_signature(&bytes);
+        assert_eq!(found, Some(format).filter(|_| found.is_some()), "{name}");
+        assert!(found.is_some() || format.accepts_new_header(), "{name}");
+        for point in sync_points(&index(format, &bytes, &[4096])) {
+            // H.264 and others repeat their header at sync points, but have no signature.
+            let inside = point > 0 || found.is_none();
+            assert!(!inside || Format::from_signature(&bytes[point as usize..]).is_none());
+        }
+    }
+}
+
+#[test]
 fn every_key_frame_and_every_frame_of_audio_alone_is_a_sync_point() {
     let found = SAMPLES.map(|(name, format, _)| {
         (name, format, sync_points(&index(format, &sample(name), &[4096])).len())
