@@ -137,6 +137,8 @@ mod read;
 mod reader;
 mod registry;
 mod ring;
+#[cfg(feature = "host")]
+mod scan;
 #[cfg(all(feature = "host", target_os = "linux", not(any(miri, loom))))]
 pub mod shm;
 mod sink;
@@ -172,6 +174,8 @@ pub use read::Read;
 pub use reader::Reader;
 pub use registry::{PendingReader, Registry};
 pub use ring::Violation;
+#[cfg(feature = "host")]
+pub use scan::Scan;
 #[cfg(feature = "host")]
 pub use sink::Sink;
 pub use stream::{Hold, Stream};

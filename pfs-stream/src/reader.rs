@@ -259,7 +259,7 @@ impl Reader {
 
     /// Media type of the stream's contents.
     pub fn content_type(&self) -> Option<&str> {
-        self.membership.shared.config.content_type.as_deref()
+        self.membership.shared.content_type()
     }
 }
 

@@ -108,7 +108,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
             .iter()
             .fold(lost_before, |sum, reader| sum.saturating_add(reader.lost_bytes)),
         ttl: shared.config.ttl,
-        content_type: shared.config.content_type.clone(),
+        content_type: shared.content_type().map(str::to_owned),
         writers,
         readers,
     }

@@ -119,6 +119,20 @@ impl Stream {
         &self.shared.config
     }
 
+    /// Media type of the contents: the one in the configuration, or the one that was
+    /// [recognised](Self::recognise).
+    pub fn content_type(&self) -> Option<&str> {
+        self.shared.content_type()
+    }
+
+    /// Sets the media type of the contents if neither the configuration nor an earlier call has set
+    /// one.
+    #[cfg(feature = "host")]
+    pub fn recognise(&self, content_type: &'static str) {
+        // If it was set already, it stays.
+        let _ = self.shared.recognised.set(content_type);
+    }
+
     /// The largest chunk that the stream accepts, in bytes.
     pub fn max_chunk(&self) -> u64 {
         self.shared.config.max_chunk()
@@ -224,13 +238,26 @@ impl Stream {
     }
 
     /// Finds the chunk and offset where a reader starts. Below tail, the chunk is the one at tail.
-    fn place(&self, append: &mut Appending, start: Start) -> Result<Position, AttachError> {
+    /// `None` if the holder of a lease overwrote each place before it could be used.
+    pub(crate) fn find_place(
+        &self,
+        append: &mut Appending,
+        start: Start,
+    ) -> Result<Option<Position>, AttachError> {
         for _ in 0..MAX_ATTEMPTS {
             let at = self.place_in(&append.ring, start)?;
             if !append.is_disturbed(at) {
-                return Ok(at);
+                return Ok(Some(at));
             }
             append.look(&self.shared);
+        }
+        Ok(None)
+    }
+
+    /// Like [`find_place`](Self::find_place), but ends a lease that keeps it from finding a place.
+    fn place(&self, append: &mut Appending, start: Start) -> Result<Position, AttachError> {
+        if let Some(at) = self.find_place(append, start)? {
+            return Ok(at);
         }
         // The holder of a lease overwrites faster than we look, or has corrupted the index.
         append.end_lease(&self.shared, None);
@@ -407,6 +434,12 @@ impl Stream {
     #[cfg(feature = "host")]
     pub fn extension<T: Any + Send + Sync + Default>(&self) -> std::sync::Arc<T> {
         self.shared.extensions.get()
+    }
+
+    /// Like [`extension`](Self::extension), but creates nothing.
+    #[cfg(feature = "host")]
+    pub fn existing_extension<T: Any + Send + Sync>(&self) -> Option<std::sync::Arc<T>> {
+        self.shared.extensions.find()
     }
 
     /// All stats of the stream.

@@ -159,7 +159,7 @@ impl Mount for Local {
         let place = if below.contains(mount) { mount } else { below.as_str() };
         let entries = self.registry.list_at(place, after, most).into_iter().map(|stream| Entry {
             summary: stream.summary(),
-            content_type: stream.config().content_type.clone(),
+            content_type: stream.content_type().map(str::to_owned),
         });
         now(Ok(entries.collect()))
     }

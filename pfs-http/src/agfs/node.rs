@@ -62,7 +62,7 @@ impl Node {
             return Ok(Self::Document(path, text));
         }
         if let Some(stream) = site.daemon.readable(caller, &path)?.find().await? {
-            let content_type = stream.config().content_type.clone();
+            let content_type = stream.content_type().map(str::to_owned);
             return Ok(Self::Stream(path, Entry { summary: stream.summary(), content_type }));
         }
         // Fails if there is no stream below the path.

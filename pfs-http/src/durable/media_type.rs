@@ -32,7 +32,8 @@ impl Kind {
     }
 }
 
-/// Media type of a stream.
+/// Media type of a stream. Never the recognised one, because in this protocol the media type of a
+/// stream does not change, and appends must have the same.
 pub(super) fn content_type(stream: &Stream) -> &str {
     stream.config().content_type.as_deref().unwrap_or(DEFAULT)
 }

@@ -7,7 +7,10 @@ mod lease;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 mod shm;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
 
 use pfs_proto::{Identity, SlowPolicy, StreamEvent};
 
@@ -49,6 +52,8 @@ pub(crate) struct Shared {
     /// Identifies the stream, because names are used again.
     pub(crate) identity: Identity,
     pub(crate) config: StreamConfig,
+    /// Media type that the host recognised in the contents of a stream without a media type.
+    pub(crate) recognised: OnceLock<&'static str>,
     /// The status, for code that does not hold the lock.
     status: AtomicU64,
     /// The stream's ring, once it was handed out: readers of other processes sleep on its notifier.
@@ -147,6 +152,7 @@ impl Shared {
         };
         Self {
             name: name.to_owned(),
+            recognised: OnceLock::new(),
             identity: Identity::new(origin.unwrap_or(created), number),
             config,
             status: AtomicU64::new(Status::default().word()),
@@ -172,6 +178,11 @@ impl Shared {
             descriptors,
             reserved: Mutex::new(reserved),
         }
+    }
+
+    /// Media type of the contents: the creator's, or the one that the host recognised.
+    pub(crate) fn content_type(&self) -> Option<&str> {
+        self.config.content_type.as_deref().or_else(|| self.recognised.get().copied())
     }
 
     /// Locks the append state, if the stream takes appends.

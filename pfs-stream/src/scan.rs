@@ -1,0 +1,174 @@
+//! Scan: reads what a stream holds without attaching a reader, for a host that examines contents.
+
+use pfs_proto::{SlowPolicy, Start, Until};
+
+use crate::{
+    AttachError, Read, ReadError, Reservation, Sink, Stream, ring::RingReader, state::release,
+};
+
+/// One pass over the bytes that a stream holds. Nobody sees a scan: it is in no stats, no writer
+/// waits for it, and it does not keep the stream from being removed.
+///
+/// A scan reads one ring. When the stream moves to another ring, the scan ends early, and a new one
+/// continues at its [`position`](Self::position).
+#[derive(Debug)]
+pub struct Scan {
+    ring: RingReader,
+    is_at_chunk: bool,
+}
+
+impl Scan {
+    /// The offset that is read next.
+    pub fn position(&self) -> u64 {
+        self.ring.offset
+    }
+
+    /// Whether a chunk begins at the position.
+    pub fn is_at_chunk(&self) -> bool {
+        self.is_at_chunk
+    }
+
+    /// Reads about `max_bytes` to `sink`, or reports what is gone. `None` at the head of the ring.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]: the stream was removed, or its ring is corrupt.
+    pub fn read(
+        &mut self,
+        sink: &mut impl Sink,
+        max_bytes: usize,
+    ) -> Result<Option<Read>, ReadError> {
+        let read = self.ring.try_read(sink, max_bytes.into())?;
+        self.is_at_chunk = self.ring.begun.is_none();
+        Ok(read.filter(|read| !matches!(read, Read::End(_))))
+    }
+}
+
+impl Stream {
+    /// Scans from an offset to head. Begins with a gap below tail, and at head for an offset
+    /// beyond head.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::Removed`].
+    pub fn scan(&self, from: u64) -> Result<Scan, AttachError> {
+        let mut append = self.shared.look();
+        if append.status.removed() {
+            return Err(AttachError::Removed);
+        }
+        let head = append.ring.head();
+        let start = Start::Offset(from.min(head.offset));
+        // The holder of a lease that overwrites faster than we look keeps its lease.
+        // Cannot fail: the offset is at most head, which never goes back.
+        let at = self.find_place(&mut append, start).ok().flatten();
+        let at = at.unwrap_or_else(|| append.ring.head());
+        let (head, tail) = (append.ring.head(), append.ring.tail());
+        let is_at_chunk = append.ring.chunk_at(at.offset).offset == at.offset;
+        let ring = RingReader {
+            ring: append.ring.ring().clone(),
+            seq: at.seq,
+            offset: at.offset,
+            begun: None,
+            missing: (at.offset < tail.offset).then_some(tail.offset),
+            policy: SlowPolicy::Drop,
+            until: Until::Closed,
+            head_at_attach: head.offset,
+            deaths_before: append.deaths_before,
+            channel_buffer_size: u64::MAX,
+            live: false,
+            hazard: append.ring.hazard(at.seq),
+        };
+        release(append, &mut Vec::new(), &self.shared);
+        Ok(Scan { ring, is_at_chunk })
+    }
+
+    /// Returns the offset where a reader would start.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::PastHead`].
+    pub fn locate(&self, start: Start) -> Result<u64, AttachError> {
+        let mut append = self.shared.look();
+        let at = self.find_place(&mut append, start);
+        let head = append.ring.head();
+        release(append, &mut Vec::new(), &self.shared);
+        Ok(at?.unwrap_or(head).offset)
+    }
+
+    /// Reserves memory that a host keeps for this stream, from the budgets of the stream's ring.
+    /// `None` if a budget has not that much left.
+    pub fn reserve(&self, bytes: u64) -> Option<Vec<Reservation>> {
+        self.shared.budgets.iter().map(|budget| budget.reserve(bytes)).collect()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests {
+    use super::*;
+    use crate::StreamConfig;
+
+    fn stream() -> Stream {
+        let config = StreamConfig {
+            ring_buffer_size: 4096,
+            channel_buffer_size: 4096,
+            ..Default::default()
+        };
+        Stream::new("s", config).unwrap()
+    }
+
+    #[test]
+    fn a_scan_reads_to_head_and_ends_there_although_the_stream_is_open() {
+        let stream = stream();
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(b"hello ").unwrap();
+        writer.try_append(b"world").unwrap();
+        let mut bytes = Vec::new();
+        let mut scan = stream.scan(6).unwrap();
+        assert!(scan.is_at_chunk());
+        scan.read(&mut bytes, 4096).unwrap();
+        assert_eq!((bytes.as_slice(), scan.position()), (&b"world"[..], 11));
+        assert_eq!(scan.read(&mut bytes, 4096), Ok(None));
+        stream.close();
+        assert_eq!(scan.read(&mut bytes, 4096), Ok(None));
+        assert!(!stream.scan(7).unwrap().is_at_chunk());
+        assert_eq!(stream.scan(u64::MAX).unwrap().position(), 11);
+        assert_eq!((stream.readers(), stream.stat().readers.len()), (0, 0));
+        stream.remove();
+        assert_eq!(scan.read(&mut bytes, 4096), Err(ReadError::Removed));
+        assert_eq!(stream.scan(0).unwrap_err(), AttachError::Removed);
+    }
+
+    #[test]
+    fn a_scan_that_begins_below_tail_reports_what_is_gone() {
+        let stream = stream();
+        let mut writer = stream.writer().unwrap();
+        for _ in 0..10 {
+            writer.try_append(&[1; 1000]).unwrap();
+        }
+        let mut scan = stream.scan(0).unwrap();
+        let tail = stream.extent().tail;
+        let gap = scan.read(&mut Vec::new(), 4096).unwrap();
+        assert_eq!(gap, Some(Read::Gap { from: 0, to: tail, chunks: 0 }));
+        assert_eq!(scan.position(), tail);
+    }
+
+    #[test]
+    fn a_scan_continues_in_the_next_ring_after_a_move() {
+        let stream = stream();
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(&[1; 100]).unwrap();
+        let mut scan = stream.scan(0).unwrap();
+        // The first ring is smaller than these chunks.
+        for _ in 0..3 {
+            writer.try_append(&[2; 1000]).unwrap();
+        }
+        let mut bytes = Vec::new();
+        while scan.position() < 3100 {
+            if scan.read(&mut bytes, 4096).unwrap().is_none() {
+                scan = stream.scan(scan.position()).unwrap();
+            }
+        }
+        assert_eq!(bytes.len(), 3100);
+    }
+}
