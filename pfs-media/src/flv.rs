@@ -131,7 +131,19 @@ impl Parse for Flv {
         Ok(Step::Skip(len as u64))
     }
 
+    fn memory(&self) -> usize {
+        [&self.start, &self.metadata, &self.audio, &self.video].iter().map(|it| it.capacity()).sum()
+    }
+
+    fn end_header(&mut self) {
+        self.is_new = false;
+    }
+
     fn resync(&mut self) {
+        if self.is_new {
+            // A part of the header may be missing.
+            self.start.clear();
+        }
         self.is_lost = true;
     }
 }

@@ -91,6 +91,18 @@ impl Format {
         }
     }
 
+    /// Media type of a stream in this format that begins with these bytes. More precise than
+    /// [`content_type`](Self::content_type) for containers that have a type for each use.
+    pub fn content_type_of(self, first: &[u8]) -> &'static str {
+        let has = |text: &[u8]| find(first.get(..64).unwrap_or(first), text, 0).is_some();
+        match self {
+            Self::Matroska if has(b"webm") => "video/webm",
+            Self::Ogg if has(b"theora") => "video/ogg",
+            Self::Ogg => "audio/ogg",
+            _ => self.content_type(),
+        }
+    }
+
     /// Format that a media type names, regardless of parameters and letter case.
     pub fn from_content_type(content_type: &str) -> Option<Self> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();

@@ -9,8 +9,9 @@ use crate::{
     mp4::Mp4, mpeg_ts::MpegTs, ogg::Ogg, wav::Wav, y4m::Y4m,
 };
 
-/// Maximum size of a header, in bytes.
-pub const MAX_HEADER_BYTES: usize = 1024 * 1024;
+/// Maximum size of a header, in bytes: somewhat less than 1 MiB, so that a header and what is said
+/// about it fit into one message of the wire.
+pub const MAX_HEADER_BYTES: usize = 1024 * 1024 - 4096;
 
 /// Maximum number of bytes that a parser may request at once. Units that a parser needs as a whole,
 /// such as the `moov` box, are parts of the header.
@@ -31,6 +32,9 @@ pub enum Mark {
     /// Sync points at equal distances, until the next header: the offset of the first one, and the
     /// distance in bytes.
     SyncEvery(u64, u64),
+    /// A cut: no unit that a decoder needs whole crosses this offset. May be ahead of the bytes
+    /// that were fed. Only for formats in which a loss within such a unit spoils what follows.
+    Cut(u64),
 }
 
 /// Why a stream cannot be indexed further.
@@ -70,6 +74,14 @@ pub(crate) type Parsed = Result<Step, Fault>;
 pub(crate) trait Parse: Send {
     /// Parses the window `bytes` at offset `at`, which is not empty, and returns how to continue.
     fn step(&mut self, at: u64, bytes: &[u8], marks: &mut Vec<Mark>) -> Parsed;
+
+    /// The header is complete, although nothing has followed it yet.
+    fn end_header(&mut self) {}
+
+    /// Bytes of memory that the parser has allocated and may keep, apart from a few hundred.
+    fn memory(&self) -> usize {
+        0
+    }
 
     /// Prepares for a loss: bytes before the next step are missing, and that step may begin
     /// anywhere in the format.
@@ -130,6 +142,11 @@ impl Indexer {
     /// Format as which the stream is parsed.
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// Bytes of memory that the indexer has allocated: up to a few times [`MAX_HEADER_BYTES`].
+    pub fn memory(&self) -> usize {
+        self.pending.capacity().saturating_add(self.parser.memory())
     }
 
     /// Parses the next bytes of the stream, and adds the headers and sync points that were found
@@ -211,6 +228,21 @@ impl Indexer {
                 Step::Need(count) => self.needed = count,
             }
         }
+    }
+
+    /// Creates an indexer for the stream from offset `at` on that has parsed this header instead of
+    /// the bytes before. The marks of the header are added to `marks`. `None` if the header is not
+    /// of the format, or larger than `at`.
+    pub(crate) fn behind(
+        format: Format,
+        header: &[u8],
+        at: u64,
+        marks: &mut Vec<Mark>,
+    ) -> Option<Self> {
+        let mut indexer = Self::new(format, at.checked_sub(header.len() as u64)?);
+        indexer.feed(header, marks).ok()?;
+        indexer.parser.end_header();
+        Some(indexer)
     }
 
     /// Continues at this offset after a loss: the bytes before it were not read. Sync points are

@@ -5,6 +5,9 @@
 //! bytes of one stream in order and reports [`Mark`]s: the header that a decoder needs before
 //! anything else, and the offsets at which a decoder can start.
 //!
+//! A [`Joiner`] does so for one reader, and tells it what to deliver: after a loss, the stream from
+//! the next sync point on.
+//!
 //! This crate has no I/O, no clock and no thread. It never sees a whole file: bytes arrive in
 //! pieces of any size, and each byte is looked at once. It does not change the bytes of a stream
 //! and does not decode them. Input is not trusted: broken or hostile bytes cost bounded time and
@@ -32,6 +35,7 @@ mod flv;
 mod format;
 mod frames;
 mod indexer;
+mod joiner;
 mod jpeg;
 mod matroska;
 mod mp4;
@@ -42,3 +46,4 @@ mod y4m;
 
 pub use format::Format;
 pub use indexer::{IndexError, Indexer, MAX_HEADER_BYTES, Mark};
+pub use joiner::{Delivery, Joiner};

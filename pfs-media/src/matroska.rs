@@ -247,7 +247,19 @@ impl Parse for Matroska {
         Ok(Step::Skip(size.saturating_add(header as u64)))
     }
 
+    fn end_header(&mut self) {
+        self.is_reported = true;
+    }
+
+    fn memory(&self) -> usize {
+        self.header.capacity()
+    }
+
     fn resync(&mut self) {
+        if !self.is_reported {
+            // The rest of the header is missing, so no cluster can be decoded.
+            *self = Self { is_reported: true, ..Self::default() };
+        }
         (self.is_lost, self.cluster) = (true, None);
     }
 }

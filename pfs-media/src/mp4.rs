@@ -2,7 +2,8 @@
 //!
 //! The header is the boxes `ftyp` and `moov`. A sync point is the beginning of a fragment whose
 //! first sample of the main track is a sync sample. A fragment begins at its `moof`, or at the
-//! boxes right before the `moof` that belong to the fragment. The main track is the first video
+//! boxes right before the `moof` that belong to the fragment. A fragment ends with its `mdat`, and
+//! can be cut off only there, because a decoder finds the next one by the sizes of the boxes. The main track is the first video
 //! track, or the first track if there is no video.
 
 use bytes::Bytes;
@@ -136,6 +137,7 @@ impl Parse for Mp4 {
             _ => return Err(Fault::Malformed),
         };
         let header = if be::<4>(bytes, 0) == Some(1) { 16 } else { 8 };
+        let cut = |marks: &mut Vec<Mark>| marks.push(Mark::Cut(at.saturating_add(size)));
         let is_needed = matches!(kind, b"ftyp" | b"moov" | b"moof");
         if is_needed {
             let len = usize::try_from(size).map_err(|_| Fault::Malformed)?;
@@ -143,9 +145,11 @@ impl Parse for Mp4 {
             let contents = whole.get(header..).unwrap_or_default();
             match kind {
                 b"ftyp" => {
+                    cut(marks);
                     (self.file_type, self.fragment) = (whole.to_vec(), None);
                 }
                 b"moov" => {
+                    cut(marks);
                     self.main_track = main_track(contents);
                     self.header = [&*self.file_type, whole].concat();
                     if self.main_track.is_none() {
@@ -171,11 +175,18 @@ impl Parse for Mp4 {
                 b"styp" | b"sidx" | b"prft" | b"emsg" => {
                     self.fragment.get_or_insert(at);
                 }
-                kind if kind.iter().all(u8::is_ascii_graphic) => self.fragment = None,
+                kind if kind.iter().all(u8::is_ascii_graphic) => {
+                    cut(marks);
+                    self.fragment = None;
+                }
                 _ => return Err(Fault::Malformed),
             }
         }
         Ok(Step::Skip(size))
+    }
+
+    fn memory(&self) -> usize {
+        self.file_type.capacity().saturating_add(self.header.capacity())
     }
 
     fn resync(&mut self) {

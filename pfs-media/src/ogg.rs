@@ -136,6 +136,10 @@ impl Parse for Ogg {
         Ok(Step::Skip(len as u64))
     }
 
+    fn memory(&self) -> usize {
+        self.header.capacity()
+    }
+
     fn resync(&mut self) {
         self.is_lost = true;
     }

@@ -61,9 +61,11 @@ impl Parse for Wav {
                     }
                 }
                 marks.push(Mark::Header(Bytes::from(header)));
-                if INDEPENDENT.contains(&format) {
-                    marks.push(Mark::SyncEvery(at + data as u64, align));
+                if !INDEPENDENT.contains(&format) {
+                    // There is no other sync point than the beginning.
+                    return Err(Fault::Malformed);
                 }
+                marks.push(Mark::SyncEvery(at + data as u64, align));
                 self.is_done = true;
                 return Ok(Step::Skip(data as u64));
             }

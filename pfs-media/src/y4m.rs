@@ -4,10 +4,16 @@
 
 use bytes::Bytes;
 
-use crate::indexer::{Fault, Mark, Parse, Parsed, Step};
+use crate::{
+    bits::find,
+    indexer::{Fault, Mark, Parse, Parsed, Step},
+};
 
 /// First bytes of a file.
 pub(crate) const SIGNATURE: &[u8] = b"YUV4MPEG2 ";
+
+/// Beginning of the line before each frame.
+const FRAME: &[u8] = b"FRAME";
 
 /// Maximum length of a line, in bytes.
 const MAX_LINE_BYTES: usize = 4096;
@@ -64,13 +70,26 @@ fn parse_header(line: &str) -> Option<u64> {
 impl Parse for Y4m {
     fn step(&mut self, at: u64, bytes: &[u8], marks: &mut Vec<Mark>) -> Parsed {
         if self.is_lost {
-            // Assumes that all frames have the same size, although parameters in a frame's line
-            // could differ.
-            let (one, next) = self.newest.ok_or(Fault::Malformed)?;
-            let left = at.saturating_sub(one).checked_rem(next - one).ok_or(Fault::Malformed)?;
-            self.is_lost = false;
-            if left > 0 {
-                return Ok(Step::Skip(next - one - left));
+            if let Some((one, next)) = self.newest {
+                // Assumes that all frames have the same size, although parameters in a frame's line
+                // could differ.
+                let left =
+                    at.saturating_sub(one).checked_rem(next - one).ok_or(Fault::Malformed)?;
+                self.is_lost = false;
+                if left > 0 {
+                    return Ok(Step::Skip(next - one - left));
+                }
+            } else if bytes.len() <= FRAME.len() {
+                return Ok(Step::Need(FRAME.len() + 1));
+            } else {
+                let frame = find(bytes, FRAME, 0).unwrap_or(bytes.len() - FRAME.len());
+                if frame > 0 {
+                    return Ok(Step::Skip(frame as u64));
+                }
+                if !matches!(bytes.get(FRAME.len()), Some(b' ' | b'\n')) {
+                    return Ok(Step::Skip(1));
+                }
+                self.is_lost = false;
             }
         }
         let Some(end) = bytes.iter().take(MAX_LINE_BYTES).position(|byte| *byte == b'\n') else {
@@ -82,7 +101,7 @@ impl Parse for Y4m {
             };
         };
         let line = bytes.get(..end).unwrap_or_default();
-        if line == b"FRAME" || line.starts_with(b"FRAME ") {
+        if line.strip_prefix(FRAME).is_some_and(|rest| matches!(rest, [] | [b' ', ..])) {
             let size = self.frame.ok_or(Fault::Malformed)?.saturating_add(end as u64 + 1);
             self.newest = Some((at, at.saturating_add(size)));
             marks.push(Mark::Sync(at));

@@ -109,6 +109,23 @@ fn a_signature_is_at_the_beginning_of_a_stream_and_of_no_sync_point() {
 }
 
 #[test]
+fn a_header_of_which_a_part_was_lost_is_not_reported() {
+    for (name, format, _) in SAMPLES {
+        let bytes = sample(name);
+        let whole = index(format, &bytes, &[4096]);
+        let (mut indexer, mut marks) = (Indexer::new(format, 0), Vec::new());
+        indexer.feed(&bytes[..20], &mut marks).unwrap();
+        let middle = bytes.len() / 3;
+        indexer.skip_to(middle as u64);
+        // The parser may find that it cannot go on without the header.
+        let _ = indexer.feed(&bytes[middle..], &mut marks);
+        // Some formats repeat their header; MPEG-TS counts the packets in it.
+        let found = header(&marks).len();
+        assert!(found == 0 || found == header(&whole).len(), "{name}");
+    }
+}
+
+#[test]
 fn every_key_frame_and_every_frame_of_audio_alone_is_a_sync_point() {
     let found = SAMPLES.map(|(name, format, _)| {
         (name, format, sync_points(&index(format, &sample(name), &[4096])).len())

@@ -1,0 +1,371 @@
+//! Joiner: turns what a reader receives into what a decoder can use.
+
+use std::{collections::VecDeque, ops::Range};
+
+use bytes::Bytes;
+
+use crate::{Format, IndexError, Indexer, Mark};
+
+/// Bytes that are kept while a reader looks for a sync point: more than from a sync point to the
+/// bytes by which it is recognised.
+const MAX_SEARCHED_BYTES: usize = 2 * 1024 * 1024;
+
+/// Largest unit that is delivered whole, in bytes. A larger one is delivered as it arrives.
+const MAX_WHOLE_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a joined reader delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Bytes of the stream.
+    Bytes(Bytes),
+    /// The reader, which was looking for its first sync point, has found one or given up. These
+    /// offsets were skipped. The header comes before the bytes that follow; it is empty if the
+    /// reader has it already.
+    Joined(Bytes, Range<u64>),
+    /// These offsets are missing: those that were lost, and those before them and after them that
+    /// a decoder could not use.
+    Gap {
+        /// First missing offset.
+        from: u64,
+        /// Offset after the last missing byte.
+        to: u64,
+        /// Number of lost chunks; 0 if unknown.
+        chunks: u64,
+    },
+    /// A header that a decoder needs before the bytes that follow, because the header in the stream
+    /// was lost. These bytes belong to no offset.
+    Header(Bytes),
+    /// A writer has started over at this offset, with a header that a decoder does not accept in
+    /// the middle of its input.
+    FormatChanged(u64),
+}
+
+/// Follows a stream for one reader. After a loss, continues at the next sync point. Delivers a
+/// fragment of MP4 whole or not at all.
+///
+/// Bytes of a stream without a known format are delivered as they are.
+#[derive(Debug)]
+pub struct Joiner {
+    contents: Contents,
+    /// Offset after the bytes that were received.
+    position: u64,
+    /// Whether nothing was received yet.
+    is_first: bool,
+    search: Option<Search>,
+    /// Received bytes that were not delivered yet, which end at `position`.
+    held: VecDeque<Bytes>,
+    held_bytes: usize,
+    /// The header in effect.
+    header: Bytes,
+    /// First one and distance of sync points at equal distances.
+    every: Option<(u64, u64)>,
+    /// Where the stream may be cut without cutting a unit: the last such offset that was reached,
+    /// and the next one.
+    cuts: (u64, u64),
+}
+
+#[derive(Debug)]
+enum Contents {
+    /// The first bytes, which do not tell the format yet.
+    Undecided(Vec<u8>),
+    Known(Box<Indexer>),
+    Unknown,
+}
+
+/// Search for a sync point.
+#[derive(Debug)]
+struct Search {
+    /// The first missing offset.
+    from: u64,
+    chunks: u64,
+    /// Whether the search follows no loss, but joining.
+    is_first: bool,
+    /// Whether a header was found since the search began.
+    has_header: bool,
+    /// The sync point, if it is known in advance.
+    point: Option<u64>,
+}
+
+impl Joiner {
+    /// Follows a stream from its first byte on. The format is recognised if it is not given.
+    pub fn from_begin(format: Option<Format>) -> Self {
+        let contents = match format {
+            Some(format) => Contents::Known(Box::new(Indexer::new(format, 0))),
+            None => Contents::Undecided(Vec::new()),
+        };
+        Self::new(contents, 0)
+    }
+
+    /// Follows a stream from a sync point on, to which this header applies.
+    pub fn from_sync_point(format: Format, header: Bytes, at: u64) -> Self {
+        Self::behind(format, header, at)
+    }
+
+    /// Looks for the first sync point from offset `at` on.
+    pub fn searching(format: Format, header: Bytes, at: u64) -> Self {
+        let mut joiner = Self::behind(format, header, at);
+        if let Contents::Known(indexer) = &mut joiner.contents {
+            indexer.skip_to(at);
+        }
+        joiner.search(at, at, 0, true);
+        joiner
+    }
+
+    fn new(contents: Contents, position: u64) -> Self {
+        Self {
+            contents,
+            position,
+            is_first: true,
+            search: None,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            header: Bytes::new(),
+            every: None,
+            cuts: (position, position),
+        }
+    }
+
+    fn behind(format: Format, header: Bytes, at: u64) -> Self {
+        let mut marks = Vec::new();
+        let contents = match Indexer::behind(format, &header, at, &mut marks) {
+            Some(indexer) => Contents::Known(Box::new(indexer)),
+            None => Contents::Unknown,
+        };
+        let mut joiner = Self { header, ..Self::new(contents, at) };
+        joiner.every = marks.into_iter().find_map(|mark| match mark {
+            Mark::SyncEvery(first, step) => Some((first, step)),
+            _ => None,
+        });
+        joiner
+    }
+
+    /// Offset after everything that was delivered.
+    pub fn position(&self) -> u64 {
+        let missing = self.search.as_ref().map(|search| search.from);
+        missing.unwrap_or(self.position.saturating_sub(self.held_bytes as u64))
+    }
+
+    /// Whether bytes pass through unexamined from now on.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.contents, Contents::Unknown) && self.search.is_none() && self.held.is_empty()
+    }
+
+    /// Receives a chunk.
+    pub fn chunk(&mut self, chunk: Bytes, out: &mut VecDeque<Delivery>) {
+        if let Contents::Known(indexer) = &self.contents
+            && !std::mem::take(&mut self.is_first)
+            && let Some(format) = Format::from_signature(&chunk)
+        {
+            let is_accepted = format == indexer.format() && format.accepts_new_header();
+            self.start_over(format, is_accepted, out);
+        }
+        self.is_first = false;
+        self.part(chunk, out);
+    }
+
+    /// A writer starts over in the next chunk.
+    fn start_over(&mut self, format: Format, is_accepted: bool, out: &mut VecDeque<Delivery>) {
+        self.release(self.position, out);
+        if self.search.is_some() {
+            // The header is in the chunk.
+            self.found(self.position, false, out);
+        }
+        if !is_accepted {
+            out.push_back(Delivery::FormatChanged(self.position));
+        }
+        self.contents = Contents::Known(Box::new(Indexer::new(format, self.position)));
+        (self.every, self.cuts) = (None, (self.position, self.position));
+    }
+
+    /// Receives bytes that do not begin a chunk, or whose chunk does not matter.
+    pub fn part(&mut self, bytes: Bytes, out: &mut VecDeque<Delivery>) {
+        if bytes.is_empty() {
+            return;
+        }
+        let first = self.sniff(&bytes);
+        self.position = self.position.saturating_add(bytes.len() as u64);
+        self.held_bytes = self.held_bytes.saturating_add(bytes.len());
+        let fed = self.feed(first.as_deref().unwrap_or(&bytes));
+        self.held.push_back(bytes);
+        match fed {
+            Ok(found) => {
+                if let Some((point, has_header)) = found {
+                    self.found(point, has_header, out);
+                }
+            }
+            Err(_) => self.contents = Contents::Unknown,
+        }
+        if matches!(self.contents, Contents::Unknown) && self.search.is_some() {
+            self.found(self.position.saturating_sub(self.held_bytes as u64), false, out);
+        }
+        if self.search.is_some() {
+            self.forget();
+        } else {
+            self.release(self.whole(), out);
+        }
+    }
+
+    /// Recognises the format from the first bytes. Returns the bytes to parse if they are not those
+    /// that have just arrived.
+    fn sniff(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let Contents::Undecided(first) = &mut self.contents else { return None };
+        first.extend_from_slice(bytes);
+        let known = first.get(..Format::SNIFF_BYTES).unwrap_or(first);
+        if let Some(format) = Format::sniff(known) {
+            let first = std::mem::take(first);
+            self.contents = Contents::Known(Box::new(Indexer::new(format, 0)));
+            return Some(first);
+        }
+        if !Format::may_follow(known) {
+            self.contents = Contents::Unknown;
+        }
+        None
+    }
+
+    /// Parses bytes. Returns the first sync point that was searched for, and whether another header
+    /// is in effect there.
+    fn feed(&mut self, bytes: &[u8]) -> Result<Option<(u64, bool)>, IndexError> {
+        let Contents::Known(indexer) = &mut self.contents else { return Ok(None) };
+        let mut marks = Vec::new();
+        let fed = indexer.feed(bytes, &mut marks);
+        let mut found = None;
+        for mark in marks {
+            match mark {
+                Mark::Header(header) => {
+                    if let Some(search) = self.search.as_mut().filter(|_| found.is_none()) {
+                        search.has_header |= header != self.header;
+                    }
+                    self.header = header;
+                }
+                Mark::Sync(point) => {
+                    if let Some(search) = &self.search {
+                        found = found.or(Some((point, search.has_header)));
+                    }
+                }
+                Mark::SyncEvery(first, step) => self.every = Some((first, step)),
+                Mark::Cut(at) => self.cuts = (self.cuts.1, at),
+            }
+        }
+        let known = self.search.as_ref().and_then(|search| search.point);
+        let arrived = known.filter(|point| *point <= self.position).map(|point| (point, false));
+        fed.map(|()| found.or(arrived))
+    }
+
+    /// Offset up to which whole units have arrived.
+    fn whole(&self) -> u64 {
+        let is_fragmented = match &self.contents {
+            Contents::Known(indexer) => indexer.format() == Format::Mp4,
+            Contents::Undecided(_) | Contents::Unknown => false,
+        };
+        if !is_fragmented || self.held_bytes > MAX_WHOLE_BYTES {
+            return self.position;
+        }
+        if self.cuts.1 <= self.position { self.cuts.1 } else { self.cuts.0 }
+    }
+
+    /// Receives a loss.
+    pub fn gap(&mut self, from: u64, to: u64, chunks: u64, out: &mut VecDeque<Delivery>) {
+        match &mut self.contents {
+            Contents::Known(indexer) => indexer.skip_to(to),
+            Contents::Undecided(_) => self.contents = Contents::Unknown,
+            Contents::Unknown => {}
+        }
+        self.is_first = false;
+        if matches!(self.contents, Contents::Unknown) {
+            self.release(self.position, out);
+            self.position = to;
+            out.push_back(Delivery::Gap { from, to, chunks });
+            return;
+        }
+        // Bytes that are still held are an incomplete unit.
+        let from = self.position().min(from);
+        self.search(from, to, chunks, false);
+    }
+
+    /// Begins or extends a search.
+    fn search(&mut self, from: u64, to: u64, chunks: u64, is_first: bool) {
+        self.held.clear();
+        (self.held_bytes, self.position, self.cuts) = (0, to, (to, to));
+        let point = self.every.and_then(|(first, step)| {
+            first.checked_add(to.saturating_sub(first).checked_next_multiple_of(step)?)
+        });
+        let search = self.search.get_or_insert(Search {
+            from,
+            chunks: 0,
+            is_first,
+            has_header: false,
+            point: None,
+        });
+        search.chunks = search.chunks.saturating_add(chunks);
+        search.point = point;
+    }
+
+    /// Ends a search at this sync point.
+    fn found(&mut self, point: u64, has_header: bool, out: &mut VecDeque<Delivery>) {
+        let begin = self.position.saturating_sub(self.held_bytes as u64);
+        // A sync point before the bytes that are held cannot be delivered.
+        if point < begin {
+            return;
+        }
+        let Some(Search { from, chunks, is_first, .. }) = self.search.take() else { return };
+        self.drop_held(point.saturating_sub(begin));
+        let header = if has_header { self.header.clone() } else { Bytes::new() };
+        if is_first {
+            out.push_back(Delivery::Joined(header, from..point));
+        } else {
+            if point > from {
+                out.push_back(Delivery::Gap { from, to: point, chunks });
+            }
+            if !header.is_empty() {
+                out.push_back(Delivery::Header(header));
+            }
+        }
+    }
+
+    /// Forgets the oldest held bytes of a search.
+    fn forget(&mut self) {
+        let beyond = self.held_bytes.saturating_sub(MAX_SEARCHED_BYTES);
+        self.drop_held(beyond as u64);
+    }
+
+    fn drop_held(&mut self, count: u64) {
+        let mut left = usize::try_from(count).unwrap_or(usize::MAX).min(self.held_bytes);
+        self.held_bytes -= left;
+        while let Some(first) = self.held.front_mut().filter(|_| left > 0) {
+            let len = left.min(first.len());
+            let _ = first.split_to(len);
+            left -= len;
+            if first.is_empty() {
+                self.held.pop_front();
+            }
+        }
+    }
+
+    /// Delivers the held bytes before `offset`, unless a search is under way.
+    fn release(&mut self, offset: u64, out: &mut VecDeque<Delivery>) {
+        if self.search.is_some() {
+            return;
+        }
+        let begin = self.position.saturating_sub(self.held_bytes as u64);
+        let mut left = usize::try_from(offset.saturating_sub(begin)).unwrap_or(usize::MAX);
+        while let Some(first) = self.held.front_mut().filter(|_| left > 0) {
+            let bytes = first.split_to(left.min(first.len()));
+            left -= bytes.len();
+            self.held_bytes -= bytes.len();
+            if first.is_empty() {
+                self.held.pop_front();
+            }
+            out.push_back(Delivery::Bytes(bytes));
+        }
+    }
+
+    /// The stream has ended, or reading has failed: nothing follows.
+    pub fn end(&mut self, out: &mut VecDeque<Delivery>) {
+        self.release(self.position, out);
+        if self.search.is_some() {
+            self.drop_held(u64::MAX);
+            self.found(self.position, false, out);
+        }
+    }
+}
