@@ -81,8 +81,8 @@ struct Search {
     chunks: u64,
     /// Whether the search follows no loss, but joining.
     is_first: bool,
-    /// Whether a header was found since the search began.
-    has_header: bool,
+    /// Whether the reader has not got the header in effect: it joins, or another header was found.
+    needs_header: bool,
     /// The sync point, if it is known in advance.
     point: Option<u64>,
 }
@@ -169,7 +169,7 @@ impl Joiner {
         self.release(self.position, out);
         if self.search.is_some() {
             // The header is in the chunk.
-            self.found(self.position, false, out);
+            self.found(self.position, Bytes::new(), out);
         }
         if !is_accepted {
             out.push_back(Delivery::FormatChanged(self.position));
@@ -190,14 +190,16 @@ impl Joiner {
         self.held.push_back(bytes);
         match fed {
             Ok(found) => {
-                if let Some((point, has_header)) = found {
-                    self.found(point, has_header, out);
+                if let Some((point, is_new)) = found {
+                    let header = if is_new { self.header.clone() } else { Bytes::new() };
+                    self.found(point, header, out);
                 }
             }
             Err(_) => self.contents = Contents::Unknown,
         }
         if matches!(self.contents, Contents::Unknown) && self.search.is_some() {
-            self.found(self.position.saturating_sub(self.held_bytes as u64), false, out);
+            let begin = self.position.saturating_sub(self.held_bytes as u64);
+            self.found(begin, Bytes::new(), out);
         }
         if self.search.is_some() {
             self.forget();
@@ -234,13 +236,13 @@ impl Joiner {
             match mark {
                 Mark::Header(header) => {
                     if let Some(search) = self.search.as_mut().filter(|_| found.is_none()) {
-                        search.has_header |= header != self.header;
+                        search.needs_header |= header != self.header;
                     }
                     self.header = header;
                 }
                 Mark::Sync(point) => {
                     if let Some(search) = &self.search {
-                        found = found.or(Some((point, search.has_header)));
+                        found = found.or(Some((point, search.needs_header)));
                     }
                 }
                 Mark::SyncEvery(first, step) => self.every = Some((first, step)),
@@ -294,7 +296,7 @@ impl Joiner {
             from,
             chunks: 0,
             is_first,
-            has_header: false,
+            needs_header: is_first,
             point: None,
         });
         search.chunks = search.chunks.saturating_add(chunks);
@@ -302,7 +304,7 @@ impl Joiner {
     }
 
     /// Ends a search at this sync point.
-    fn found(&mut self, point: u64, has_header: bool, out: &mut VecDeque<Delivery>) {
+    fn found(&mut self, point: u64, header: Bytes, out: &mut VecDeque<Delivery>) {
         let begin = self.position.saturating_sub(self.held_bytes as u64);
         // A sync point before the bytes that are held cannot be delivered.
         if point < begin {
@@ -310,7 +312,6 @@ impl Joiner {
         }
         let Some(Search { from, chunks, is_first, .. }) = self.search.take() else { return };
         self.drop_held(point.saturating_sub(begin));
-        let header = if has_header { self.header.clone() } else { Bytes::new() };
         if is_first {
             out.push_back(Delivery::Joined(header, from..point));
         } else {
@@ -365,7 +366,7 @@ impl Joiner {
         self.release(self.position, out);
         if self.search.is_some() {
             self.drop_held(u64::MAX);
-            self.found(self.position, false, out);
+            self.found(self.position, Bytes::new(), out);
         }
     }
 }

@@ -152,8 +152,10 @@ fn a_reader_that_searches_delivers_from_the_first_sync_point_on() {
         // Behind the second sync point: the first one found is a later one.
         let from = points.iter().nth(1).unwrap() + 10;
         let next = points.iter().copied().find(|point| *point >= from);
-        let joiner = Joiner::searching(format, header, from);
+        let joiner = Joiner::searching(format, header.clone(), from);
         let rest = pass(joiner, &bytes, from as usize, &[64, 1000], &[]);
+        let Delivery::Joined(found, _) = &rest[0] else { panic!("{name}: {:?}", rest[0]) };
+        assert_eq!(found.len(), header.len(), "{name}");
         let found = begins(&bytes, from, &rest);
         // An access unit of Annex B can begin with each of its parameter sets.
         let is_weak = matches!(format, Format::H264 | Format::Hevc);

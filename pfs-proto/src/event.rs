@@ -1,5 +1,7 @@
 //! Events of a reader and events of a stream.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::{End, Peer};
@@ -23,6 +25,23 @@ pub enum Event {
         head: u64,
         /// Media type of the contents, if the stream has one.
         content_type: Option<String>,
+    },
+    /// The reader has joined in the middle of media ([`Join::Auto`](crate::Join::Auto)). The header
+    /// comes before the bytes of the stream.
+    Joined {
+        /// What a decoder needs before the bytes that follow. These bytes are not counted in any
+        /// offset.
+        header: Bytes,
+        /// The offsets that the reader skipped, because a decoder cannot start there. Empty if the
+        /// reader starts before the place that it asked for. Not a gap.
+        skipped: Range<u64>,
+    },
+    /// A writer has started over with another header, in the middle of the stream. What a decoder
+    /// got before does not apply to the bytes that follow. Only for readers that
+    /// [join](crate::Join::Auto), and only where the format accepts no second header.
+    FormatChanged {
+        /// The offset where the new header begins.
+        offset: u64,
     },
     /// One whole chunk, the bytes of one append; the rest of a chunk if reading starts inside it.
     Chunk(Bytes),

@@ -80,6 +80,14 @@ impl Hello {
     /// [`WriterStat::leased`](crate::WriterStat::leased).
     pub const LEASING: u64 = 128;
 
+    /// Capability: join media in the middle ([`ReadOptions::join`](crate::ReadOptions::join)).
+    pub const JOINING: u64 = 512;
+
+    /// Returns true if the sender of this `Hello` knows how readers join.
+    pub fn can_join(&self) -> bool {
+        self.capabilities & Self::JOINING != 0
+    }
+
     /// Returns true if the sender of this `Hello` can hold a lease.
     pub fn can_lease(&self) -> bool {
         self.capabilities & Self::LEASING != 0

@@ -176,11 +176,12 @@
 //! `OpenReader`, 0x04 → `Waiting` and `Reading`, or `Reading`
 //!
 //! ```text
-//! | path | start: u8, argument: u64 | policy: u8 | until: u8 | wait: bool |
+//! | path | start: u8, argument: u64 | policy: u8 | until: u8 | wait: bool | join: u8 |
 //!
 //!   start   0 oldest   1 new   2 tail (argument: bytes)   3 since (argument: span)   4 offset (argument: offset)
 //!   policy  0 drop   1 block   2 disconnect
 //!   until   0 closed   1 caught up   2 writers gone
+//!   join    absent: raw   1 auto
 //! ```
 //!
 //! `List`, 0x05 → `Summary`..., `Done`. The path may be `/` or a mount.
@@ -331,6 +332,14 @@
 //! | created: bool | offset: u64 |
 //! ```
 //!
+//! `Joined`, 0xa0. Before `Reading`, for a reader that asked to join and whose stream has a known
+//! format. `place` is the offset where the reader would have started. `seeks` is true if the
+//! stream holds no sync point yet: the reader starts at `place` and looks for one itself.
+//!
+//! ```text
+//! | place: u64 | seeks: bool | format: str | header |
+//! ```
+//!
 //! `Reading`, 0x8c
 //!
 //! ```text
@@ -435,8 +444,8 @@ pub use hello::{
 pub use identity::{Identity, IdentityError};
 pub use message::{Reply, Request};
 pub use options::{
-    CreateOptions, End, IfExists, LeaseStart, MAX_CONTENT_TYPE, PutOptions, ReadOptions,
-    RingLayout, ShmStart, SlowPolicy, Start, UnknownPolicy, Until, WriteOptions,
+    CreateOptions, End, IfExists, Join, LeaseStart, MAX_CONTENT_TYPE, PutOptions, ReadOptions,
+    RingLayout, ShmStart, SlowPolicy, Start, UnknownJoin, UnknownPolicy, Until, WriteOptions,
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use size::{SizeError, parse_size};

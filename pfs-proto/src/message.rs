@@ -169,6 +169,19 @@ pub enum Reply {
         /// Writers that had died before the first of the present (or last) writers attached.
         deaths_before: u64,
     },
+    /// Reader: how the reader joins, before [`Reading`](Self::Reading). Only for readers that asked
+    /// to join, and only if the stream has a known format.
+    Joined {
+        /// The offset where the reader would have started.
+        place: u64,
+        /// Whether the stream holds no sync point yet. The reader then starts at `place` and looks
+        /// for one itself.
+        seeks: bool,
+        /// The media type that names the format.
+        format: String,
+        /// The header in effect; empty if the reader gets it from the stream, or needs none.
+        header: Bytes,
+    },
     /// The client is attached as a reader.
     Reading {
         /// The offset of the first byte or gap that follows.

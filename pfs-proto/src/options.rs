@@ -66,6 +66,45 @@ pub enum Start {
     Offset(u64),
 }
 
+/// How a reader joins a stream whose contents cannot be used from any offset on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "a new variant is a new version of the protocol")]
+pub enum Join {
+    /// The reader gets exact bytes from its start on. The default.
+    #[default]
+    Raw,
+    /// A reader of media that starts neither at offset 0 nor at an offset of its choice gets what a
+    /// decoder needs: the header in effect, and then the stream from a sync point on. Everybody
+    /// else gets exact bytes.
+    Auto,
+}
+
+impl fmt::Display for Join {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Raw => "raw",
+            Self::Auto => "auto",
+        })
+    }
+}
+
+impl FromStr for Join {
+    type Err = UnknownJoin;
+
+    fn from_str(join: &str) -> Result<Self, UnknownJoin> {
+        match join {
+            "raw" => Ok(Self::Raw),
+            "auto" => Ok(Self::Auto),
+            _ => Err(UnknownJoin),
+        }
+    }
+}
+
+/// The error for a word that does not name a [`Join`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a way to join is auto or raw")]
+pub struct UnknownJoin;
+
 /// The end condition of a reader. Every reader also ends when its stream is closed, as failed or
 /// not, and the reader has read to head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -265,6 +304,9 @@ pub struct ReadOptions {
     pub until: Until,
     /// Whether to wait for the creation of a stream that does not exist, instead of failing.
     pub wait: bool,
+    /// How to join media in the middle. Only readers of a daemon's stream join; a reader of a
+    /// stream in this process gets exact bytes.
+    pub join: Join,
 }
 
 impl ReadOptions {
@@ -290,6 +332,12 @@ impl ReadOptions {
     #[must_use]
     pub fn wait(self, wait: bool) -> Self {
         Self { wait, ..self }
+    }
+
+    /// Sets how to join media in the middle.
+    #[must_use]
+    pub fn join(self, join: Join) -> Self {
+        Self { join, ..self }
     }
 }
 

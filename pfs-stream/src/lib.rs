@@ -166,8 +166,8 @@ pub use events::Events;
 pub use extent::Extent;
 pub use lost::LostData;
 pub use pfs_proto::{
-    End, Event, Identity, Peer, ReadOptions, ReaderStat, RingLayout, ShmStart, SlowPolicy, Start,
-    State, StreamEvent, StreamStat, StreamSummary, Until, WriterStat,
+    End, Event, Identity, Join, Peer, ReadOptions, ReaderStat, RingLayout, ShmStart, SlowPolicy,
+    Start, State, StreamEvent, StreamStat, StreamSummary, Until, WriterStat,
 };
 pub use quota::Quota;
 pub use read::Read;

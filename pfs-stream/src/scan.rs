@@ -3,7 +3,8 @@
 use pfs_proto::{SlowPolicy, Start, Until};
 
 use crate::{
-    AttachError, Read, ReadError, Reservation, Sink, Stream, ring::RingReader, state::release,
+    AttachError, Read, ReadError, Reservation, Sink, Stream, Writer, ring::RingReader,
+    state::release, sync::Arc,
 };
 
 /// One pass over the bytes that a stream holds. Nobody sees a scan: it is in no stats, no writer
@@ -99,6 +100,13 @@ impl Stream {
     /// `None` if a budget has not that much left.
     pub fn reserve(&self, bytes: u64) -> Option<Vec<Reservation>> {
         self.shared.budgets.iter().map(|budget| budget.reserve(bytes)).collect()
+    }
+}
+
+impl Writer {
+    /// The stream to which this writer appends.
+    pub fn stream(&self) -> Stream {
+        Stream { shared: Arc::clone(&self.shared) }
     }
 }
 

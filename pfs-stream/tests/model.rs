@@ -302,7 +302,7 @@ proptest! {
             match operation {
                 Operation::Append(len) => model.append(&stream, writers.last_mut(), len),
                 Operation::Join(start, policy, until) => {
-                    model.join(&stream, ReadOptions { start, policy, until, wait: false });
+                    model.join(&stream, ReadOptions { start, policy, until, ..Default::default() });
                 }
                 Operation::Read(who, max, taking) => model.read(who, max, taking),
                 Operation::Peek(who, ahead, most) => model.peek(&stream, who, ahead, most),

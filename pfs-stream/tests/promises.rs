@@ -23,7 +23,7 @@ fn stream(ring: u64, channel: u64) -> Stream {
 }
 
 fn options(start: Start, policy: SlowPolicy, until: Until) -> ReadOptions {
-    ReadOptions { start, policy, until, wait: false }
+    ReadOptions { start, policy, until, ..Default::default() }
 }
 
 /// Everything that a reader gets without waiting.

@@ -59,7 +59,7 @@ impl Options {
             Start::Offset(offset) if self.below_head => Start::Offset(head.saturating_sub(offset)),
             start => start,
         };
-        ReadOptions { start, policy: self.policy, until: self.until, wait: false }
+        ReadOptions { start, policy: self.policy, until: self.until, ..Default::default() }
     }
 }
 

@@ -71,6 +71,7 @@ async fn follow(
         policy: args.slow.map_or(SlowPolicy::Drop, SlowPolicy::from),
         until: until.on_the_wire(),
         wait: until.waits_for_creation() && !is_pattern,
+        ..ReadOptions::default()
     };
     let reader = client.reader(&args.path, options).await.map_err(|error| match error {
         RequestError::Daemon { code: ErrorCode::NoSuchStream, .. } if is_pattern => {

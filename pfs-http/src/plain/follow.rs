@@ -81,6 +81,7 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
         policy: policy.unwrap_or_default(),
         until: until.unwrap_or_default(),
         wait: query.flag("wait")?,
+        ..ReadOptions::default()
     })
 }
 
@@ -210,8 +211,8 @@ fn part(
         Err(NotHeld::AtHead) => return Ok(Some(not_there(place.path(), held, "the range"))),
         Err(NotHeld::Gone) => return Ok(Some(gone(place.path(), held))),
     };
-    let options =
-        ReadOptions { start: Start::Offset(from), policy, until: Until::CaughtUp, wait: false };
+    let options = ReadOptions::default().start(Start::Offset(from)).policy(policy);
+    let options = options.until(Until::CaughtUp);
     let Some(reader) = attach(place, stream, options)? else { return Ok(None) };
     let held = reader.extent_at_attach();
     if from < held.tail {

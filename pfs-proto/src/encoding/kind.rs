@@ -59,3 +59,4 @@ pub(crate) const LEASED: u8 = 0x9c;
 pub(crate) const ROOM: u8 = 0x9d;
 pub(crate) const LEASE_ENDED: u8 = 0x9e;
 pub(crate) const RING_LEFT: u8 = 0x9f;
+pub(crate) const JOINED: u8 = 0xa0;

@@ -2,8 +2,8 @@
 
 use super::fields::{FieldReader, FieldWriter};
 use crate::{
-    CreateOptions, End, IfExists, LeaseStart, MessageError, PutOptions, ReadOptions, RingLayout,
-    ShmStart, SlowPolicy, Start, Until, WriteOptions,
+    CreateOptions, End, IfExists, Join, LeaseStart, MessageError, PutOptions, ReadOptions,
+    RingLayout, ShmStart, SlowPolicy, Start, Until, WriteOptions,
 };
 
 pub(super) fn put_create_options(w: &mut FieldWriter<'_>, options: &CreateOptions) {
@@ -64,7 +64,7 @@ pub(super) fn write_options(r: &mut FieldReader) -> Result<WriteOptions, Message
 }
 
 pub(super) fn put_read_options(w: &mut FieldWriter<'_>, options: &ReadOptions) {
-    let ReadOptions { start, policy, until, wait } = options;
+    let ReadOptions { start, policy, until, wait, join } = options;
     let start = match *start {
         Start::Oldest => (0, None),
         Start::New => (1, None),
@@ -79,6 +79,11 @@ pub(super) fn put_read_options(w: &mut FieldWriter<'_>, options: &ReadOptions) {
     put_policy(w, *policy);
     put_until(w, *until);
     w.bool(*wait);
+    // Peers without `Hello::JOINING` do not know the field, and only serve readers of exact bytes.
+    match join {
+        Join::Raw => (),
+        Join::Auto => w.u8(1),
+    }
 }
 
 pub(super) fn read_options(r: &mut FieldReader) -> Result<ReadOptions, MessageError> {
@@ -95,6 +100,11 @@ pub(super) fn read_options(r: &mut FieldReader) -> Result<ReadOptions, MessageEr
         policy: policy(r)?,
         until: until(r)?,
         wait: r.bool("wait")?,
+        join: match if r.is_empty() { 0 } else { r.u8()? } {
+            0 => Join::Raw,
+            1 => Join::Auto,
+            value => return Err(r.bad("join", value.into())),
+        },
     })
 }
 

@@ -62,6 +62,12 @@ impl Reply {
                 w.u64(*head);
                 w.option(content_type.as_deref(), FieldWriter::string);
             }
+            Self::Joined { place, seeks, format, header } => {
+                w.u64(*place);
+                w.bool(*seeks);
+                w.string(format);
+                w.bytes(header);
+            }
             Self::Identity { identity, deaths_before } => {
                 w.time(identity.daemon());
                 w.u64(identity.stream());
@@ -136,6 +142,14 @@ impl Reply {
                 identity: Identity::new(r.time("daemon start time")?, r.u64()?),
                 deaths_before: r.u64()?,
             },
+            kind::JOINED => {
+                return Ok(Self::Joined {
+                    place: r.u64()?,
+                    seeks: r.bool("seeks")?,
+                    format: r.string()?,
+                    header: r.rest(),
+                });
+            }
             kind::READING => Self::Reading {
                 start: r.u64()?,
                 head: r.u64()?,
@@ -176,6 +190,7 @@ impl Reply {
             Self::RingLeft => kind::RING_LEFT,
             Self::LeaseEnded { .. } => kind::LEASE_ENDED,
             Self::Identity { .. } => kind::IDENTITY,
+            Self::Joined { .. } => kind::JOINED,
             Self::Reading { .. } => kind::READING,
             Self::Data(_) => kind::DATA,
             Self::DataPart(_) => kind::DATA_PART,

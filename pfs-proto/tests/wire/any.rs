@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, LeaseStart, Peer,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, Join, LeaseStart, Peer,
     PutOptions, ReadOptions, ReaderStat, Reply, Request, RingLayout, ShmStart, SlowPolicy, Start,
     State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
 };
@@ -90,6 +90,9 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         }),
         (any::<(u64, u64)>(), content_type())
             .prop_map(|((start, head), content_type)| Reply::Reading { start, head, content_type }),
+        (any::<(u64, bool)>(), ".*", bytes()).prop_map(|((place, seeks), format, header)| {
+            Reply::Joined { place, seeks, format, header }
+        }),
         bytes().prop_map(Reply::Data),
         bytes().prop_map(Reply::DataPart),
         any::<(u64, u64, u64)>().prop_map(|(from, to, chunks)| Reply::Gap { from, to, chunks }),
@@ -186,11 +189,9 @@ fn read_options() -> impl Strategy<Value = ReadOptions> {
         any::<u64>().prop_map(Start::Offset),
     ];
     let until = prop_oneof![Just(Until::Closed), Just(Until::CaughtUp), Just(Until::WritersGone)];
-    (start, policy(), until, any::<bool>()).prop_map(|(start, policy, until, wait)| ReadOptions {
-        start,
-        policy,
-        until,
-        wait,
+    let join = prop_oneof![Just(Join::Raw), Just(Join::Auto)];
+    (start, policy(), until, any::<bool>(), join).prop_map(|(start, policy, until, wait, join)| {
+        ReadOptions { start, policy, until, wait, join }
     })
 }
 

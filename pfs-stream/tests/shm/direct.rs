@@ -25,6 +25,7 @@ const BLOCK: ReadOptions = ReadOptions {
     policy: SlowPolicy::Block,
     until: Until::Closed,
     wait: false,
+    join: Join::Raw,
 };
 
 fn stream(size: u64) -> Stream {

@@ -18,7 +18,7 @@ impl Schedule {
         };
         let policy = random.of([SlowPolicy::Drop, SlowPolicy::Block, SlowPolicy::Disconnect]);
         let until = random.of([Until::Closed, Until::Closed, Until::WritersGone, Until::CaughtUp]);
-        ReadOptions { start, policy, until, wait: false }
+        ReadOptions { start, policy, until, ..Default::default() }
     }
 
     pub(super) fn way(&mut self) -> Way {
