@@ -208,6 +208,7 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
         (heartbeats, Hello::HEARTBEAT),
         (theirs.can_put(), Hello::PUT),
         (wire.leasing, Hello::LEASING),
+        (theirs.can_join(), Hello::JOINING),
     ];
     let capabilities =
         shared.into_iter().filter(|(can, _)| *can).fold(0, |all, (_, one)| all | one);

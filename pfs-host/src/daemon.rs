@@ -32,7 +32,7 @@ const MESSAGES_SHARE: u64 = 8;
 
 /// The largest answer, in bytes, that is not charged to the budget: a page of 64 KiB and the
 /// overhead of its JSON.
-const UNCHARGED_ANSWER: usize = 96 * 1024;
+pub(crate) const UNCHARGED_ANSWER: usize = 96 * 1024;
 
 /// Time limit for a client's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);

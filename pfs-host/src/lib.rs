@@ -15,6 +15,7 @@
 //!   pass descriptors. The other protocols over HTTP use [`Daemon`] and the sessions directly.
 //! - [`Refusals`](refusals::Refusals) counts and logs refusals, whatever the protocol.
 //! - [`after_many_ended`] calls a function when the memory of many connections has become free.
+//! - The media index of a stream knows where a late joiner can decode: see `media`.
 //! - [`expire`] removes streams whose time to live is over.
 //! - [`exit_when_idle`] ends a daemon that has been idle for a while.
 //!
@@ -32,6 +33,7 @@ mod expiry;
 mod failure;
 mod idle;
 mod listing;
+mod media;
 pub mod mount;
 mod namespace;
 mod operator;
@@ -68,6 +70,7 @@ pub use expiry::run as expire;
 pub use failure::Failure;
 pub use idle::exit_when_idle;
 pub use listing::Listing;
+pub use media::Joined;
 pub use namespace::{Namespace, Place};
 pub use owner::{Owner, TokenId};
 pub use permissions::{Grant, Grants, Permissions};

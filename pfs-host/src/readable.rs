@@ -2,16 +2,22 @@
 
 use std::ops::Deref;
 
-use pfs_proto::{ReadOptions, SlowPolicy, StreamPath};
-use pfs_stream::{Reader, Sink, Stream, StreamStat};
+use bytes::Bytes;
+use pfs_proto::{ErrorCode, Join, ReadOptions, SlowPolicy, Start, StreamPath};
+use pfs_stream::{Reader, Reservation, Sink, Stream, StreamStat};
 
 use crate::{
     Caller, Cutoff, Daemon, Failure,
     cutoff::Needs,
+    media::{Index, Joined},
     poll::poll_once,
     session::{Encoder, Follow, Page, ReadingLog, Watch},
     stream_at::StreamAt,
 };
+
+/// Attempts to join at a sync point before a writer overwrites it. The reader then begins with a
+/// gap, and looks for the next sync point.
+const MAX_JOIN_ATTEMPTS: u32 = 8;
 
 /// A path that the caller may read. The stream need not exist yet.
 #[derive(Clone, Debug)]
@@ -22,6 +28,28 @@ impl<'a> Deref for Readable<'a> {
 
     fn deref(&self) -> &StreamAt<'a> {
         &self.0
+    }
+}
+
+/// Bytes for a client that are charged to the budget until the last handle is dropped.
+struct Charged {
+    bytes: Bytes,
+    _charge: Reservation,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Charged {
+    /// Charges bytes, if they are so many that they must be charged.
+    fn charge(daemon: &Daemon, bytes: Bytes) -> Result<Bytes, Failure> {
+        Ok(match daemon.hold_answer(bytes.len())? {
+            Some(charge) => Bytes::from_owner(Self { bytes, _charge: charge }),
+            None => bytes,
+        })
     }
 }
 
@@ -83,6 +111,65 @@ impl Readable<'_> {
             attached = attach => attached,
             failure = cutoff.reached() => Err(failure),
         }
+    }
+
+    /// Attaches a reader to an existing stream as [`ReadOptions::join`] says. `None` if there is no
+    /// stream, or if the reader is to get exact bytes: then [`attach`](Self::attach) it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`attach`](Self::attach).
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped while it is pending, no reader is attached.
+    pub async fn join(&self, options: ReadOptions) -> Result<Option<(Reader, Joined)>, Failure> {
+        if options.join == Join::Raw {
+            return Ok(None);
+        }
+        let Some(stream) = self.find().await? else { return Ok(None) };
+        match self.join_stream(&stream, options).await {
+            // Removed since it was found.
+            Err(failure) if failure.code == ErrorCode::Removed => Ok(None),
+            joined => joined,
+        }
+    }
+
+    /// Attaches a reader to a stream that [`existing`](StreamAt::existing) returned, as
+    /// [`ReadOptions::join`] says. `None` if the reader is to get exact bytes: then attach it with
+    /// [`reader`](Self::reader).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`reader`](Self::reader).
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped while it is pending, no reader is attached.
+    pub async fn join_stream(
+        &self,
+        stream: &Stream,
+        options: ReadOptions,
+    ) -> Result<Option<(Reader, Joined)>, Failure> {
+        let Some(index) = Index::of(stream).filter(|_| options.join != Join::Raw) else {
+            return Ok(None);
+        };
+        for attempt in 1.. {
+            index.complete(stream).await;
+            let join = index.join(stream, options.start);
+            let join =
+                join.map_err(|error| Failure::attaching("cannot read", &self.path, error))?;
+            let Some(mut join) = join else { break };
+            join.header = Charged::charge(self.daemon, join.header)?;
+            let start = Start::Offset(join.start.unwrap_or(join.place));
+            let reader = self.reader(stream, ReadOptions { start, ..options })?;
+            // The ring may have moved past the sync point meanwhile.
+            let is_held = reader.start() >= reader.extent_at_attach().tail;
+            if is_held || attempt == MAX_JOIN_ATTEMPTS {
+                return Ok(Some((reader, join)));
+            }
+        }
+        Ok(None)
     }
 
     /// Follows the stream with a reader that [`attach`](Self::attach) returned.

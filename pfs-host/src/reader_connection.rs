@@ -13,6 +13,7 @@ use pfs_stream::{Reader, Sink};
 use crate::shm;
 use crate::{
     Cutoff, Readable,
+    daemon::UNCHARGED_ANSWER,
     failure::{Ended, Failure},
     poll::poll_once,
     session::{Broken, Encoder, Follow, Gap},
@@ -34,7 +35,11 @@ pub(crate) async fn serve<T: Transport>(
     if !wire.input_is_empty() {
         return Err(unexpected());
     }
-    let reader = attach(wire, place, options).await?;
+    let (reader, joined) = match place.join(options).await? {
+        Some((reader, joined)) => (reader, Some(joined)),
+        None => (attach(wire, place, options).await?, None),
+    };
+    let header = joined.as_ref().map(|joined| joined.header.clone());
     let (log, cutoff) = (place.joined(&reader), place.cutoff(options.policy));
     let announce = [
         Some(Reply::Identity {
@@ -42,6 +47,12 @@ pub(crate) async fn serve<T: Transport>(
             deaths_before: reader.deaths_before(),
         })
         .filter(|_| wire.resuming),
+        joined.map(|joined| Reply::Joined {
+            place: joined.place,
+            seeks: joined.start.is_none(),
+            format: joined.format.content_type().to_owned(),
+            header: joined.header,
+        }),
         Some(Reply::Reading {
             start: reader.start(),
             head: reader.head_at_attach(),
@@ -51,6 +62,15 @@ pub(crate) async fn serve<T: Transport>(
     #[cfg(target_os = "linux")]
     let reader = shm::hand_out(wire, place, reader).await?;
     announce.into_iter().flatten().for_each(|reply| wire.put(&reply));
+    if let Some(header) = header.filter(|header| header.len() > UNCHARGED_ANSWER) {
+        // A large header is charged until it is sent.
+        unless_stuck(&cutoff, async {
+            wire.flush().await;
+            Ok(())
+        })
+        .await?;
+        drop(header);
+    }
     #[cfg(target_os = "linux")]
     let (log, reader) = match reader {
         Ok(handout) => shm::serve(wire, place, handout, log, &cutoff).await?,

@@ -12,8 +12,8 @@ use pfs_proto::{
 use pfs_stream::{Stream, StreamConfig};
 
 use crate::{
-    Append, Caller, Cutoff, Daemon, Failure, caller::routine, cutoff::Needs, mount::First,
-    stream_at::StreamAt,
+    Append, Caller, Cutoff, Daemon, Failure, caller::routine, cutoff::Needs, media::Indexing,
+    mount::First, stream_at::StreamAt,
 };
 
 /// A path that the caller may write. The stream need not exist yet.
@@ -128,6 +128,9 @@ impl Writable<'_> {
             self.mount.create(&self.path, config, first, replace, self.caller.owner).await?;
         let (stream, ttl_seconds) = (self.path.as_str(), ttl.map(|ttl| ttl.as_secs_f64()));
         let bytes = first.bytes();
+        if let Some(bytes) = bytes {
+            Indexing::default().appended(|| created.clone(), bytes, bytes);
+        }
         self.caller.log(|pid, uid| {
             routine!(
                 self.in_request,

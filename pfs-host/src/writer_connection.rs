@@ -315,6 +315,7 @@ impl<T: Transport> Writing<'_, T> {
             None => self.wait_for_room(chunk, cutoff).await?,
         };
         let appended = appended.map_err(|error| Failure::appending(self.path, error))?;
+        self.append.index(wide(chunk.len()));
         self.acks.count(1, wide(chunk.len()), appended.offset, appended.readers);
         Ok(())
     }

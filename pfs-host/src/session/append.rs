@@ -7,7 +7,7 @@ use pfs_stream::{Departure, WriteError, Writer};
 use tokio::sync::watch;
 
 use super::Patience;
-use crate::{Caller, Cutoff, Failure, caller::routine};
+use crate::{Caller, Cutoff, Failure, caller::routine, media::Indexing};
 
 /// A writer. Dropping it means that the writer died, which is reported to readers that wait for the
 /// end of the writers. During a shutdown readers are told only that the daemon ends, however the
@@ -17,6 +17,7 @@ pub struct Append {
     writer: Writer,
     patience: Arc<Patience>,
     cutoff: Cutoff,
+    indexing: Indexing,
     // After the writer, so that the last line is written when the writer has left.
     log: WritingLog,
 }
@@ -63,7 +64,8 @@ impl Append {
         let left = Left::Unfinished { reason: None };
         let (caller, path) = (caller.clone(), path.clone());
         let log = WritingLog { caller, path, chunks: 0, bytes: 0, left, in_request: true };
-        let mut append = Self { writer, patience, cutoff, log };
+        let indexing = Indexing::default();
+        let mut append = Self { writer, patience, cutoff, indexing, log };
         if !in_request {
             append.announce();
         }
@@ -109,6 +111,13 @@ impl Append {
         self.log.bytes = self.log.bytes.saturating_add(bytes);
     }
 
+    /// Updates the media index after an append of so many bytes. Call this after each append through
+    /// [`writer`](Self::writer).
+    pub(crate) fn index(&mut self, bytes: u64) {
+        let Self { writer, indexing, .. } = self;
+        indexing.appended(|| writer.stream(), bytes, writer.offset());
+    }
+
     /// Bytes appended so far.
     pub fn bytes(&self) -> u64 {
         self.log.bytes
@@ -142,6 +151,7 @@ impl Append {
             never = self.patience.enforce() => match never {},
             failure = self.cutoff.reached() => return Err(Rejected::CutOff(failure)),
         }
+        self.index(chunk.len() as u64);
         self.count(1, chunk.len() as u64);
         Ok(())
     }
@@ -164,6 +174,7 @@ impl Append {
             failure = self.cutoff.reached() => return Err(Rejected::CutOff(failure)),
         }
         let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        self.index(bytes);
         self.count(chunks.len() as u64, bytes);
         Ok(())
     }

@@ -15,7 +15,7 @@ use pfs_stream::{
 };
 use tokio::time::Instant;
 
-use crate::{published::Published, transport::Transport, wire::Wire};
+use crate::{media::Index, published::Published, transport::Transport, wire::Wire};
 
 /// A lease is offered after a writer has appended this many bytes, and at least as many as the
 /// stream held when counting began: to grant a lease, the daemon copies everything that the
@@ -181,6 +181,7 @@ impl Lease {
         let Some(LeaseEnd { chunks, .. }) = writer.look_at_holder() else { return };
         self.look = if chunks > self.seen {
             writer.wake_for_holder();
+            Index::catch_up(writer);
             MIN_OBSERVE_INTERVAL
         } else {
             self.look.saturating_mul(2).min(MAX_OBSERVE_INTERVAL)

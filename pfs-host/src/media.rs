@@ -1,0 +1,205 @@
+//! Media index of a stream: the headers in effect, and the sync points that the ring holds.
+//!
+//! The index of a stream is made from the stream's ring, by scans. While a writer appends its first
+//! bytes, each append is followed by a scan, so that no header is missed; the writer may start over
+//! in a stream that others have written. Later, scans run from time to time, beside the appends: a
+//! header that comes then is missed only if the writer overwrites it between two scans. A reader
+//! that joins completes the index first, so it has every sync point that the ring holds.
+//!
+//! A leased ring is scanned like any other, as untrusted input. Its holder reports nothing about
+//! its contents, so there is nothing to trust.
+//!
+//! A stream whose first bytes and media type name no format has no index, and is not looked at
+//! again.
+
+mod indexed;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use pfs_media::Format;
+use pfs_proto::Start;
+use pfs_stream::{AttachError, Read, Stream, Writer};
+use tokio::task::yield_now;
+
+use self::{indexed::Indexed, run::Run};
+
+pub use self::indexed::Joined;
+
+/// Bytes of each writer after which scans no longer follow each append.
+const FIRST_BYTES: u64 = 1024 * 1024;
+
+/// Later, a scan begins when this part of the ring was appended since the last one.
+const LATER_SHARE: u64 = 8;
+
+/// The media index of a stream: an extension of the stream. Empty until a format is recognised.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    indexed: Mutex<Option<Indexed>>,
+    /// Whether a task completes the index.
+    is_scheduled: AtomicBool,
+}
+
+/// How a writer keeps the index of its stream up to date.
+#[derive(Debug, Default)]
+pub(crate) enum Indexing {
+    /// The format is not known yet.
+    #[default]
+    Undecided,
+    /// The stream has no known format.
+    Off,
+    /// This many bytes are still to be scanned with each append.
+    First(Arc<Index>, u64),
+    /// Bytes that were appended since the last scan began.
+    Later(Arc<Index>, u64),
+}
+
+impl Indexing {
+    /// Updates the index after the writer has appended `bytes`, which end at `offset`.
+    pub(crate) fn appended(&mut self, stream: impl FnOnce() -> Stream, bytes: u64, offset: u64) {
+        match self {
+            Self::Off => {}
+            Self::Undecided => {
+                let stream = stream();
+                *self = Self::decide(&stream, offset.saturating_sub(bytes));
+                if let Self::First(index, _) = self {
+                    index.complete_now(&stream);
+                }
+            }
+            Self::First(index, left) => {
+                index.complete_now(&stream());
+                *left = left.saturating_sub(bytes);
+                if *left == 0 {
+                    *self = Self::Later(Arc::clone(index), 0);
+                }
+            }
+            Self::Later(index, since) => {
+                *since = since.saturating_add(bytes);
+                // Cheap, so that it may be asked with each append.
+                if *since >= FIRST_BYTES / LATER_SHARE {
+                    let stream = stream();
+                    if *since >= capacity(&stream) / LATER_SHARE {
+                        *since = 0;
+                        index.schedule(stream);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decides for a writer whose first append began at `start`.
+    fn decide(stream: &Stream, start: u64) -> Self {
+        if let Some(index) = Index::of(stream) {
+            return Self::First(index, FIRST_BYTES);
+        }
+        let named = stream.content_type().and_then(Format::from_content_type);
+        if let Some(format) = named {
+            return Self::First(Index::begin(stream, format), FIRST_BYTES);
+        }
+        if start >= Format::SNIFF_BYTES as u64 {
+            return Self::Off;
+        }
+        let first = first_bytes(stream);
+        match Format::sniff(&first) {
+            Some(format) => {
+                stream.recognise(format.content_type_of(&first));
+                Self::First(Index::begin(stream, format), FIRST_BYTES)
+            }
+            None if Format::may_follow(&first) => Self::Undecided,
+            None => Self::Off,
+        }
+    }
+}
+
+/// The first bytes of a stream, as many as are needed to recognise a format. Empty if they are gone.
+fn first_bytes(stream: &Stream) -> Vec<u8> {
+    let mut run = Run::default();
+    if let Ok(mut scan) = stream.scan(0) {
+        while run.bytes.len() < Format::SNIFF_BYTES
+            && let Ok(Some(Read::Data { .. })) = scan.read(&mut run, Format::SNIFF_BYTES)
+        {}
+    }
+    run.bytes.truncate(Format::SNIFF_BYTES);
+    run.bytes
+}
+
+/// The most bytes that the ring of a stream may hold.
+fn capacity(stream: &Stream) -> u64 {
+    let config = stream.config();
+    config.ring_buffer_size.max(config.channel_buffer_size)
+}
+
+impl Index {
+    /// Returns the index of a stream, if the stream has one.
+    pub(crate) fn of(stream: &Stream) -> Option<Arc<Self>> {
+        stream.existing_extension()
+    }
+
+    /// Begins to index a stream.
+    fn begin(stream: &Stream, format: Format) -> Arc<Self> {
+        let index = stream.extension::<Self>();
+        index.lock().get_or_insert_with(|| Indexed::new(format, capacity(stream)));
+        index
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Indexed>> {
+        self.indexed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Scans once. Returns whether there is more to scan.
+    fn scan(&self, stream: &Stream) -> bool {
+        self.lock().as_mut().is_some_and(|indexed| indexed.scan(stream))
+    }
+
+    /// Scans up to head.
+    fn complete_now(&self, stream: &Stream) {
+        while self.scan(stream) {}
+    }
+
+    /// Scans up to head, and lets other tasks run meanwhile.
+    pub(crate) async fn complete(&self, stream: &Stream) {
+        while self.scan(stream) {
+            yield_now().await;
+        }
+    }
+
+    /// Scans up to head in a task of its own.
+    pub(crate) fn schedule(self: &Arc<Self>, stream: Stream) {
+        if !self.is_scheduled.swap(true, Relaxed) {
+            let index = Arc::clone(self);
+            tokio::spawn(async move {
+                index.is_scheduled.store(false, Relaxed);
+                index.complete(&stream).await;
+            });
+        }
+    }
+
+    /// Schedules a scan of a leased stream, if it has an index.
+    pub(crate) fn catch_up(writer: &Writer) {
+        let stream = writer.stream();
+        if let Some(index) = Self::of(&stream) {
+            index.schedule(stream);
+        }
+    }
+
+    /// Returns how a reader joins that would start at `start`, once the index is
+    /// [complete](Self::complete). `None` if there is nothing to know about the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::PastHead`].
+    pub(crate) fn join(
+        &self,
+        stream: &Stream,
+        start: Start,
+    ) -> Result<Option<Joined>, AttachError> {
+        let place = stream.locate(start)?;
+        let tail = stream.extent().tail;
+        Ok(self.lock().as_ref().and_then(|indexed| indexed.join(start, place, tail)))
+    }
+}

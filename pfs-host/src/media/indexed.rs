@@ -1,0 +1,266 @@
+//! What is known about a stream of a known format.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use pfs_media::{Format, Indexer, Mark};
+use pfs_proto::Start;
+use pfs_stream::{Read, Reservation, Stream};
+
+use super::run::Run;
+use crate::daemon::wide;
+
+/// Bytes of one scan.
+const SCAN_BYTES: usize = 256 * 1024;
+
+/// Maximum number of sync points that are kept, apart from the newest. Of sync points that are
+/// closer to each other than this part of the ring, only the first is kept.
+const MAX_POINTS: u64 = 1024;
+
+/// Maximum number of headers that are kept.
+const MAX_HEADERS: usize = 16;
+
+/// Memory of an index without headers and sync points, in bytes.
+const INDEX_BYTES: usize = 1024;
+
+/// Index of a stream.
+#[derive(Debug)]
+pub(super) struct Indexed {
+    format: Format,
+    /// `None` once the contents could not be parsed.
+    indexer: Option<Indexer>,
+    /// Offset after the bytes that were scanned.
+    position: u64,
+    /// Headers with the sync points to which they apply, oldest first.
+    parts: VecDeque<Part>,
+    /// Smallest distance of the sync points that are kept.
+    distance: u64,
+    /// The memory that the index takes, in each budget of the stream.
+    reserved: Vec<Reservation>,
+}
+
+/// A header, and the sync points to which it applies.
+#[derive(Debug, Default)]
+struct Part {
+    header: Bytes,
+    /// Sync points, in order.
+    points: VecDeque<u64>,
+    /// The newest sync point.
+    newest: Option<u64>,
+    /// First one and distance of sync points at equal distances.
+    every: Option<(u64, u64)>,
+}
+
+/// How a reader joins media.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Joined {
+    /// The format of the stream.
+    pub format: Format,
+    /// The header in effect. Empty if the reader gets it from the stream, or needs none.
+    pub header: Bytes,
+    /// The offset where the reader would have started.
+    pub place: u64,
+    /// The sync point where the reader starts instead. `None` if the stream holds no sync point;
+    /// the reader then starts at `place`, and has to look for one.
+    pub start: Option<u64>,
+}
+
+impl Part {
+    fn add(&mut self, point: u64, distance: u64) {
+        let last = self.points.back();
+        if last.is_none_or(|last| point.saturating_sub(*last) >= distance) {
+            self.points.push_back(point);
+        }
+        self.newest = Some(point);
+    }
+
+    /// Forgets the sync points before `tail`. Returns whether any are left.
+    fn forget_before(&mut self, tail: u64) -> bool {
+        let gone = self.points.partition_point(|point| *point < tail);
+        self.points.drain(..gone);
+        self.newest = self.newest.filter(|newest| *newest >= tail);
+        if let Some(newest) = self.newest.filter(|_| self.points.is_empty()) {
+            self.points.push_back(newest);
+        }
+        self.every.is_some() || self.newest.is_some()
+    }
+
+    /// The first sync point from `offset` on.
+    fn first_from(&self, offset: u64) -> Option<u64> {
+        if let Some((first, step)) = self.every {
+            let steps = offset.saturating_sub(first).checked_next_multiple_of(step)?;
+            return first.checked_add(steps);
+        }
+        let at = self.points.partition_point(|point| *point < offset);
+        self.points.get(at).copied().or(self.newest.filter(|newest| *newest >= offset))
+    }
+
+    /// The last sync point up to `offset`.
+    fn last_up_to(&self, offset: u64) -> Option<u64> {
+        if let Some((first, step)) = self.every {
+            let beyond = offset.checked_sub(first)?.checked_rem(step)?;
+            return offset.checked_sub(beyond);
+        }
+        if let Some(newest) = self.newest.filter(|newest| *newest <= offset) {
+            return Some(newest);
+        }
+        let after = self.points.partition_point(|point| *point <= offset);
+        self.points.get(after.checked_sub(1)?).copied()
+    }
+
+    fn memory(&self) -> usize {
+        let points = self.points.capacity().saturating_mul(size_of::<u64>());
+        self.header.len().saturating_add(points).saturating_add(size_of::<Self>())
+    }
+}
+
+impl Indexed {
+    pub(super) fn new(format: Format, capacity: u64) -> Self {
+        Self {
+            format,
+            indexer: Some(Indexer::new(format, 0)),
+            position: 0,
+            parts: VecDeque::new(),
+            distance: capacity / MAX_POINTS,
+            reserved: Vec::new(),
+        }
+    }
+
+    /// Scans about [`SCAN_BYTES`]. Returns whether there is more to scan.
+    pub(super) fn scan(&mut self, stream: &Stream) -> bool {
+        let Some(indexer) = &mut self.indexer else { return false };
+        let Ok(mut scan) = stream.scan(self.position) else { return false };
+        let mut run = Run::default();
+        run.clear(&scan);
+        match scan.read(&mut run, SCAN_BYTES) {
+            Ok(Some(Read::Data { .. })) => {}
+            Ok(Some(Read::Gap { to, .. })) => {
+                indexer.skip_to(to);
+                self.position = to;
+                return true;
+            }
+            // The stream was removed, its ring is corrupt, or the scan is at head.
+            Ok(Some(Read::End(_)) | None) | Err(_) => return false,
+        }
+        let is_understood = self.take(&run);
+        self.position = scan.position();
+        self.forget_before(stream.extent().tail);
+        if !is_understood || !self.reserve(stream) {
+            tracing::debug!(stream = stream.name(), format = %self.format, is_understood, "index off");
+            (self.indexer, self.parts, self.reserved) = Default::default();
+        }
+        true
+    }
+
+    /// Indexes a run of bytes. Returns false if they are not of the format.
+    fn take(&mut self, run: &Run) -> bool {
+        let mut marks = Vec::new();
+        let mut from = 0;
+        let mut is_understood = true;
+        for start in run.starts.iter().copied().chain([run.bytes.len()]) {
+            let chunk = run.bytes.get(start..).unwrap_or_default();
+            let offset = self.position.saturating_add(start as u64);
+            let begins = Format::from_signature(chunk).filter(|_| offset > 0);
+            if begins.is_none() && start < run.bytes.len() {
+                continue;
+            }
+            let before = run.bytes.get(from..start).unwrap_or_default();
+            from = start;
+            if let Some(indexer) = &mut self.indexer {
+                is_understood = indexer.feed(before, &mut marks).is_ok();
+            }
+            self.note(&mut marks);
+            if let Some(format) = begins {
+                // A writer has started over. Where a decoder takes no second header, a reader must
+                // not join before it.
+                if format != self.format || !format.accepts_new_header() {
+                    self.parts.clear();
+                }
+                self.format = format;
+                self.indexer = Some(Indexer::new(format, offset));
+                is_understood = true;
+            }
+        }
+        is_understood
+    }
+
+    fn note(&mut self, marks: &mut Vec<Mark>) {
+        let distance = self.distance;
+        for mark in marks.drain(..) {
+            match mark {
+                Mark::Header(header) => {
+                    let is_known = self.parts.back().is_some_and(|part| part.header == header);
+                    if !is_known {
+                        self.parts.push_back(Part { header, ..Part::default() });
+                    }
+                    if self.parts.len() > MAX_HEADERS {
+                        self.parts.pop_front();
+                    }
+                }
+                Mark::Sync(point) => self.part().add(point, distance),
+                Mark::SyncEvery(first, step) => self.part().every = Some((first, step)),
+                _ => {}
+            }
+        }
+    }
+
+    /// The newest header's part.
+    fn part(&mut self) -> &mut Part {
+        if self.parts.is_empty() {
+            self.parts.push_back(Part::default());
+        }
+        let newest = self.parts.len().saturating_sub(1);
+        &mut self.parts[newest]
+    }
+
+    fn forget_before(&mut self, tail: u64) {
+        let count = self.parts.len();
+        let mut at = 0;
+        self.parts.retain_mut(|part| {
+            at += 1;
+            part.forget_before(tail) || at == count
+        });
+    }
+
+    /// Reserves the memory that the index takes. Returns false if there is not that much left.
+    fn reserve(&mut self, stream: &Stream) -> bool {
+        let parser = self.indexer.as_ref().map_or(0, Indexer::memory);
+        let parts = self.parts.iter().map(Part::memory).fold(INDEX_BYTES, usize::saturating_add);
+        let bytes = wide(parser.saturating_add(parts));
+        if self.reserved.is_empty() {
+            let Some(reserved) = stream.reserve(bytes) else { return false };
+            self.reserved = reserved;
+        }
+        self.reserved.iter_mut().all(|reserved| reserved.resize(bytes))
+    }
+
+    /// Returns how a reader joins that would start at `place`. `None` if it gets exact bytes.
+    pub(super) fn join(&self, start: Start, place: u64, tail: u64) -> Option<Joined> {
+        let (Some(_), false) = (&self.indexer, matches!(start, Start::Offset(_))) else {
+            return None;
+        };
+        let format = self.format;
+        let from_begin = Joined { format, header: Bytes::new(), place, start: Some(0) };
+        if place == 0 {
+            return Some(from_begin);
+        }
+        let join = |part: &Part, point: Option<u64>| {
+            let start = point.filter(|point| (tail..=self.position).contains(point));
+            let header = part.header.clone();
+            start.map(|_| Joined { format, header, place, start })
+        };
+        let after = || self.parts.iter().find_map(|part| join(part, part.first_from(place)));
+        let before = || self.parts.iter().rev().find_map(|part| join(part, part.last_up_to(place)));
+        let found = match start {
+            Start::Oldest => after(),
+            _ if tail == 0 => return before().or(Some(from_begin)),
+            _ => before().or_else(after),
+        };
+        found.or_else(|| {
+            // A sync point will come. Without a header there will be none.
+            let header = self.parts.back()?.header.clone();
+            Some(Joined { format, header, place, start: None })
+        })
+    }
+}

@@ -1,0 +1,199 @@
+use std::fs::read;
+
+use bytes::Bytes;
+use pfs_media::{Indexer, Mark};
+use pfs_proto::Start;
+use pfs_stream::{Limits, Registry, Sink, StreamConfig, Writer};
+
+use super::*;
+
+/// Bytes of a chunk. The samples have 2 to 200 KB.
+const CHUNK: usize = 100;
+
+fn sample(name: &str) -> Vec<u8> {
+    read(format!("{}/../pfs-media/tests/samples/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+fn config(ring: u64) -> StreamConfig {
+    StreamConfig { ring_buffer_size: ring, channel_buffer_size: ring, ..StreamConfig::default() }
+}
+
+/// Appends in chunks, as a writer whose session keeps the index.
+fn write(stream: &Stream, bytes: &[u8]) -> Indexing {
+    let (mut writer, mut indexing) = (stream.writer().unwrap(), Indexing::default());
+    append(&mut writer, &mut indexing, bytes);
+    indexing
+}
+
+fn append(writer: &mut Writer, indexing: &mut Indexing, bytes: &[u8]) {
+    for chunk in bytes.chunks(CHUNK) {
+        writer.try_append(chunk).unwrap();
+        indexing.appended(|| writer.stream(), chunk.len() as u64, writer.offset());
+    }
+}
+
+fn join(stream: &Stream, start: Start) -> Option<Joined> {
+    let index = Index::of(stream)?;
+    index.complete_now(stream);
+    index.join(stream, start).unwrap()
+}
+
+/// What a reader gets that joins so.
+fn joined(stream: &Stream, join: &Joined) -> Vec<u8> {
+    let mut run = Run::default();
+    run.buffer().extend_from_slice(&join.header);
+    let mut scan = stream.scan(join.start.unwrap()).unwrap();
+    while let Some(read) = scan.read(&mut run, 4096).unwrap() {
+        assert!(matches!(read, Read::Data { .. }), "{read:?}");
+    }
+    run.bytes
+}
+
+fn decodes(format: Format, bytes: &[u8], header: &Bytes) -> bool {
+    let mut marks = Vec::new();
+    Indexer::new(format, 0).feed(bytes, &mut marks).unwrap();
+    let first = marks.iter().find_map(|mark| match mark {
+        Mark::Sync(at) | Mark::SyncEvery(at, _) => Some(*at),
+        _ => None,
+    });
+    first == Some(header.len() as u64) || header.is_empty()
+}
+
+const NAMES: [&str; 11] = [
+    "video.ts",
+    "video.mkv",
+    "video.webm",
+    "fragments.mp4",
+    "video.flv",
+    "vorbis.ogg",
+    "audio.flac",
+    "audio.wav",
+    "audio.mp3",
+    "video.mjpeg",
+    "audio.ac3",
+];
+
+#[test]
+fn a_late_joiner_gets_the_header_and_all_that_the_ring_holds_from_its_oldest_sync_point_on() {
+    for name in NAMES {
+        let bytes = sample(name);
+        let stream = Stream::new("s", config(bytes.len() as u64 / 2)).unwrap();
+        write(&stream, &bytes);
+        let tail = stream.extent().tail;
+        assert!(tail > 0, "{name}");
+        let oldest = join(&stream, Start::Oldest).unwrap();
+        assert!((tail..=oldest.start.unwrap()).contains(&oldest.place), "{name}: {oldest:?}");
+        let got = joined(&stream, &oldest);
+        assert!(got.ends_with(&bytes[bytes.len() - 100..]), "{name}");
+        assert!(decodes(oldest.format, &got, &oldest.header), "{name}");
+        let newest = join(&stream, Start::New).unwrap();
+        assert!(oldest.start <= newest.start && newest.start.unwrap() <= bytes.len() as u64);
+        assert!(decodes(newest.format, &joined(&stream, &newest), &newest.header), "{name}");
+        let near = join(&stream, Start::Tail(bytes.len() as u64 / 5)).unwrap();
+        assert!((oldest.start..=newest.start).contains(&near.start), "{name}");
+        assert!(near.start.unwrap() <= near.place || near.start == oldest.start);
+        assert_eq!(join(&stream, Start::Offset(tail)), None, "{name}: exact bytes were asked for");
+    }
+}
+
+#[test]
+fn a_reader_that_starts_at_the_beginning_gets_the_exact_bytes() {
+    for name in NAMES {
+        let bytes = sample(name);
+        let stream = Stream::new("s", config(4 * bytes.len() as u64)).unwrap();
+        write(&stream, &bytes);
+        for start in [Start::Oldest, Start::Tail(u64::MAX)] {
+            let from_begin = join(&stream, start).unwrap();
+            assert_eq!((from_begin.header.len(), from_begin.start), (0, Some(0)), "{name}");
+        }
+    }
+}
+
+#[test]
+fn sync_points_are_found_although_most_of_the_stream_was_overwritten_unseen() {
+    for name in ["video.ts", "video.mkv", "fragments.mp4", "vorbis.ogg", "audio.mp3"] {
+        let bytes = sample(name);
+        let stream = Stream::new("s", config(bytes.len() as u64 / 2)).unwrap();
+        let mut writer = stream.writer().unwrap();
+        let mut indexing = Indexing::default();
+        let (first, rest) = bytes.split_at(bytes.len() / 4);
+        append(&mut writer, &mut indexing, first);
+        for chunk in rest.chunks(CHUNK) {
+            writer.try_append(chunk).unwrap();
+        }
+        let oldest = join(&stream, Start::Oldest).unwrap();
+        assert!(oldest.start.is_some(), "{name}: {oldest:?}");
+        let got = joined(&stream, &oldest);
+        assert!(decodes(oldest.format, &got, &oldest.header), "{name}");
+    }
+}
+
+#[test]
+fn a_reader_joins_a_writer_that_started_over_with_its_own_header() {
+    let [one, other] = ["video.mkv", "video.webm"].map(sample);
+    let stream = Stream::new("s", config(64 * 1024)).unwrap();
+    // The first writer dies in the middle of an element.
+    write(&stream, &one[..one.len() * 2 / 3]);
+    let before = join(&stream, Start::New).unwrap();
+    write(&stream, &other);
+    for start in [Start::Oldest, Start::New] {
+        let after = join(&stream, start).unwrap();
+        assert_ne!(before.header, after.header);
+        let got = joined(&stream, &after);
+        assert!(decodes(after.format, &got, &after.header));
+    }
+}
+
+#[test]
+fn a_stream_without_a_known_format_gets_no_index() {
+    let stream = Stream::new("s", config(4096)).unwrap();
+    let indexing = write(&stream, &b"2026-12-01 INFO nothing\n".repeat(1000));
+    assert!(matches!(indexing, Indexing::Off));
+    // Another writer does not look at the beginning again.
+    assert!(matches!(write(&stream, &sample("video.mkv")), Indexing::Off));
+    assert!(Index::of(&stream).is_none() && stream.content_type().is_none());
+}
+
+#[test]
+fn the_media_type_names_the_format_or_else_is_recognised() {
+    let stream = Stream::new("s", config(64 * 1024)).unwrap();
+    write(&stream, &sample("video.webm"));
+    assert_eq!(stream.content_type(), Some("video/webm"));
+    let stream =
+        Stream::new("s", config(64 * 1024).content_type("video/mp2t; charset=binary")).unwrap();
+    write(&stream, &sample("video.ts")[100..]);
+    assert!(join(&stream, Start::New).unwrap().start.is_some(), "the beginning is not recognised");
+    assert_eq!(stream.content_type(), Some("video/mp2t; charset=binary"));
+}
+
+#[test]
+fn an_index_is_charged_to_the_memory_of_the_stream_and_ends_without_memory() {
+    let limits = Limits { max_memory: 1024 * 1024, ..Limits::default() };
+    let registry = Registry::new(limits);
+    let stream = registry.create("/s", config(256 * 1024)).unwrap();
+    write(&stream, &sample("video.mkv"));
+    assert!(join(&stream, Start::New).is_some());
+    let with = registry.memory();
+    Index::of(&stream).unwrap().lock().take();
+    let header = join(&stream, Start::New);
+    assert!(header.is_none() && registry.memory() + 1024 < with, "{with}");
+
+    let registry = Registry::new(Limits { max_memory: 80 * 1024, ..limits });
+    let full = registry.create("/full", config(32 * 1024)).unwrap();
+    let moov = [&b"\0\0\0\x10ftypisom\0\0\0\0\0\x0f\0\0moov"[..], &vec![7; 200_000]].concat();
+    write(&full, &moov);
+    assert!(Index::of(&full).is_some());
+    assert_eq!(join(&full, Start::New), None, "the index has no memory for so large a header");
+    assert!(registry.memory() <= 80 * 1024);
+}
+
+#[test]
+fn contents_that_break_the_format_turn_the_index_off() {
+    let stream = Stream::new("s", config(64 * 1024)).unwrap();
+    let mut broken = sample("video.mkv");
+    let middle = broken.len() / 2;
+    broken.truncate(middle);
+    broken.extend([0; 50_000]);
+    write(&stream, &broken);
+    assert_eq!(join(&stream, Start::Oldest), None);
+}
