@@ -33,6 +33,9 @@ use crate::{
 /// Time limit for the daemon to accept a connection and reply to hello.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Capabilities over every transport.
+const ALWAYS: u64 = Hello::PUT | Hello::LEASING | Hello::JOINING;
+
 /// Time limit for the end of an HTTP response whose content is already complete.
 #[cfg(feature = "http")]
 const LAST: Duration = Duration::from_millis(20);
@@ -132,8 +135,7 @@ impl Connection {
     }
 
     async fn greet(mut self, capabilities: u64) -> Result<Self, ConnectError> {
-        let hello =
-            Hello { capabilities: capabilities | Hello::PUT | Hello::LEASING, ..self.offer };
+        let hello = Hello { capabilities: capabilities | ALWAYS, ..self.offer };
         let hello = understood(self.request(&Request::Hello(hello)).await?, self.offer)?;
         self.is_greeted_with(hello);
         Ok(self)
@@ -156,6 +158,11 @@ impl Connection {
     /// has answered.
     pub(crate) fn takes_no_puts(&self) -> bool {
         self.capabilities.is_some_and(|capabilities| capabilities & Hello::PUT == 0)
+    }
+
+    /// Returns true if the daemon is known to let readers [join](Hello::JOINING).
+    pub(crate) fn can_join(&self) -> bool {
+        self.capabilities.is_some_and(|capabilities| capabilities & Hello::JOINING != 0)
     }
 
     /// Pipelines requests that have one reply each. Receives replies while it sends, because the
@@ -481,7 +488,7 @@ impl Connection {
 #[cfg(feature = "http")]
 fn said(offer: Hello, requests: &[&Request]) -> Bytes {
     let mut said = BytesMut::new();
-    let capabilities = Hello::RESUMING | Hello::HEARTBEAT | Hello::PUT | Hello::LEASING;
+    let capabilities = Hello::RESUMING | Hello::HEARTBEAT | ALWAYS;
     Request::Hello(Hello { capabilities, ..offer }).encode(&mut said);
     requests.iter().for_each(|request| request.encode(&mut said));
     said.freeze()

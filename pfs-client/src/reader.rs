@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use pfs_proto::{End, Event, ReadOptions, Reply, Request, StreamPath};
+use pfs_proto::{End, Event, Join, ReadOptions, Reply, Request, StreamPath};
 #[cfg(target_os = "linux")]
 use pfs_stream::Cause;
 
@@ -25,7 +25,10 @@ use crate::{
 };
 
 mod direct;
+mod join;
 mod ring;
+
+use self::join::{Joined, Joining};
 
 /// The size of a read from the connection, in bytes.
 const READ_BYTES: usize = 256 * 1024;
@@ -67,6 +70,12 @@ pub struct Reader {
     resume: Option<Box<Resume>>,
     /// The stream's identity, from the daemon.
     attached: Option<Attached>,
+    /// Whether the reader was told to join.
+    joins: bool,
+    /// How the daemon lets the reader join, until it names the start.
+    joined: Option<Joined>,
+    /// The state of a reader that joins. `None` if it gets exact bytes.
+    join: Option<Box<Joining>>,
     state: State,
 }
 
@@ -103,14 +112,20 @@ impl Reader {
     /// Attaches over `connection`. With `resuming`, the reader resumes over new connections from
     /// that dialer.
     pub(crate) async fn open(
-        connection: Connection,
+        mut connection: Connection,
         resuming: Option<Dialer>,
         path: &StreamPath,
         options: ReadOptions,
     ) -> Result<Self, RequestError> {
+        let options = join::agreed(&mut connection, options).await?;
+        // A reader that resumes goes on where it was.
+        let again = options.join(Join::Raw);
         let mut reader = Self {
-            resume: resuming.map(|dialer| Box::new(Resume::new(dialer, path, options))),
+            resume: resuming.map(|dialer| Box::new(Resume::new(dialer, path, again))),
             attached: None,
+            joins: options.join != Join::Raw,
+            joined: None,
+            join: None,
             connection,
             position: 0,
             lost: (0, 0),
@@ -154,9 +169,14 @@ impl Reader {
                 self.attached = Some(Attached { identity, deaths_before });
                 Ok(None)
             }
+            Reply::Joined { place, seeks, format, header } => {
+                self.joined = Some(Joined { place, seeks, format, header });
+                Ok(None)
+            }
             Reply::Reading { start, head, content_type } => {
                 self.position = start;
                 self.state = State::Reading;
+                self.begin_to_join(start, content_type.as_deref());
                 if let Some(resume) = &mut self.resume {
                     resume.attached(self.attached, head);
                 }
@@ -190,6 +210,9 @@ impl Reader {
     ///
     /// The errors of [`next`](Self::next).
     pub fn try_next(&mut self) -> Result<Option<Event>, ReadError> {
+        if self.join.is_some() {
+            return self.try_next_joined();
+        }
         let event = self.following()?;
         Ok(self.told(event))
     }
@@ -276,6 +299,9 @@ impl Reader {
     /// The errors of [`next`](Self::next).
     pub fn try_next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
         chunks.clear();
+        if self.join.is_some() {
+            return self.try_next_batch_joined(chunks);
+        }
         #[cfg(target_os = "linux")]
         while let (State::Reading, None, Source::Ring(ring)) =
             (&self.state, &self.next_event, &mut self.source)
@@ -362,7 +388,7 @@ impl Reader {
     ///
     /// Zero while the reader waits for its stream.
     pub fn position(&self) -> u64 {
-        self.position
+        self.join.as_ref().map_or(self.position, |joining| joining.position)
     }
 
     /// Memory held for reading, in bytes.
@@ -455,6 +481,7 @@ impl Reader {
             }
             self.check(start)?;
             if let State::Waiting = self.state {
+                self.begin_to_join(start, content_type.as_deref());
                 self.state = State::Announce(Event::Attached { start, head, content_type });
             }
         } else if let State::Reading = self.state {
@@ -462,6 +489,11 @@ impl Reader {
         }
         self.next_event = Some(Event::Resumed { offset: self.position });
         Ok(())
+    }
+
+    /// Returns true if an event is to be returned before anything is read.
+    fn is_announcing(&self) -> bool {
+        matches!(self.state, State::Announce(_))
     }
 
     fn announce(&mut self) -> Option<Event> {

@@ -13,7 +13,7 @@ impl Reader {
     /// bytes written.
     ///
     /// Returns 0 and writes nothing if fewer than `least` bytes are available, if the next event is
-    /// not a chunk, or if the reader is not an [shm reader](Self::is_shm) with the policy `block`.
+    /// not a chunk, if the reader [joins](pfs_proto::Join) media, or if the reader is not an [shm reader](Self::is_shm) with the policy `block`.
     /// Then use [`try_next_batch`](Self::try_next_batch).
     ///
     /// Blocks if the file blocks. Meanwhile, writers wait for the space of the unwritten bytes.
@@ -33,6 +33,9 @@ impl Reader {
         least: usize,
         most: usize,
     ) -> Result<io::Result<usize>, ReadError> {
+        if self.join.is_some() {
+            return Ok(Ok(0));
+        }
         #[cfg(target_os = "linux")]
         if let (State::Reading, None, Source::Ring(ring)) =
             (&self.state, &self.next_event, &mut self.source)

@@ -1,0 +1,197 @@
+//! Joining: a reader that joins in the middle of media delivers what a decoder can use.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use pfs_media::{Delivery, Format, Joiner};
+use pfs_proto::{Event, Join, ReadOptions};
+
+use super::Reader;
+use crate::{
+    ReadError, RequestError,
+    chunks::{Chunks, LARGE_CHUNK_BYTES},
+    connection::Connection,
+};
+
+/// The state of a reader that joins.
+#[derive(Debug)]
+pub(super) struct Joining {
+    joiner: Joiner,
+    /// What is to be delivered next.
+    deliveries: VecDeque<Delivery>,
+    /// An event to return after the deliveries.
+    event: Option<Event>,
+    /// The offset after everything that was returned.
+    pub(super) position: u64,
+}
+
+/// How the daemon lets a reader join, before it names the start.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) place: u64,
+    pub(super) seeks: bool,
+    pub(super) format: String,
+    pub(super) header: Bytes,
+}
+
+impl Joining {
+    /// The state of a reader that starts at `start`. `None` if it gets exact bytes.
+    pub(super) fn begin(
+        joined: Option<Joined>,
+        start: u64,
+        content_type: Option<&str>,
+    ) -> Option<Self> {
+        let mut deliveries = VecDeque::new();
+        let joiner = match joined {
+            // The stream had no known format yet.
+            None if start == 0 => {
+                Joiner::from_begin(content_type.and_then(Format::from_content_type))
+            }
+            None => return None,
+            Some(Joined { place, seeks, format, header }) => {
+                // A format of a later version is not known.
+                let format = Format::from_content_type(&format)?;
+                if seeks {
+                    Joiner::searching(format, header, start)
+                } else if start == 0 {
+                    Joiner::from_begin(Some(format))
+                } else {
+                    let skipped = place.min(start)..start;
+                    deliveries.push_back(Delivery::Joined(header.clone(), skipped));
+                    Joiner::from_sync_point(format, header, start)
+                }
+            }
+        };
+        Some(Self { joiner, deliveries, event: None, position: start })
+    }
+
+    /// Converts the next delivery to an event. Also returns the lost bytes and chunks.
+    fn next(&mut self) -> Option<(Event, (u64, u64))> {
+        let Some(delivery) = self.deliveries.pop_front() else {
+            return self.event.take().map(|event| (event, (0, 0)));
+        };
+        let none = (0, 0);
+        Some(match delivery {
+            Delivery::Bytes(bytes) => {
+                self.position = self.position.saturating_add(bytes.len() as u64);
+                (Event::Chunk(bytes), none)
+            }
+            Delivery::Joined(header, skipped) => {
+                self.position = skipped.end;
+                (Event::Joined { header, skipped }, none)
+            }
+            Delivery::Header(header) => {
+                (Event::Joined { header, skipped: self.position..self.position }, none)
+            }
+            Delivery::Gap { from, to, chunks } => {
+                self.position = to;
+                (Event::Gap { from, to, chunks }, (to.saturating_sub(from), chunks))
+            }
+            Delivery::FormatChanged(offset) => (Event::FormatChanged { offset }, none),
+            // A delivery of a later version carries no bytes.
+            _ => return self.next(),
+        })
+    }
+
+    /// Whether the next delivery is bytes.
+    fn has_bytes(&self) -> bool {
+        matches!(self.deliveries.front(), Some(Delivery::Bytes(_)))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.deliveries.is_empty() && self.event.is_none()
+    }
+}
+
+/// The options for a daemon at the other end of this connection: a daemon that does not know how to
+/// join serves exact bytes.
+pub(super) async fn agreed(
+    connection: &mut Connection,
+    options: ReadOptions,
+) -> Result<ReadOptions, RequestError> {
+    if options.join == Join::Raw {
+        return Ok(options);
+    }
+    connection.learn_abilities().await?;
+    let join = if connection.can_join() { options.join } else { Join::Raw };
+    Ok(ReadOptions { join, ..options })
+}
+
+impl Reader {
+    /// Begins to join at `start`, if the reader was told to.
+    pub(super) fn begin_to_join(&mut self, start: u64, content_type: Option<&str>) {
+        if self.joins {
+            let joining = Joining::begin(self.joined.take(), start, content_type);
+            self.join = joining.map(Box::new);
+        }
+    }
+
+    /// Like [`try_next`](Self::try_next), for a reader that joins.
+    pub(super) fn try_next_joined(&mut self) -> Result<Option<Event>, ReadError> {
+        loop {
+            if self.is_announcing() {
+                return self.following();
+            }
+            let Some(joining) = &mut self.join else { return self.following() };
+            if let Some((event, (bytes, chunks))) = joining.next() {
+                self.lost.0 = self.lost.0.saturating_add(bytes);
+                self.lost.1 = self.lost.1.saturating_add(chunks);
+                return Ok(Some(event));
+            }
+            if joining.joiner.is_idle() {
+                self.join = None;
+                continue;
+            }
+            let next = self.following();
+            let Some(Joining { joiner, deliveries, event: later, .. }) = self.join.as_deref_mut()
+            else {
+                return next;
+            };
+            match next {
+                Ok(Some(Event::Chunk(chunk))) => joiner.chunk(chunk, deliveries),
+                Ok(Some(Event::Gap { from, to, chunks })) => {
+                    joiner.gap(from, to, chunks, deliveries);
+                    self.position = to;
+                }
+                // Both are returned again once all has been delivered.
+                Ok(Some(Event::End { .. })) | Err(_) => {
+                    joiner.end(deliveries);
+                    if deliveries.is_empty() {
+                        return next;
+                    }
+                }
+                Ok(Some(event)) => *later = Some(event),
+                Ok(None) => return Ok(None),
+            }
+        }
+    }
+
+    /// Like [`try_next_batch`](Self::try_next_batch), for a reader that joins. `chunks` is empty.
+    pub(super) fn try_next_batch_joined(
+        &mut self,
+        chunks: &mut Chunks,
+    ) -> Result<Option<Event>, ReadError> {
+        loop {
+            // What is not bytes is returned on its own.
+            let is_other = self
+                .join
+                .as_ref()
+                .is_some_and(|joining| !joining.is_empty() && !joining.has_bytes());
+            if is_other && !chunks.is_empty() {
+                return Ok(None);
+            }
+            match self.try_next() {
+                Ok(Some(Event::Chunk(chunk))) => {
+                    if chunks.is_empty() && chunk.len() >= LARGE_CHUNK_BYTES {
+                        chunks.hold(chunk);
+                        return Ok(None);
+                    }
+                    chunks.push(&chunk);
+                }
+                // Errors and the end are returned again by the next call.
+                Ok(Some(Event::End { .. })) | Err(_) if !chunks.is_empty() => return Ok(None),
+                other => return other,
+            }
+        }
+    }
+}
