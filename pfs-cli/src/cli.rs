@@ -270,24 +270,35 @@ pub struct CatArgs {
     /// Path of the stream or document
     #[arg(value_parser = PathParser::<StreamPath>::new())]
     pub path: StreamPath,
-    /// Follow a stream; --new, --tail, --since, --offset, --until and --slow imply it
+    /// Follow a stream; --new, --tail, --since, --offset, --until, --slow and --join imply it
     #[arg(long, short = 'f', visible_alias = "follow", group = "following")]
     pub stream: bool,
     /// Where to start.
     #[command(flatten)]
     pub start: StartArgs,
-    /// When to end: closed, caught-up, writers-gone or idle=DURATION
+    /// When to end: closed, caught-up, writers-gone, format-change or idle=DURATION
     ///
     /// closed: when the stream is closed. caught-up: when everything that was in the stream at the
     /// start is printed; a missing stream is then an error (3). writers-gone: when the last writer
     /// has finished, as with a FIFO; if a writer died or failed instead, pfs exits with 8.
-    /// idle=DURATION: when nothing arrived for this long. pfs always ends at the end of a closed
+    /// format-change: before the header of a writer that started over, if a decoder of the format
+    /// accepts no second header. idle=DURATION: when nothing arrived for this long. pfs always ends at the end of a closed
     /// stream; if the stream was closed as failed, pfs exits with 8. Default: closed.
     #[arg(long, value_name = "END", value_parser = parse_until, group = "following")]
     pub until: Option<Until>,
     /// Policy when this reader cannot keep up; drop if not given
     #[arg(long, value_name = "POLICY", group = "following")]
     pub slow: Option<Slow>,
+    /// How to join media in the middle: auto or raw
+    ///
+    /// auto: if the stream is in a media format that pfs knows, and printing does not begin at
+    /// offset 0, pfs prints the header that a decoder needs, and then the stream from a point where
+    /// a decoder can start: the oldest one in the ring buffer; with --new the latest one; with
+    /// --tail or --since the nearest one before. After a gap, pfs continues at the next such point,
+    /// and what it left out is part of the gap. Other streams are printed as they are, and so is
+    /// everything with --offset. raw: prints exactly the bytes of the stream. Default: auto.
+    #[arg(long, value_name = "HOW", group = "following")]
+    pub join: Option<Join>,
     /// Show progress on standard error in any case
     ///
     /// Without this flag, progress is shown only on a terminal where nothing else is printed: when
@@ -299,7 +310,11 @@ pub struct CatArgs {
 impl CatArgs {
     /// Returns true if any flag about streams is given, so that `pfs cat` follows a stream.
     pub fn follows(&self) -> bool {
-        self.stream || self.start.is_given() || self.until.is_some() || self.slow.is_some()
+        self.stream
+            || self.start.is_given()
+            || self.until.is_some()
+            || self.slow.is_some()
+            || self.join.is_some()
     }
 }
 
@@ -529,6 +544,25 @@ impl From<Slow> for SlowPolicy {
             Slow::Drop => Self::Drop,
             Slow::Block => Self::Block,
             Slow::Disconnect => Self::Disconnect,
+        }
+    }
+}
+
+/// How `pfs cat` joins media in the middle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Join {
+    /// Media: the header, then the stream from a point where a decoder can start
+    #[default]
+    Auto,
+    /// Exactly the bytes of the stream
+    Raw,
+}
+
+impl From<Join> for pfs_proto::Join {
+    fn from(join: Join) -> Self {
+        match join {
+            Join::Auto => Self::Auto,
+            Join::Raw => Self::Raw,
         }
     }
 }

@@ -16,15 +16,17 @@ pub enum Until {
     CaughtUp,
     /// When the last writer has finished.
     WritersGone,
+    /// Before a new header that a decoder would not accept.
+    FormatChange,
     /// When nothing arrived for this long, also directly after attaching.
     Idle(Duration),
 }
 
 impl Until {
-    /// The condition to send to the daemon. `pfs` itself measures idle time.
+    /// The condition to send to the daemon. `pfs` itself measures idle time and sees new headers.
     pub fn on_the_wire(self) -> pfs_proto::Until {
         match self {
-            Self::Closed | Self::Idle(_) => pfs_proto::Until::Closed,
+            Self::Closed | Self::FormatChange | Self::Idle(_) => pfs_proto::Until::Closed,
             Self::CaughtUp => pfs_proto::Until::CaughtUp,
             Self::WritersGone => pfs_proto::Until::WritersGone,
         }
@@ -48,7 +50,7 @@ impl Until {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum UntilError {
     /// The word is unknown.
-    #[error("{0:?} is not one of closed, caught-up, writers-gone, idle=DURATION")]
+    #[error("{0:?} is not one of closed, caught-up, writers-gone, format-change, idle=DURATION")]
     Unknown(String),
     /// `idle` has no duration.
     #[error("idle needs a duration, such as idle=10s")]
@@ -58,12 +60,13 @@ pub enum UntilError {
     Duration(#[from] DurationError),
 }
 
-/// Parses `closed`, `caught-up`, `writers-gone` or `idle=DURATION`.
+/// Parses `closed`, `caught-up`, `writers-gone`, `format-change` or `idle=DURATION`.
 pub fn parse_until(text: &str) -> Result<Until, UntilError> {
     match text {
         "closed" => Ok(Until::Closed),
         "caught-up" => Ok(Until::CaughtUp),
         "writers-gone" => Ok(Until::WritersGone),
+        "format-change" => Ok(Until::FormatChange),
         "idle" | "idle=" => Err(UntilError::IdleForHowLong),
         _ => match text.strip_prefix("idle=") {
             Some(duration) => Ok(Until::Idle(parse_duration(duration)?)),
@@ -81,6 +84,7 @@ mod tests {
         assert_eq!(parse_until("closed"), Ok(Until::Closed));
         assert_eq!(parse_until("caught-up"), Ok(Until::CaughtUp));
         assert_eq!(parse_until("writers-gone"), Ok(Until::WritersGone));
+        assert_eq!(parse_until("format-change"), Ok(Until::FormatChange));
         assert_eq!(parse_until("idle=1m30s"), Ok(Until::Idle(Duration::from_secs(90))));
     }
 

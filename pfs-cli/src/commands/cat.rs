@@ -4,6 +4,7 @@
 //! `Delivery::print_in_place`.
 
 use std::{
+    ops::Range,
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -26,6 +27,7 @@ use crate::{
     progress::{Counters, Progress, Role, Style},
     size::size,
     terminal,
+    until::Until,
 };
 
 /// Prints a stream or a document.
@@ -71,7 +73,7 @@ async fn follow(
         policy: args.slow.map_or(SlowPolicy::Drop, SlowPolicy::from),
         until: until.on_the_wire(),
         wait: until.waits_for_creation() && !is_pattern,
-        ..ReadOptions::default()
+        join: args.join.unwrap_or_default().into(),
     };
     let reader = client.reader(&args.path, options).await.map_err(|error| match error {
         RequestError::Daemon { code: ErrorCode::NoSuchStream, .. } if is_pattern => {
@@ -95,6 +97,7 @@ async fn follow(
         output: Output::new(stdout.enlarged()),
         stdout,
         attached: false,
+        ends_at_change: until == Until::FormatChange,
         lost: Lost::default(),
     };
     let (ended, printed) = match deliver(reader, &mut delivery, until.idle()).await {
@@ -146,6 +149,8 @@ enum Finish {
     End(End),
     /// Nothing arrived for the time of `--until idle`.
     Idle,
+    /// A new header follows, with `--until format-change`.
+    FormatChange,
     /// Standard output failed or is closed.
     Unread,
 }
@@ -176,7 +181,10 @@ impl Finish {
             )),
             Self::End(End::Failed) => printer
                 .error(format_args!("{path} was closed as failed, so the output may be incomplete")),
-            Self::End(End::Closed | End::CaughtUp | End::WritersGone) | Self::Idle | Self::Unread => {}
+            Self::End(End::Closed | End::CaughtUp | End::WritersGone)
+            | Self::Idle
+            | Self::FormatChange
+            | Self::Unread => {}
         }
     }
 }
@@ -198,6 +206,8 @@ struct Delivery<'a> {
     output: Output,
     stdout: Stdout,
     attached: bool,
+    /// Whether to end before a new header.
+    ends_at_change: bool,
     lost: Lost,
 }
 
@@ -238,6 +248,21 @@ impl Delivery<'_> {
                     "reading {} from offset {start}, head is {head}, media type {content_type}",
                     self.path
                 ));
+            }
+            Event::Joined { header, skipped } => {
+                self.printer.info(joined_line(self.path, header.len(), &skipped));
+                self.output.write(&header)?;
+            }
+            Event::FormatChanged { .. } if self.ends_at_change => {
+                return Ok(Some(Finish::FormatChange));
+            }
+            Event::FormatChanged { offset } => {
+                let printed = self.output.flush();
+                self.printer.info(format_args!(
+                    "a writer of {} started over with a new header at offset {offset}; a decoder may not accept it",
+                    self.path
+                ));
+                printed?;
             }
             Event::Chunk(bytes) => self.deliver(&bytes)?,
             // Earlier data is printed first, for users who see both on one terminal. The message is
@@ -305,6 +330,17 @@ fn gap_line(path: &StreamPath, from: u64, to: u64, chunks: u64) -> String {
         0 => format!("gap: lost bytes {from}..{to} ({bytes} bytes) of {path}"),
         _ => format!("gap: lost bytes {from}..{to} ({bytes} bytes, {chunks} chunks) of {path}"),
     }
+}
+
+/// The line that reports how the reader joined.
+fn joined_line(path: &StreamPath, header: usize, skipped: &Range<u64>) -> String {
+    let Range { start, end } = skipped;
+    let bytes = end.saturating_sub(*start);
+    let skipped = match bytes {
+        0 => String::new(),
+        _ => format!(", skipped bytes {start}..{end} ({bytes} bytes)"),
+    };
+    format!("joined {path} at offset {end}: header of {header} bytes{skipped}")
 }
 
 /// Delivers events until the end. The caller must flush the output afterwards.
@@ -383,6 +419,18 @@ mod tests {
         assert_eq!(
             gap_line(&path(), 0, 2000, 0),
             "gap: lost bytes 0..2000 (2000 bytes) of /streamfs/cam"
+        );
+    }
+
+    #[test]
+    fn a_join_is_reported_with_the_size_of_the_header_and_what_was_skipped() {
+        assert_eq!(
+            joined_line(&path(), 137, &(1000..2000)),
+            "joined /streamfs/cam at offset 2000: header of 137 bytes, skipped bytes 1000..2000 (1000 bytes)"
+        );
+        assert_eq!(
+            joined_line(&path(), 0, &(2000..2000)),
+            "joined /streamfs/cam at offset 2000: header of 0 bytes"
         );
     }
 
