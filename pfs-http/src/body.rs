@@ -18,6 +18,8 @@ pub(crate) struct Following<E> {
     follow: Follow<E>,
     state: State,
     sent: LastPiece,
+    /// Bytes that come before the stream's.
+    prefix: Bytes,
     /// Bytes still to come, if known.
     length: Option<u64>,
     /// Whether trailers say how the stream ended.
@@ -76,14 +78,20 @@ impl<E: Encoder> Following<E> {
             follow,
             state: State::Following,
             sent: LastPiece::default(),
+            prefix: Bytes::new(),
             length: None,
             trailers: false,
         }
     }
 
-    /// Promises that the body has exactly `length` bytes; otherwise it breaks.
+    /// Sends `prefix` before the bytes of the stream.
+    pub(crate) fn with_prefix(self, prefix: Bytes) -> Self {
+        Self { prefix, ..self }
+    }
+
+    /// Promises that exactly `length` bytes follow the prefix; otherwise the body breaks.
     pub(crate) fn with_length(mut self, length: u64) -> Self {
-        self.owes(length);
+        self.owes(length.saturating_add(wide(self.prefix.len())));
         self
     }
 
@@ -122,6 +130,13 @@ impl<E: Encoder> Body for Following<E> {
             State::Following => {}
         }
         this.state = State::Following;
+        if !this.prefix.is_empty() {
+            let prefix = mem::take(&mut this.prefix);
+            if let Some(left) = this.length {
+                this.owes(left.saturating_sub(wide(prefix.len())));
+            }
+            return Poll::Ready(Some(Ok(Frame::data(prefix))));
+        }
         match ready!(this.follow.poll_piece(cx)) {
             None => {
                 this.state = State::Ended;

@@ -11,8 +11,10 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use pfs_host::{Caller, Failure, Readable};
-use pfs_proto::{ErrorCode, ReadOptions, SlowPolicy, Start, StreamPath, Until};
+use bytes::Bytes;
+use pfs_host::{Caller, Failure, Joined, Readable};
+use pfs_media::Joiner;
+use pfs_proto::{ErrorCode, Join, ReadOptions, SlowPolicy, Start, StreamPath, Until};
 use pfs_stream::{Extent, Reader, Stream};
 
 use super::{
@@ -25,7 +27,7 @@ use super::{
 };
 use crate::{Site, body::Following, problem::Problem, trailers};
 
-const KEYS: &[&str] = &["from", "tail", "since", "until", "slow", "wait", "stat"];
+const KEYS: &[&str] = &["from", "tail", "since", "until", "slow", "wait", "join", "stat"];
 
 /// Answers GET.
 pub(crate) async fn answer(
@@ -51,7 +53,7 @@ pub(crate) async fn answer(
             return when_created(place, options, &request.headers).await;
         };
         // If the stream was removed since `find`, look again: there may be a new one.
-        if let Some(response) = follow_stream(place, &stream, options, &request.headers)? {
+        if let Some(response) = follow_stream(place, &stream, options, &request.headers).await? {
             return Ok(response);
         }
     }
@@ -76,18 +78,19 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
         })?;
     let policy: Option<SlowPolicy> =
         query.parsed("slow", "drop, block or disconnect", |slow| slow.parse().ok())?;
+    let join: Option<Join> = query.parsed("join", "auto or raw", |join| join.parse().ok())?;
     Ok(ReadOptions {
         start: from.or(tail.map(Start::Tail)).or(since.map(Start::Since)).unwrap_or_default(),
         policy: policy.unwrap_or_default(),
         until: until.unwrap_or_default(),
         wait: query.flag("wait")?,
-        ..ReadOptions::default()
+        join: join.unwrap_or(Join::Auto),
     })
 }
 
 /// Answers with the bytes of a stream: a part, or all bytes from the start on. Returns `None` if
 /// the stream was removed since it was found.
-fn follow_stream(
+async fn follow_stream(
     place: &Readable<'_>,
     stream: &Stream,
     options: ReadOptions,
@@ -104,7 +107,8 @@ fn follow_stream(
             if let Some(refused) = refused(place.path(), held, options.start) {
                 return Ok(Some(refused));
             }
-            Ok(attach(place, stream, options)?.map(|reader| live(place, reader, options, headers)))
+            let attached = join(place, stream, options).await?;
+            Ok(attached.map(|(reader, joined)| live(place, reader, joined, options, headers)))
         }
     }
 }
@@ -125,7 +129,7 @@ async fn when_created(
     }
     let reader = place.attach(options).await?;
     if_match(headers, place.path(), Some(reader.identity()))?;
-    Ok(live(place, reader, options, headers))
+    Ok(live(place, reader, None, options, headers))
 }
 
 /// Attaches a reader to this stream. Returns `None` if the stream was removed since it was found.
@@ -136,6 +140,21 @@ pub(crate) fn attach(
 ) -> Result<Option<Reader>, Problem> {
     match place.reader(stream, options) {
         Ok(reader) => Ok(Some(reader)),
+        Err(failure) if failure.code == ErrorCode::Removed => Ok(None),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// Attaches a reader that joins as the options say. Returns `None` if the stream was removed since
+/// it was found.
+async fn join(
+    place: &Readable<'_>,
+    stream: &Stream,
+    options: ReadOptions,
+) -> Result<Option<(Reader, Option<Joined>)>, Problem> {
+    match place.join_stream(stream, options).await {
+        Ok(Some((reader, joined))) => Ok(Some((reader, Some(joined)))),
+        Ok(None) => Ok(attach(place, stream, options)?.map(|reader| (reader, None))),
         Err(failure) if failure.code == ErrorCode::Removed => Ok(None),
         Err(failure) => Err(failure.into()),
     }
@@ -162,6 +181,7 @@ fn refused(path: &StreamPath, held: Extent, start: Start) -> Option<Response> {
 fn live(
     place: &Readable<'_>,
     reader: Reader,
+    joined: Option<Joined>,
     options: ReadOptions,
     request: &HeaderMap,
 ) -> Response {
@@ -171,12 +191,25 @@ fn live(
         return refused;
     }
     // The head of a closed stream is final.
-    let length = (held.is_complete() || options.until == Until::CaughtUp)
-        .then(|| held.head.saturating_sub(start));
+    let has_length = held.is_complete() || options.until == Until::CaughtUp;
+    let is_searching = joined.as_ref().is_some_and(|joined| joined.start.is_none());
+    let length = (has_length && !is_searching).then(|| held.head.saturating_sub(start));
     let (identity, content_type) = (reader.identity(), reader.content_type().map(str::to_owned));
     // With a known length, clients can distinguish an end from a break without trailers.
     let has_trailers = length.is_none() && trailers::are_accepted(request);
-    let mut body = Following::new(place.follow(reader, Raw::default())).with_trailers(has_trailers);
+    let mut raw = Raw::default();
+    let mut prefix = Bytes::new();
+    let mut skipped = None;
+    if let Some(Joined { format, header, place, start: found, .. }) = joined {
+        skipped = (start > place).then_some((place, start));
+        match found {
+            Some(_) => prefix = header,
+            None => raw = Raw::searching(Joiner::searching(format, header, start)),
+        }
+    }
+    let header_bytes = prefix.len();
+    let body = Following::new(place.follow(reader, raw)).with_trailers(has_trailers);
+    let mut body = body.with_prefix(prefix);
     if let Some(length) = length {
         body = body.with_length(length);
     }
@@ -186,6 +219,12 @@ fn live(
         trailers::announce(headers);
     }
     headers.insert(stat_headers::START, start.into());
+    if header_bytes > 0 {
+        headers.insert(stat_headers::HEADER_BYTES, header_bytes.into());
+    }
+    if let Some((from, to)) = skipped {
+        put(headers, stat_headers::SKIPPED, &format!("{from}..{to}"));
+    }
     stat_headers::contents(headers, content_type.as_deref());
     if !held.is_complete() {
         // A player that may seek does so at once, and would get a part of a stream that goes on.

@@ -1,8 +1,10 @@
 //! Raw encoder: the bytes of a stream unchanged, for clients that know nothing about streams.
 
-use std::ops::ControlFlow;
+use std::{collections::VecDeque, ops::ControlFlow};
 
+use bytes::Bytes;
 use pfs_host::{Broken, Encoder, Gap};
+use pfs_media::{Delivery, Joiner};
 use pfs_proto::End;
 use pfs_stream::Sink;
 
@@ -11,12 +13,34 @@ use pfs_stream::Sink;
 pub(crate) struct Raw {
     bytes: Vec<u8>,
     end: Option<u64>,
+    /// Looks for the first sync point, before which no byte is sent.
+    search: Option<Box<Joiner>>,
 }
 
 impl Raw {
     /// Creates an encoder that ends properly before offset `end`.
     pub(crate) fn up_to(end: u64) -> Self {
-        Self { bytes: Vec::new(), end: Some(end) }
+        Self { end: Some(end), ..Self::default() }
+    }
+
+    /// Creates an encoder that begins at the first sync point that the joiner finds.
+    pub(crate) fn searching(joiner: Joiner) -> Self {
+        Self { search: Some(Box::new(joiner)), ..Self::default() }
+    }
+
+    /// Replaces the bytes with what the reader gets of them.
+    fn search(&mut self, mut joiner: Box<Joiner>) {
+        let mut deliveries = VecDeque::new();
+        joiner.part(Bytes::copy_from_slice(&self.bytes), &mut deliveries);
+        self.bytes.clear();
+        if deliveries.is_empty() {
+            self.search = Some(joiner);
+        }
+        for delivery in deliveries {
+            if let Delivery::Bytes(bytes) | Delivery::Joined(bytes, _) = delivery {
+                self.bytes.extend_from_slice(&bytes);
+            }
+        }
     }
 }
 
@@ -32,6 +56,9 @@ impl Sink for Raw {
 
 impl Encoder for Raw {
     fn data(&mut self, position: u64) -> ControlFlow<Result<(), Broken>> {
+        if let Some(joiner) = self.search.take() {
+            self.search(joiner);
+        }
         let Some(beyond) = self.end.and_then(|end| position.checked_sub(end)) else {
             return ControlFlow::Continue(());
         };
