@@ -284,7 +284,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__cat)
-            opts="-f -q -v -h --follow --stream --new --tail --since --offset --until --slow --progress --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
+            opts="-f -q -v -h --follow --stream --new --tail --since --offset --until --slow --join --progress --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -308,6 +308,10 @@ _pfs() {
                     ;;
                 --slow)
                     COMPREPLY=($(compgen -W "drop block disconnect" -- "${cur}"))
+                    return 0
+                    ;;
+                --join)
+                    COMPREPLY=($(compgen -W "auto raw" -- "${cur}"))
                     return 0
                     ;;
                 --socket)

@@ -72,10 +72,12 @@ complete -c pfs -n "__fish_pfs_using_subcommand write" -s h -l help -d 'Print he
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l tail -d 'Start with the last SIZE bytes' -r
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l since -d 'Start with the oldest chunk that was appended within this time' -r
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l offset -d 'Start at this offset: a size in bytes, counted from the stream\'s creation' -r
-complete -c pfs -n "__fish_pfs_using_subcommand cat" -l until -d 'When to end: closed, caught-up, writers-gone or idle=DURATION' -r
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l until -d 'When to end: closed, caught-up, writers-gone, format-change or idle=DURATION' -r
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l slow -d 'Policy when this reader cannot keep up; drop if not given' -r -f -a "drop\t'The reader loses the oldest chunks, and reports which'
 block\t'Writers wait for the reader, for limits.max_block_time at most if the daemon sets it'
 disconnect\t'The reader is disconnected, and exits with 6'"
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l join -d 'How to join media in the middle: auto or raw' -r -f -a "auto\t'Media: the header, then the stream from a point where a decoder can start'
+raw\t'Exactly the bytes of the stream'"
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; by default, pfs finds a daemon or starts one' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l token-file -d 'File that holds the token for the daemon at the URL, also in PFS_TOKEN_FILE; PFS_TOKEN holds the token itself' -r -F
@@ -84,7 +86,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand cat" -l client-cert-file -d 'Fil
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l color -d 'When to color messages, help and tables' -r -f -a "auto\t'On a terminal'
 always\t'Always'
 never\t'Never'"
-complete -c pfs -n "__fish_pfs_using_subcommand cat" -s f -l stream -l follow -d 'Follow a stream; --new, --tail, --since, --offset, --until and --slow imply it'
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -s f -l stream -l follow -d 'Follow a stream; --new, --tail, --since, --offset, --until, --slow and --join imply it'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l new -d 'Start with what is appended from now on'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l progress -d 'Show progress on standard error in any case'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l no-shm -d 'Share no memory with the daemon: send and receive every byte over the connection'
