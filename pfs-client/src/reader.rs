@@ -210,8 +210,8 @@ impl Reader {
     ///
     /// The errors of [`next`](Self::next).
     pub fn try_next(&mut self) -> Result<Option<Event>, ReadError> {
-        if self.join.is_some() {
-            return self.try_next_joined();
+        if let Some(joining) = self.joining() {
+            return self.try_next_joined(joining);
         }
         let event = self.following()?;
         Ok(self.told(event))
@@ -299,8 +299,8 @@ impl Reader {
     /// The errors of [`next`](Self::next).
     pub fn try_next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
         chunks.clear();
-        if self.join.is_some() {
-            return self.try_next_batch_joined(chunks);
+        if let Some(joining) = self.joining() {
+            return self.try_next_batch_joined(joining, chunks);
         }
         #[cfg(target_os = "linux")]
         while let (State::Reading, None, Source::Ring(ring)) =
@@ -491,9 +491,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Returns true if an event is to be returned before anything is read.
-    fn is_announcing(&self) -> bool {
-        matches!(self.state, State::Announce(_))
+    /// Takes the state of a reader that joins. An event that is to be returned before anything is
+    /// read is returned without it.
+    fn joining(&mut self) -> Option<Box<Joining>> {
+        if matches!(self.state, State::Announce(_)) { None } else { self.join.take() }
     }
 
     fn announce(&mut self) -> Option<Event> {

@@ -24,6 +24,7 @@ mod fan_out;
 mod hostile_daemon;
 mod http;
 mod idle_writers;
+mod join;
 mod kills;
 mod large_chunks;
 mod late_join;

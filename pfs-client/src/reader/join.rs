@@ -126,72 +126,91 @@ impl Reader {
         }
     }
 
-    /// Like [`try_next`](Self::try_next), for a reader that joins.
-    pub(super) fn try_next_joined(&mut self) -> Result<Option<Event>, ReadError> {
-        loop {
-            if self.is_announcing() {
-                return self.following();
-            }
-            let Some(joining) = &mut self.join else { return self.following() };
-            if let Some((event, (bytes, chunks))) = joining.next() {
-                self.lost.0 = self.lost.0.saturating_add(bytes);
-                self.lost.1 = self.lost.1.saturating_add(chunks);
-                return Ok(Some(event));
-            }
-            if joining.joiner.is_idle() {
-                self.join = None;
-                continue;
-            }
-            let next = self.following();
-            let Some(Joining { joiner, deliveries, event: later, .. }) = self.join.as_deref_mut()
-            else {
-                return next;
-            };
-            match next {
+    /// Receives until there is something to deliver. Returns false if nothing more has arrived.
+    fn receive(&mut self, joining: &mut Joining) -> Result<bool, ReadError> {
+        let Joining { joiner, deliveries, event, .. } = joining;
+        while deliveries.is_empty() && event.is_none() {
+            match self.following() {
                 Ok(Some(Event::Chunk(chunk))) => joiner.chunk(chunk, deliveries),
                 Ok(Some(Event::Gap { from, to, chunks })) => {
                     joiner.gap(from, to, chunks, deliveries);
                     self.position = to;
                 }
-                // Both are returned again once all has been delivered.
-                Ok(Some(Event::End { .. })) | Err(_) => {
+                Ok(Some(end @ Event::End { .. })) => {
+                    joiner.end(deliveries);
+                    *event = Some(end);
+                }
+                Ok(Some(other)) => *event = Some(other),
+                Ok(None) => return Ok(false),
+                // The error is returned again once everything is delivered.
+                Err(error) => {
                     joiner.end(deliveries);
                     if deliveries.is_empty() {
-                        return next;
+                        return Err(error);
                     }
                 }
-                Ok(Some(event)) => *later = Some(event),
-                Ok(None) => return Ok(None),
             }
         }
+        Ok(true)
+    }
+
+    /// Like [`try_next`](Self::try_next), for a reader that joins.
+    pub(super) fn try_next_joined(
+        &mut self,
+        mut joining: Box<Joining>,
+    ) -> Result<Option<Event>, ReadError> {
+        if joining.joiner.is_idle() && joining.is_empty() {
+            return self.try_next();
+        }
+        let has_arrived = self.receive(&mut joining);
+        let next = joining.next();
+        self.join = Some(joining);
+        has_arrived?;
+        Ok(next.map(|(event, lost)| self.lose(event, lost)))
     }
 
     /// Like [`try_next_batch`](Self::try_next_batch), for a reader that joins. `chunks` is empty.
     pub(super) fn try_next_batch_joined(
         &mut self,
+        mut joining: Box<Joining>,
         chunks: &mut Chunks,
     ) -> Result<Option<Event>, ReadError> {
-        loop {
+        if joining.joiner.is_idle() && joining.is_empty() {
+            return self.try_next_batch(chunks);
+        }
+        let mut has_arrived = self.receive(&mut joining);
+        let mut next = None;
+        while let Ok(true) = has_arrived {
             // What is not bytes is returned on its own.
-            let is_other = self
-                .join
-                .as_ref()
-                .is_some_and(|joining| !joining.is_empty() && !joining.has_bytes());
-            if is_other && !chunks.is_empty() {
-                return Ok(None);
+            if !joining.has_bytes() && !chunks.is_empty() {
+                break;
             }
-            match self.try_next() {
-                Ok(Some(Event::Chunk(chunk))) => {
+            match joining.next() {
+                Some((Event::Chunk(chunk), _)) => {
                     if chunks.is_empty() && chunk.len() >= LARGE_CHUNK_BYTES {
                         chunks.hold(chunk);
-                        return Ok(None);
+                        break;
                     }
                     chunks.push(&chunk);
                 }
-                // Errors and the end are returned again by the next call.
-                Ok(Some(Event::End { .. })) | Err(_) if !chunks.is_empty() => return Ok(None),
-                other => return other,
+                other => {
+                    next = other;
+                    break;
+                }
             }
+            has_arrived = self.receive(&mut joining);
         }
+        self.join = Some(joining);
+        if chunks.is_empty() {
+            has_arrived?;
+        }
+        Ok(next.map(|(event, lost)| self.lose(event, lost)))
+    }
+
+    /// Counts what an event that is about to be returned says is lost.
+    fn lose(&mut self, event: Event, (bytes, chunks): (u64, u64)) -> Event {
+        self.lost.0 = self.lost.0.saturating_add(bytes);
+        self.lost.1 = self.lost.1.saturating_add(chunks);
+        event
     }
 }

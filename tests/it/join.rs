@@ -1,0 +1,261 @@
+//! Readers that join media in the middle, and that lose bytes of it: they get what a decoder can
+//! use. The formats here need no decoder to be checked; `programs::ffmpeg` decodes all formats.
+
+use std::io::Read;
+
+use harness::{Daemon, Running, Transport, eventually, gaps, kept, noise};
+
+const S: &str = "/streamfs/s";
+
+const KIB: usize = 1024;
+
+/// Line before the first picture.
+const HEADER: &[u8] = b"YUV4MPEG2 W160 H120 F25:1 C420jpeg\n";
+
+/// Bytes of a picture with the line before it.
+const PICTURE: usize = 6 + 160 * 120 * 3 / 2;
+
+harness::per_transport! {
+    a_reader_that_joins_gets_the_header_and_the_stream_from_a_picture_on,
+    raw_bytes_and_an_offset_are_exact,
+    a_reader_that_starts_with_the_first_byte_gets_exactly_the_stream,
+    text_is_joined_anywhere,
+    a_reader_waits_for_a_picture_if_the_ring_holds_none,
+    a_loss_ends_where_a_picture_begins,
+    a_loss_takes_only_whole_fragments_of_mp4,
+    a_writer_that_starts_over_is_reported,
+}
+
+/// Uncompressed video: a decoder can start at each picture.
+fn video(seed: u64, pictures: usize) -> Vec<u8> {
+    let mut film = HEADER.to_vec();
+    for picture in noise(seed, pictures * (PICTURE - 6)).chunks(PICTURE - 6) {
+        film.extend_from_slice(b"FRAME\n");
+        film.extend_from_slice(picture);
+    }
+    film
+}
+
+fn begins_picture(offset: u64) -> bool {
+    (offset - HEADER.len() as u64).is_multiple_of(PICTURE as u64)
+}
+
+fn sample(name: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../pfs-media/tests/samples");
+    std::fs::read(format!("{folder}/{name}")).unwrap()
+}
+
+fn write(daemon: &Daemon, bytes: &[u8]) {
+    daemon
+        .pfs(["write", "--stream", "--chunk-size", "1000", S])
+        .stdin(bytes)
+        .run()
+        .exits(0)
+        .quietly();
+}
+
+/// Prints what the stream holds. Returns the output and the messages.
+#[track_caller]
+fn read<const N: usize>(daemon: &Daemon, args: [&str; N]) -> (Vec<u8>, String) {
+    let cat = daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).args(args);
+    let run = cat.run().exits(0);
+    (run.stdout, run.stderr)
+}
+
+/// Creates a stream whose ring holds a good part of the film, and writes the film.
+fn daemon_with(transport: Transport, film: &[u8]) -> Daemon {
+    let daemon = transport.daemon_with_http();
+    daemon.create_with_buffers(S, 256 * 1024, 256 * 1024);
+    write(&daemon, film);
+    daemon
+}
+
+fn a_reader_that_joins_gets_the_header_and_the_stream_from_a_picture_on(transport: Transport) {
+    let film = video(1, 40);
+    let daemon = daemon_with(transport, &film);
+    let tail = daemon.stat_number(S, "tail");
+    let first = (tail..).find(|offset| begins_picture(*offset)).unwrap();
+    let (oldest, said) = read(&daemon, []);
+    assert!(oldest == [HEADER, &film[first as usize..]].concat());
+    let skipped = format!("{} bytes, skipped bytes ", HEADER.len());
+    assert!(said.contains(&format!("joined {S} at offset {first}: header of {skipped}")), "{said}");
+    let latest = film.len() - PICTURE;
+    assert!(read(&daemon, ["--new"]).0 == [HEADER, &film[latest..]].concat());
+    assert!(read(&daemon, ["--tail", "40000"]).0 == [HEADER, &film[latest - PICTURE..]].concat());
+    assert!(
+        read(&daemon, ["--since", "1h"]).0 == oldest,
+        "no picture begins before all that is held"
+    );
+    assert!(read(&daemon, ["-q"]).1.is_empty());
+}
+
+fn raw_bytes_and_an_offset_are_exact(transport: Transport) {
+    let film = video(2, 40);
+    let daemon = daemon_with(transport, &film);
+    let tail = daemon.stat_number(S, "tail") as usize;
+    let exact = |args: [&str; 2]| {
+        let (bytes, said) = read(&daemon, args);
+        assert_eq!(said, "");
+        bytes
+    };
+    assert!(exact(["--join", "raw"]) == film[tail..]);
+    assert!(exact(["--offset", &(tail + 10).to_string()]) == film[tail + 10..]);
+    let raw = daemon.pfs(["cat", "--join", "raw", "--tail", "5000", "--until", "caught-up", S]);
+    assert!(raw.run().exits(0).quietly().stdout == film[film.len() - 5000..]);
+}
+
+fn a_reader_that_starts_with_the_first_byte_gets_exactly_the_stream(transport: Transport) {
+    let film = video(3, 8);
+    let daemon = transport.daemon_with_http();
+    daemon.create(S);
+    let early = daemon.reader(S, []);
+    write(&daemon, &film);
+    for args in [[""; 0].as_slice(), &["--tail", "1G"], &["--offset", "0"]] {
+        let cat = daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).args(args);
+        assert!(cat.run().exits(0).quietly().stdout == film, "{args:?}");
+    }
+    daemon.close(S);
+    assert!(early.finish().exits(0).quietly().stdout == film);
+}
+
+fn text_is_joined_anywhere(transport: Transport) {
+    let text = "2026-12-01T00:00:00Z INFO nothing has happened\n".repeat(20_000).into_bytes();
+    let daemon = daemon_with(transport, &text);
+    let tail = daemon.stat_number(S, "tail") as usize;
+    let (bytes, said) = read(&daemon, []);
+    assert!(tail > 0 && bytes == text[tail..] && said.is_empty(), "{said}");
+}
+
+fn a_reader_waits_for_a_picture_if_the_ring_holds_none(transport: Transport) {
+    let daemon = transport.daemon_with_http();
+    daemon.create_with_buffers(S, 16 * 1024, 16 * 1024);
+    let film = video(4, 4);
+    let (before, after) = film.split_at(HEADER.len() + 2 * PICTURE - 5000);
+    write(&daemon, before);
+    let reader = daemon.reader_on(transport, S, ["--slow", "block"]);
+    write(&daemon, after);
+    daemon.close(S);
+    let run = reader.finish().exits(0).says("joined");
+    assert!(run.stdout == [HEADER, &film[HEADER.len() + 2 * PICTURE..]].concat());
+}
+
+/// Waits until the reader has the beginning of the stream.
+#[track_caller]
+fn has_begun(daemon: &Daemon, reader: &Running) {
+    let head = daemon.head(S);
+    eventually("the reader has the header", || {
+        daemon.reader_stat(S, reader.pid()).unwrap()["position"] == head
+    });
+}
+
+fn a_loss_ends_where_a_picture_begins(transport: Transport) {
+    let daemon = transport.daemon_with_http();
+    daemon.create_with_buffers(S, 256 * 1024, 256 * 1024);
+    let mut reader = daemon.piped_reader(S, []);
+    let mut writer = daemon.appender(S);
+    let mut film = video(5, 200);
+    writer.append(&film[..PICTURE], KIB);
+    has_begun(&daemon, &reader);
+    writer.append(&film[PICTURE..], KIB);
+    let more = video(6, 40);
+    // Append until the reader has lost something, and then more.
+    while !daemon.all_have_lost(S) {
+        film.extend_from_slice(&more[HEADER.len()..]);
+        writer.append(&more[HEADER.len()..], KIB);
+    }
+    film.extend_from_slice(&more[HEADER.len()..]);
+    writer.append(&more[HEADER.len()..], KIB);
+    writer.close();
+    let mut output = Vec::new();
+    reader.take_stdout().read_to_end(&mut output).unwrap();
+    let gaps = gaps(&reader.finish().exits(4).stderr);
+    assert!(!gaps.is_empty() && gaps.iter().all(|gap| begins_picture(gap.to)), "{gaps:?}");
+    assert!(output == kept(&film, 0, &gaps));
+}
+
+fn a_loss_takes_only_whole_fragments_of_mp4(transport: Transport) {
+    let sample = sample("fragments.mp4");
+    let begin = sample.windows(4).position(|it| it == b"moof").unwrap() - 4;
+    let (header, fragments) = sample.split_at(begin);
+    let mut cuts = vec![begin as u64];
+    let mut film = header.to_vec();
+    let add = |film: &mut Vec<u8>, writer: &mut harness::Appender| {
+        for _ in 0..200 {
+            film.extend_from_slice(fragments);
+            writer.append(fragments, KIB);
+        }
+    };
+    let daemon = transport.daemon_with_http();
+    daemon.create_with_buffers(S, 256 * 1024, 256 * 1024);
+    let mut reader = daemon.piped_reader(S, []);
+    let mut writer = daemon.appender(S);
+    writer.append(header, KIB);
+    has_begun(&daemon, &reader);
+    add(&mut film, &mut writer);
+    while !daemon.all_have_lost(S) {
+        add(&mut film, &mut writer);
+    }
+    add(&mut film, &mut writer);
+    writer.close();
+    let mut at = begin;
+    while let Some(size) = film.get(at..at + 4) {
+        at += u32::from_be_bytes(size.try_into().unwrap()) as usize;
+        let is_fragment = film.get(at + 4..at + 8).is_none_or(|kind| kind == b"moof");
+        cuts.extend(is_fragment.then_some(at as u64));
+    }
+    let mut output = Vec::new();
+    reader.take_stdout().read_to_end(&mut output).unwrap();
+    let gaps = gaps(&reader.finish().exits(4).stderr);
+    let is_whole = |offset: &u64| cuts.binary_search(offset).is_ok();
+    assert!(!gaps.is_empty() && gaps.iter().all(|gap| is_whole(&gap.from) && is_whole(&gap.to)));
+    assert!(output == kept(&film, 0, &gaps));
+}
+
+fn a_writer_that_starts_over_is_reported(transport: Transport) {
+    let [mut one, other] = ["video.mkv", "video.webm"].map(sample);
+    // The first writer dies in the middle of a picture.
+    one.truncate(one.len() * 2 / 3);
+    let daemon = transport.daemon_with_http();
+    daemon.create(S);
+    let [all, first] = [["--join", "auto"], ["--until", "format-change"]]
+        .map(|args| daemon.reader_on(transport, S, args));
+    write(&daemon, &one);
+    eventually("the first reader has it", || all.stdout_len() == one.len() as u64);
+    write(&daemon, &other);
+    assert!(first.finish().exits(0).quietly().stdout == one);
+    daemon.close(S);
+    let run = all.finish().exits(0).says("started over with a new header at offset");
+    assert!(run.stdout == [&*one, &other].concat());
+    // A reader that joins now is not confronted with the first film.
+    let late = daemon.pfs(["cat", "--new", S]).run().exits(0);
+    assert!(late.stdout.starts_with(&other[..30]) && late.stdout.len() < other.len());
+}
+
+#[test]
+fn a_url_gives_the_header_and_says_what_was_skipped_and_a_range_is_exact() {
+    let film = video(7, 40);
+    let daemon = daemon_with(Transport::Http, &film);
+    let tail = daemon.stat_number(S, "tail") as usize;
+    let first = (tail..).find(|offset| begins_picture(*offset as u64)).unwrap();
+    let joined = daemon.get(&format!("{S}?until=caught-up")).has(200);
+    assert!(joined.body == [HEADER, &film[first..]].concat());
+    assert_eq!(joined.header("pfs-start"), Some(first.to_string().as_str()));
+    assert_eq!(joined.header("pfs-header-bytes"), Some(HEADER.len().to_string().as_str()));
+    assert_eq!(joined.header("pfs-skipped"), Some(format!("{tail}..{first}").as_str()));
+    assert_eq!(joined.header("content-type"), Some("video/x-yuv4mpeg"));
+    for (query, from) in [("join=raw".to_owned(), tail), (format!("from={}", tail + 1), tail + 1)] {
+        let exact = daemon.get(&format!("{S}?{query}&until=caught-up")).has(200);
+        assert!(exact.body == film[from..], "{query}");
+        assert_eq!(exact.header("pfs-header-bytes"), None);
+    }
+    let mut connection = daemon.http();
+    let range = format!("bytes={}-{}", tail + 5, tail + 104);
+    connection.request("GET", S, &[("range", &range)], None);
+    assert!(connection.response().has(206).body == film[tail + 5..tail + 105]);
+    // A range of everything is no range on an open stream.
+    let all = [("range", "bytes=0-")];
+    connection.request("GET", &format!("{S}?until=caught-up"), &all, None);
+    assert!(connection.response().has(200).body == joined.body);
+    let refused = daemon.get(&format!("{S}?join=maybe")).has(400);
+    assert!(refused.refuses("bad_option").contains("auto or raw"));
+}
