@@ -176,12 +176,19 @@
 //! `OpenReader`, 0x04 → `Waiting` and `Reading`, or `Reading`
 //!
 //! ```text
-//! | path | start: u8, argument: u64 | policy: u8 | until: u8 | wait: bool | join: u8 |
+//! | path | start: u8, argument: u64 | policy: u8 | until: u8 | wait: bool |
 //!
 //!   start   0 oldest   1 new   2 tail (argument: bytes)   3 since (argument: span)   4 offset (argument: offset)
 //!   policy  0 drop   1 block   2 disconnect
 //!   until   0 closed   1 caught up   2 writers gone
-//!   join    absent: raw   1 auto
+//! ```
+//!
+//! `OpenReader` of a reader that joins, 0x1e → `Waiting`, `Joined` and `Reading`
+//!
+//! ```text
+//! | path | start: u8, argument: u64 | policy: u8 | until: u8 | wait: bool | join: u8 |
+//!
+//!   join    1 auto
 //! ```
 //!
 //! `List`, 0x05 → `Summary`..., `Done`. The path may be `/` or a mount.

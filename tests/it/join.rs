@@ -256,6 +256,4 @@ fn a_url_gives_the_header_and_says_what_was_skipped_and_a_range_is_exact() {
     let all = [("range", "bytes=0-")];
     connection.request("GET", &format!("{S}?until=caught-up"), &all, None);
     assert!(connection.response().has(200).body == joined.body);
-    let refused = daemon.get(&format!("{S}?join=maybe")).has(400);
-    assert!(refused.refuses("bad_option").contains("auto or raw"));
 }

@@ -79,14 +79,14 @@ pub(super) fn put_read_options(w: &mut FieldWriter<'_>, options: &ReadOptions) {
     put_policy(w, *policy);
     put_until(w, *until);
     w.bool(*wait);
-    // Peers without `Hello::JOINING` do not know the field, and only serve readers of exact bytes.
     match join {
         Join::Raw => (),
         Join::Auto => w.u8(1),
     }
 }
 
-pub(super) fn read_options(r: &mut FieldReader) -> Result<ReadOptions, MessageError> {
+/// Reads the options of a reader that joins, or of one that gets exact bytes.
+pub(super) fn read_options(r: &mut FieldReader, joins: bool) -> Result<ReadOptions, MessageError> {
     let (start, argument) = (r.u8()?, r.u64()?);
     Ok(ReadOptions {
         start: match start {
@@ -100,10 +100,10 @@ pub(super) fn read_options(r: &mut FieldReader) -> Result<ReadOptions, MessageEr
         policy: policy(r)?,
         until: until(r)?,
         wait: r.bool("wait")?,
-        join: match if r.is_empty() { 0 } else { r.u8()? } {
-            0 => Join::Raw,
-            1 => Join::Auto,
-            value => return Err(r.bad("join", value.into())),
+        join: match joins.then(|| r.u8()).transpose()? {
+            None => Join::Raw,
+            Some(1) => Join::Auto,
+            Some(value) => return Err(r.bad("join", value.into())),
         },
     })
 }

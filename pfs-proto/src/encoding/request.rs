@@ -10,7 +10,7 @@ use super::{
         put_write_options, read_options, write_options,
     },
 };
-use crate::{DataKind, Frame, Hello, MAGIC, MessageError, Request, frame::put_chunk};
+use crate::{DataKind, Frame, Hello, Join, MAGIC, MessageError, Request, frame::put_chunk};
 
 impl Request {
     /// Encodes the request as a frame and appends it to `out`. An [`Append`](Self::Append) or
@@ -84,7 +84,8 @@ impl Request {
             kind::HELLO => return hello(&mut r).map(Self::Hello),
             kind::CREATE => Self::Create(r.path()?, create_options(&mut r)?),
             kind::OPEN_WRITER => Self::OpenWriter(r.path()?, write_options(&mut r)?),
-            kind::OPEN_READER => Self::OpenReader(r.path()?, read_options(&mut r)?),
+            kind::OPEN_READER => Self::OpenReader(r.path()?, read_options(&mut r, false)?),
+            kind::JOIN_READER => Self::OpenReader(r.path()?, read_options(&mut r, true)?),
             kind::LIST => Self::List(r.string()?),
             kind::STAT => Self::Stat(r.path()?),
             kind::CLOSE => Self::Close(r.path()?),
@@ -118,7 +119,8 @@ impl Request {
             Self::Create(..) => kind::CREATE,
             Self::Put(..) => kind::PUT,
             Self::OpenWriter(..) => kind::OPEN_WRITER,
-            Self::OpenReader(..) => kind::OPEN_READER,
+            Self::OpenReader(_, options) if options.join == Join::Raw => kind::OPEN_READER,
+            Self::OpenReader(..) => kind::JOIN_READER,
             Self::List(_) => kind::LIST,
             Self::Stat(_) => kind::STAT,
             Self::Close(_) => kind::CLOSE,

@@ -29,13 +29,14 @@ fn an_unknown_query_or_value_is_400_and_the_allowed_ones_are_named() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [], b"abc").has(201);
     for (method, query, says) in [
-        ("GET", "form=1", "from, tail, since, until, slow, wait, stat"),
+        ("GET", "form=1", "from, tail, since, until, slow, wait, join, stat"),
         ("GET", "from=first", "oldest, newest or an offset"),
         ("GET", "from=-1", "oldest, newest or an offset"),
         ("GET", "from=oldest&tail=5", "?from cannot be used with ?tail"),
         ("GET", "until=never", "closed, caught-up or writers-gone"),
         ("GET", "slow=fast", "drop, block or disconnect"),
         ("GET", "wait=1", "true or false"),
+        ("GET", "join=maybe", "auto or raw"),
         ("GET", "since=yesterday", "10s or 5m"),
         ("GET", "since=18446744073709551615s1000000000ns", "10s or 5m"),
         ("GET", "stat&from=5", "?from cannot be used with ?stat"),
