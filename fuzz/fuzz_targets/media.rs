@@ -1,10 +1,14 @@
-//! Fuzz target: media indexers. Any bytes, in pieces of any size and with holes, are parsed as any
-//! format in bounded time and memory, and the pieces make no difference.
+//! Fuzz target: media indexers and readers that join. Any bytes, in pieces of any size and with
+//! holes, are parsed as any format in bounded time and memory, and the pieces make no difference. A
+//! reader delivers each byte, or reports it as missing.
 
 #![no_main]
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use pfs_media::{Format, Indexer, MAX_HEADER_BYTES, Mark};
+use pfs_media::{Delivery, Format, Indexer, Joiner, MAX_HEADER_BYTES, Mark};
 
 const FORMATS: [Format; 14] = [
     Format::MpegTs,
@@ -39,6 +43,39 @@ fn index(format: Format, bytes: &[u8], piece: usize, skipped: Option<u64>) -> Ve
     marks
 }
 
+/// Passes bytes in chunks of this size through a joiner, with a loss after a part of them, and
+/// checks that everything is delivered or reported, in order.
+fn join(mut joiner: Joiner, from: u64, bytes: &Bytes, piece: usize, lost: Option<u64>) {
+    let (mut out, mut at) = (VecDeque::new(), from);
+    let (mut received, middle) = (from, bytes.len() / 2 / piece * piece);
+    for (nth, chunk) in bytes.chunks(piece).enumerate() {
+        if let Some(lost) = lost.filter(|_| nth * piece == middle) {
+            joiner.gap(received, received + lost, 1, &mut out);
+            received += lost;
+        }
+        joiner.chunk(bytes.slice_ref(chunk), &mut out);
+        received += chunk.len() as u64;
+        assert!(joiner.position() <= received);
+    }
+    joiner.end(&mut out);
+    for delivery in out {
+        match delivery {
+            Delivery::Bytes(delivered) => at += delivered.len() as u64,
+            Delivery::Joined(_, skipped) => {
+                assert!(skipped.start == at && skipped.end >= at);
+                at = skipped.end;
+            }
+            Delivery::Gap { from, to, .. } => {
+                assert!(from == at && to > from);
+                at = to;
+            }
+            Delivery::FormatChanged(offset) => assert_eq!(offset, at),
+            _ => {}
+        }
+    }
+    assert_eq!(at, received);
+}
+
 // The last bytes choose the format, the size of the pieces, and whether bytes are missing before
 // the rest: a recorded stream is an input as it is.
 fuzz_target!(|data: &[u8]| {
@@ -50,6 +87,10 @@ fuzz_target!(|data: &[u8]| {
     let skipped = (*skipped > 127).then_some(u64::from(*skipped) * 1000);
     let marks = index(format, bytes, usize::from(*piece) + 1, skipped);
     assert_eq!(marks, index(format, bytes, bytes.len().max(1), skipped));
+    let shared = Bytes::copy_from_slice(bytes);
+    join(Joiner::from_begin(sniffed), 0, &shared, usize::from(*piece) + 1, skipped);
+    let header = shared.slice(..bytes.len().min(100));
+    join(Joiner::searching(format, header, 5000), 5000, &shared, usize::from(*piece) + 1, skipped);
     let (from, end) =
         (skipped.unwrap_or_default(), skipped.unwrap_or_default() + bytes.len() as u64);
     assert!(marks.len() <= bytes.len());

@@ -197,10 +197,7 @@ impl Joiner {
             }
             Err(_) => self.contents = Contents::Unknown,
         }
-        if matches!(self.contents, Contents::Unknown) && self.search.is_some() {
-            let begin = self.position.saturating_sub(self.held_bytes as u64);
-            self.found(begin, Bytes::new(), out);
-        }
+        self.give_up(out);
         if self.search.is_some() {
             self.forget();
         } else {
@@ -275,6 +272,7 @@ impl Joiner {
         }
         self.is_first = false;
         if matches!(self.contents, Contents::Unknown) {
+            self.give_up(out);
             self.release(self.position, out);
             self.position = to;
             out.push_back(Delivery::Gap { from, to, chunks });
@@ -321,6 +319,14 @@ impl Joiner {
             if !header.is_empty() {
                 out.push_back(Delivery::Header(header));
             }
+        }
+    }
+
+    /// Ends a search in contents that cannot be parsed: all held bytes are delivered.
+    fn give_up(&mut self, out: &mut VecDeque<Delivery>) {
+        if matches!(self.contents, Contents::Unknown) && self.search.is_some() {
+            let begin = self.position.saturating_sub(self.held_bytes as u64);
+            self.found(begin, Bytes::new(), out);
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use pfs_proto::{
-    CreateOptions, Hello, IfExists, PutOptions, ReadOptions, Request as Message, SlowPolicy, Start,
-    StreamPath, Until, WriteOptions,
+    CreateOptions, Hello, IfExists, Join, PutOptions, ReadOptions, Request as Message, SlowPolicy,
+    Start, StreamPath, Until, WriteOptions,
 };
 
 use crate::request::{Body, finish_body, stream, text};
@@ -78,6 +78,7 @@ fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
                 ])?,
                 until: *u.choose(&[Until::Closed, Until::CaughtUp, Until::WritersGone])?,
                 wait: u.arbitrary()?,
+                join: *u.choose(&[Join::Raw, Join::Auto])?,
             },
         ),
         8 => Message::List(path.as_str().to_owned()),
