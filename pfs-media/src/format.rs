@@ -143,6 +143,12 @@ impl Format {
         }
     }
 
+    /// Whether a decoder steps from unit to unit by their sizes alone, so that a stream may be cut
+    /// only between them.
+    pub(crate) fn has_cuts(self) -> bool {
+        matches!(self, Self::Mp4 | Self::Y4m)
+    }
+
     /// Returns the format whose signature is at the beginning of these bytes, as at the beginning
     /// of a file.
     ///

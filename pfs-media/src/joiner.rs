@@ -42,7 +42,7 @@ pub enum Delivery {
 }
 
 /// Follows a stream for one reader. After a loss, continues at the next sync point. Delivers a
-/// fragment of MP4 whole or not at all.
+/// fragment of MP4 or a picture of YUV4MPEG2 whole or not at all.
 ///
 /// Bytes of a stream without a known format are delivered as they are.
 #[derive(Debug)]
@@ -253,11 +253,11 @@ impl Joiner {
 
     /// Offset up to which whole units have arrived.
     fn whole(&self) -> u64 {
-        let is_fragmented = match &self.contents {
-            Contents::Known(indexer) => indexer.format() == Format::Mp4,
+        let has_cuts = match &self.contents {
+            Contents::Known(indexer) => indexer.format().has_cuts(),
             Contents::Undecided(_) | Contents::Unknown => false,
         };
-        if !is_fragmented || self.held_bytes > MAX_WHOLE_BYTES {
+        if !has_cuts || self.held_bytes > MAX_WHOLE_BYTES {
             return self.position;
         }
         if self.cuts.1 <= self.position { self.cuts.1 } else { self.cuts.0 }

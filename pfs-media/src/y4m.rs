@@ -1,6 +1,7 @@
 //! YUV4MPEG2 parser: uncompressed video, with a line of text before the first frame.
 //!
-//! The header is the line of text. Every frame is a sync point.
+//! The header is the line of text. Every frame is a sync point. A stream can be cut only between
+//! frames, because a decoder finds the next one by their size.
 
 use bytes::Bytes;
 
@@ -105,12 +106,14 @@ impl Parse for Y4m {
             let size = self.frame.ok_or(Fault::Malformed)?.saturating_add(end as u64 + 1);
             self.newest = Some((at, at.saturating_add(size)));
             marks.push(Mark::Sync(at));
+            marks.push(Mark::Cut(at.saturating_add(size)));
             return Ok(Step::Skip(size));
         }
         let header = std::str::from_utf8(line).ok().and_then(parse_header);
         self.frame = Some(header.ok_or(Fault::Malformed)?);
         self.newest = None;
         marks.push(Mark::Header(Bytes::copy_from_slice(bytes.get(..=end).unwrap_or_default())));
+        marks.push(Mark::Cut(at.saturating_add(end as u64 + 1)));
         Ok(Step::Skip(end as u64 + 1))
     }
 

@@ -239,7 +239,7 @@ proptest! {
             // A loss before the header is complete ends the parsing.
             let is_known = lost[0].0 as u64 > *points.first().unwrap();
             prop_assert!(is_point || is_weak || !is_known, "{}: {}", SAMPLES[which], begin);
-            if let (Some(cut), Format::Mp4, true) = (cut, format, is_known) {
+            if let (Some(cut), Format::Mp4 | Format::Y4m, true) = (cut, format, is_known) {
                 prop_assert!(cuts.contains(&cut), "{} {:?}", cut, cuts);
             }
         }
