@@ -181,6 +181,15 @@ impl Parse for AnnexB {
         Ok(Step::Skip(body as u64 + 1))
     }
 
+    fn end_header(&mut self, rest: &[u8]) {
+        let start = find(rest, &START_CODE, 0).unwrap_or_default();
+        let header = rest.get(start + START_CODE.len());
+        if let Some(Unit::Parameters(kind)) = header.map(|header| self.codec.unit(*header)) {
+            self.set(kind, rest);
+        }
+        self.is_new = false;
+    }
+
     fn resync(&mut self) {
         (self.begins, self.searched) = (None, 0);
     }

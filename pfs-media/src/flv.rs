@@ -135,7 +135,7 @@ impl Parse for Flv {
         [&self.start, &self.metadata, &self.audio, &self.video].iter().map(|it| it.capacity()).sum()
     }
 
-    fn end_header(&mut self) {
+    fn end_header(&mut self, _rest: &[u8]) {
         self.is_new = false;
     }
 

@@ -75,8 +75,11 @@ pub(crate) trait Parse: Send {
     /// Parses the window `bytes` at offset `at`, which is not empty, and returns how to continue.
     fn step(&mut self, at: u64, bytes: &[u8], marks: &mut Vec<Mark>) -> Parsed;
 
-    /// The header is complete, although nothing has followed it yet.
-    fn end_header(&mut self) {}
+    /// The header is complete, although nothing has followed it yet. `rest` are the bytes of the
+    /// header for which the parser has requested a larger window.
+    fn end_header(&mut self, rest: &[u8]) {
+        let _ = rest;
+    }
 
     /// Bytes of memory that the parser has allocated and may keep, apart from a few hundred.
     fn memory(&self) -> usize {
@@ -241,7 +244,7 @@ impl Indexer {
     ) -> Option<Self> {
         let mut indexer = Self::new(format, at.checked_sub(header.len() as u64)?);
         indexer.feed(header, marks).ok()?;
-        indexer.parser.end_header();
+        indexer.parser.end_header(&indexer.pending);
         Some(indexer)
     }
 

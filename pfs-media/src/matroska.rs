@@ -247,7 +247,7 @@ impl Parse for Matroska {
         Ok(Step::Skip(size.saturating_add(header as u64)))
     }
 
-    fn end_header(&mut self) {
+    fn end_header(&mut self, _rest: &[u8]) {
         self.is_reported = true;
     }
 
