@@ -50,8 +50,9 @@ pub struct Joiner {
     contents: Contents,
     /// Offset after the bytes that were received.
     position: u64,
-    /// Whether nothing was received yet.
-    is_first: bool,
+    /// Whether a header or a sync point was found, so that a signature is a beginning and not a part
+    /// of a header.
+    has_begun: bool,
     search: Option<Search>,
     /// Received bytes that were not delivered yet, which end at `position`.
     held: VecDeque<Bytes>,
@@ -116,7 +117,7 @@ impl Joiner {
         Self {
             contents,
             position,
-            is_first: true,
+            has_begun: position > 0,
             search: None,
             held: VecDeque::new(),
             held_bytes: 0,
@@ -154,13 +155,12 @@ impl Joiner {
     /// Receives a chunk.
     pub fn chunk(&mut self, chunk: Bytes, out: &mut VecDeque<Delivery>) {
         if let Contents::Known(indexer) = &self.contents
-            && !std::mem::take(&mut self.is_first)
+            && self.has_begun
             && let Some(format) = Format::from_signature(&chunk)
         {
             let is_accepted = format == indexer.format() && format.accepts_new_header();
             self.start_over(format, is_accepted, out);
         }
-        self.is_first = false;
         self.part(chunk, out);
     }
 
@@ -176,6 +176,7 @@ impl Joiner {
         }
         self.contents = Contents::Known(Box::new(Indexer::new(format, self.position)));
         (self.every, self.cuts) = (None, (self.position, self.position));
+        self.has_begun = false;
     }
 
     /// Receives bytes that do not begin a chunk, or whose chunk does not matter.
@@ -230,6 +231,7 @@ impl Joiner {
         let fed = indexer.feed(bytes, &mut marks);
         let mut found = None;
         for mark in marks {
+            self.has_begun = true;
             match mark {
                 Mark::Header(header) => {
                     if let Some(search) = self.search.as_mut().filter(|_| found.is_none()) {
@@ -270,7 +272,6 @@ impl Joiner {
             Contents::Undecided(_) => self.contents = Contents::Unknown,
             Contents::Unknown => {}
         }
-        self.is_first = false;
         if matches!(self.contents, Contents::Unknown) {
             self.give_up(out);
             self.release(self.position, out);

@@ -161,7 +161,8 @@ impl Indexed {
         for start in run.starts.iter().copied().chain([run.bytes.len()]) {
             let chunk = run.bytes.get(start..).unwrap_or_default();
             let offset = self.position.saturating_add(start as u64);
-            let begins = Format::from_signature(chunk).filter(|_| offset > 0);
+            // Before the header is complete, a signature may be a part of the header.
+            let begins = Format::from_signature(chunk).filter(|_| !self.parts.is_empty());
             if begins.is_none() && start < run.bytes.len() {
                 continue;
             }
