@@ -121,6 +121,15 @@
 //! }
 //! ```
 //!
+//! # Joining media
+//!
+//! A reader that starts in the middle of Matroska, MP4 or Ogg gets bytes that no player understands.
+//! With [`Join::Auto`](ReadOptions::join), the reader starts at an offset where a decoder can start,
+//! and [`Event::Joined`] has the header that the decoder needs first. After a gap the reader
+//! continues at the next such offset, and what it left out is part of the gap.
+//! [`Event::FormatChanged`] says where a writer has started over with another header. Streams
+//! without a known media format are read as they are. The default, [`Join::Raw`], is exact bytes.
+//!
 //! # Over HTTP
 //!
 //! With the feature `http`, a client reaches a daemon by its URL, from other machines too. If a
@@ -261,7 +270,7 @@ pub use events::Events;
 pub use http::{HttpEndpoint, ProxyBroke};
 pub use operator::{Operator, Stopping};
 pub use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Event, FrameError, IfExists, MessageError,
+    CreateOptions, DaemonInfo, End, ErrorCode, Event, FrameError, IfExists, Join, MessageError,
     PathError, Peer, PutOptions, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent,
     StreamPath, StreamStat, StreamSummary, UnknownPolicy, Until, WriteOptions, WriterStat,
 };

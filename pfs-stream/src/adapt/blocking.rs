@@ -62,7 +62,8 @@ impl IntoIterator for Reader {
 ///
 /// Errors are those of [`ByteStream`](crate::ByteStream): a gap is a [`LostData`](crate::LostData)
 /// error after which reading continues, and every failure is a [`ReadError`]. Only the end of the
-/// stream ends the iterator without an error.
+/// stream ends the iterator without an error. A reader that [joins](pfs_proto::Join) media yields
+/// the header before the bytes to which it applies.
 ///
 /// ```
 /// # use pfs_stream::*;
@@ -108,7 +109,7 @@ impl<R: BlockingReader> Iterator for ByteIter<R> {
         }
         while !self.over {
             match ByteItem::from_event(self.reader.next_blocking()) {
-                ByteItem::Chunk(chunk) => return Some(Ok(chunk)),
+                ByteItem::Chunk(bytes) | ByteItem::Header(bytes) => return Some(Ok(bytes)),
                 ByteItem::Hitch(error) => return Some(Err(error)),
                 ByteItem::Failed(error) => {
                     self.over = true;

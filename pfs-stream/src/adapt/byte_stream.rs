@@ -20,6 +20,9 @@ use crate::StreamReader;
 /// them did not finish, or the daemon is gone. Only the end of the stream ends the byte stream
 /// without an error.
 ///
+/// A reader that [joins](pfs_proto::Join) media yields the header before the bytes to which it
+/// applies.
+///
 /// Made by [`StreamReader::into_byte_stream`]. All three interfaces are cancel safe. An `AsyncRead`
 /// returns as much of a chunk as was asked for and keeps the rest; the next item of a `Stream` or
 /// of [`next`](Self::next) is then that rest.
@@ -47,13 +50,15 @@ use crate::StreamReader;
 pub struct ByteStream<R> {
     reader: R,
     rest: Bytes,
+    /// Whether the newest bytes, of which `rest` is left, are a header and belong to no offset.
+    is_header: bool,
     over: bool,
 }
 
 impl<R: StreamReader> ByteStream<R> {
     /// Creates a byte stream from this reader.
     pub fn new(reader: R) -> Self {
-        Self { reader, rest: Bytes::new(), over: false }
+        Self { reader, rest: Bytes::new(), is_header: false, over: false }
     }
 
     /// Waits for the next chunk; `None` at the end.
@@ -77,7 +82,14 @@ impl<R: StreamReader> ByteStream<R> {
         }
         while !self.over {
             match ByteItem::from_event(ready!(self.reader.poll_next(cx))) {
-                ByteItem::Chunk(chunk) => return Poll::Ready(Some(Ok(chunk))),
+                ByteItem::Chunk(chunk) => {
+                    self.is_header = false;
+                    return Poll::Ready(Some(Ok(chunk)));
+                }
+                ByteItem::Header(header) => {
+                    self.is_header = true;
+                    return Poll::Ready(Some(Ok(header)));
+                }
                 ByteItem::Hitch(error) => return Poll::Ready(Some(Err(error))),
                 ByteItem::Failed(error) => {
                     self.over = true;
@@ -92,7 +104,8 @@ impl<R: StreamReader> ByteStream<R> {
 
     /// The offset after the last byte that was returned.
     pub fn position(&self) -> u64 {
-        self.reader.position().saturating_sub(self.rest.len() as u64)
+        let rest = if self.is_header { 0 } else { self.rest.len() };
+        self.reader.position().saturating_sub(rest as u64)
     }
 
     /// Bytes in all gaps so far.

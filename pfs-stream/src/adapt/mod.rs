@@ -32,6 +32,8 @@ use crate::{LostData, ReadError};
 pub(crate) enum Item<E> {
     /// A chunk.
     Chunk(Bytes),
+    /// Bytes that a decoder needs before the chunks that follow. They belong to no offset.
+    Header(Bytes),
     /// An error after which reading continues.
     Hitch(E),
     /// An error after which nothing comes.
@@ -46,6 +48,7 @@ impl<E: From<LostData> + From<ReadError>> Item<E> {
     pub(crate) fn from_event(event: Result<Event, ReadError>) -> Self {
         match event {
             Ok(Event::Chunk(chunk)) => Self::Chunk(chunk),
+            Ok(Event::Joined { header, .. }) if !header.is_empty() => Self::Header(header),
             Ok(Event::Gap { from, to, chunks }) => {
                 Self::Hitch(LostData::new(from, to, chunks).into())
             }

@@ -118,7 +118,8 @@ impl<T: DeserializeOwned, R, C: Codec> TypedReader<T, R, C> {
                 self.over = true;
                 Some(None)
             }
-            Item::Nothing => None,
+            // The codec knows no header.
+            Item::Header(_) | Item::Nothing => None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod examples;
 mod failure;
 mod giving_up;
 mod idle;
+mod join;
 mod puts;
 mod same;
 pub(crate) mod torn;
