@@ -311,7 +311,7 @@ _pfs() {
                     return 0
                     ;;
                 --join)
-                    COMPREPLY=($(compgen -W "auto raw" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto sync raw" -- "${cur}"))
                     return 0
                     ;;
                 --socket)

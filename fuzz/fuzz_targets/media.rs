@@ -10,7 +10,7 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use pfs_media::{Delivery, Format, Indexer, Joiner, MAX_HEADER_BYTES, Mark};
 
-const FORMATS: [Format; 14] = [
+const FORMATS: [Format; 16] = [
     Format::MpegTs,
     Format::Matroska,
     Format::Mp4,
@@ -25,6 +25,8 @@ const FORMATS: [Format; 14] = [
     Format::H264,
     Format::Hevc,
     Format::Y4m,
+    Format::Lines,
+    Format::Csv,
 ];
 
 /// The marks of bytes that are fed in pieces of this size, from offset `at`.

@@ -289,14 +289,16 @@ pub struct CatArgs {
     /// Policy when this reader cannot keep up; drop if not given
     #[arg(long, value_name = "POLICY", group = "following")]
     pub slow: Option<Slow>,
-    /// How to join media in the middle: auto or raw
+    /// How to join media in the middle: auto, sync or raw
     ///
     /// auto: if the stream is in a media format that pfs knows, and printing does not begin at
     /// offset 0, pfs prints the header that a decoder needs, and then the stream from a point where
     /// a decoder can start: the oldest one in the ring buffer; with --new the latest one; with
     /// --tail or --since the nearest one before. After a gap, pfs continues at the next such point,
     /// and what it left out is part of the gap. Other streams are printed as they are, and so is
-    /// everything with --offset. raw: prints exactly the bytes of the stream. Default: auto.
+    /// everything with --offset. sync: the same, and text starts with a whole line; CSV, which the
+    /// media type text/csv tells, starts with its first line. raw: prints exactly the bytes of the
+    /// stream. Default: auto.
     #[arg(long, value_name = "HOW", group = "following")]
     pub join: Option<Join>,
     /// Show progress on standard error in any case
@@ -554,6 +556,8 @@ pub enum Join {
     /// Media: the header, then the stream from a point where a decoder can start
     #[default]
     Auto,
+    /// Also text: from a whole line on, CSV after its first line
+    Sync,
     /// Exactly the bytes of the stream
     Raw,
 }
@@ -562,6 +566,7 @@ impl From<Join> for pfs_proto::Join {
     fn from(join: Join) -> Self {
         match join {
             Join::Auto => Self::Auto,
+            Join::Sync => Self::Sync,
             Join::Raw => Self::Raw,
         }
     }

@@ -70,8 +70,8 @@ pub struct Reader {
     resume: Option<Box<Resume>>,
     /// The stream's identity, from the daemon.
     attached: Option<Attached>,
-    /// Whether the reader was told to join.
-    joins: bool,
+    /// How the reader was told to join.
+    how: Join,
     /// How the daemon lets the reader join, until it names the start.
     joined: Option<Joined>,
     /// The state of a reader that joins. `None` if it gets exact bytes.
@@ -123,7 +123,7 @@ impl Reader {
         let mut reader = Self {
             resume: resuming.map(|dialer| Box::new(Resume::new(dialer, path, again))),
             attached: None,
-            joins: options.join != Join::Raw,
+            how: options.join,
             joined: None,
             join: None,
             connection,

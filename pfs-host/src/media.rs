@@ -13,6 +13,7 @@
 //! again.
 
 mod indexed;
+mod lines;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -22,8 +23,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
+use bytes::Bytes;
 use pfs_media::Format;
-use pfs_proto::Start;
+use pfs_proto::{Join, Start};
 use pfs_stream::{AttachError, Read, Stream, Writer};
 use tokio::task::yield_now;
 
@@ -98,6 +100,10 @@ impl Indexing {
             return Self::First(index, FIRST_BYTES);
         }
         let named = stream.content_type().and_then(Format::from_content_type);
+        if named == Some(Format::Lines) {
+            // Lines are found when a reader joins.
+            return Self::Off;
+        }
         if let Some(format) = named {
             return Self::First(Index::begin(stream, format), FIRST_BYTES);
         }
@@ -187,19 +193,43 @@ impl Index {
         }
     }
 
-    /// Returns how a reader joins that would start at `start`, once the index is
-    /// [complete](Self::complete). `None` if there is nothing to know about the stream.
+    /// The newest header.
+    fn header(&self) -> Option<Bytes> {
+        self.lock().as_ref().and_then(Indexed::header)
+    }
+
+    /// Returns how a reader joins that would start at `start`, once the index is complete. `None`
+    /// if there is nothing to know about the stream.
     ///
     /// # Errors
     ///
     /// [`AttachError::PastHead`].
-    pub(crate) fn join(
-        &self,
-        stream: &Stream,
-        start: Start,
-    ) -> Result<Option<Joined>, AttachError> {
+    fn join(&self, stream: &Stream, start: Start) -> Result<Option<Joined>, AttachError> {
         let place = stream.locate(start)?;
         let tail = stream.extent().tail;
         Ok(self.lock().as_ref().and_then(|indexed| indexed.join(start, place, tail)))
     }
+}
+
+/// Returns how a reader joins that would start at `start`. `None` if it gets exact bytes.
+///
+/// # Errors
+///
+/// [`AttachError::PastHead`].
+pub(crate) async fn join(
+    stream: &Stream,
+    how: Join,
+    start: Start,
+) -> Result<Option<Joined>, AttachError> {
+    if how == Join::Raw {
+        return Ok(None);
+    }
+    if let Some(index) = Index::of(stream) {
+        index.complete(stream).await;
+        let joined = index.join(stream, start)?;
+        if joined.as_ref().is_some_and(|joined| joined.format.is_media()) {
+            return Ok(joined);
+        }
+    }
+    if how == Join::Sync { lines::join(stream, start) } else { Ok(None) }
 }

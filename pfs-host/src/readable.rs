@@ -9,7 +9,7 @@ use pfs_stream::{Reader, Reservation, Sink, Stream, StreamStat};
 use crate::{
     Caller, Cutoff, Daemon, Failure,
     cutoff::Needs,
-    media::{Index, Joined},
+    media::{self, Joined},
     poll::poll_once,
     session::{Encoder, Follow, Page, ReadingLog, Watch},
     stream_at::StreamAt,
@@ -151,12 +151,8 @@ impl Readable<'_> {
         stream: &Stream,
         options: ReadOptions,
     ) -> Result<Option<(Reader, Joined)>, Failure> {
-        let Some(index) = Index::of(stream).filter(|_| options.join != Join::Raw) else {
-            return Ok(None);
-        };
         for attempt in 1.. {
-            index.complete(stream).await;
-            let join = index.join(stream, options.start);
+            let join = media::join(stream, options.join, options.start).await;
             let join =
                 join.map_err(|error| Failure::attaching("cannot read", &self.path, error))?;
             let Some(mut join) = join else { break };

@@ -7,7 +7,7 @@ use crate::{
     flac, flv, frames, matroska, ogg, wav, y4m,
 };
 
-/// A media format whose streams can be indexed.
+/// A format whose streams can be indexed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
@@ -39,6 +39,10 @@ pub enum Format {
     Hevc,
     /// YUV4MPEG2, uncompressed video.
     Y4m,
+    /// Lines of text, such as a log or JSON lines. No media.
+    Lines,
+    /// CSV with a header line. No media.
+    Csv,
 }
 
 impl fmt::Display for Format {
@@ -68,6 +72,8 @@ impl Format {
             Self::H264 => "H.264",
             Self::Hevc => "H.265",
             Self::Y4m => "YUV4MPEG2",
+            Self::Lines => "lines",
+            Self::Csv => "CSV",
         }
     }
 
@@ -88,6 +94,8 @@ impl Format {
             Self::H264 => "video/h264",
             Self::Hevc => "video/h265",
             Self::Y4m => "video/x-yuv4mpeg",
+            Self::Lines => "text/plain",
+            Self::Csv => "text/csv",
         }
     }
 
@@ -124,8 +132,20 @@ impl Format {
             "video/h264" => Self::H264,
             "video/h265" | "video/hevc" => Self::Hevc,
             "video/x-yuv4mpeg" => Self::Y4m,
+            "text/csv" => Self::Csv,
+            "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/x-jsonlines" => Self::Lines,
+            text if text.starts_with("text/") => Self::Lines,
             _ => return None,
         })
+    }
+
+    /// Whether this is a media format, whose readers join at sync points unless they ask for exact
+    /// bytes.
+    pub fn is_media(self) -> bool {
+        !matches!(self, Self::Lines | Self::Csv)
     }
 
     /// Whether a decoder of this format accepts another header in the middle of its input.
@@ -139,7 +159,9 @@ impl Format {
             | Self::Ac3
             | Self::Mjpeg
             | Self::H264
-            | Self::Hevc => true,
+            | Self::Hevc
+            | Self::Lines
+            | Self::Csv => true,
         }
     }
 

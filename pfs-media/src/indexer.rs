@@ -5,8 +5,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 
 use crate::{
-    Format, annex_b::AnnexB, flac::Flac, flv::Flv, frames::Frames, jpeg::Jpeg, matroska::Matroska,
-    mp4::Mp4, mpeg_ts::MpegTs, ogg::Ogg, wav::Wav, y4m::Y4m,
+    Format, annex_b::AnnexB, flac::Flac, flv::Flv, frames::Frames, jpeg::Jpeg, lines::Lines,
+    matroska::Matroska, mp4::Mp4, mpeg_ts::MpegTs, ogg::Ogg, wav::Wav, y4m::Y4m,
 };
 
 /// Maximum size of a header, in bytes: somewhat less than 1 MiB, so that a header and what is said
@@ -137,6 +137,8 @@ impl Indexer {
             Format::H264 => Box::new(AnnexB::h264()),
             Format::Hevc => Box::new(AnnexB::hevc()),
             Format::Y4m => Box::new(Y4m::default()),
+            Format::Lines => Box::new(Lines::default()),
+            Format::Csv => Box::new(Lines::csv()),
         };
         let (pending, needed, skip, error) = (BytesMut::new(), 1, 0, None);
         Self { format, parser, at, pending, needed, skip, error }

@@ -48,6 +48,8 @@ pub enum Delivery {
 #[derive(Debug)]
 pub struct Joiner {
     contents: Contents,
+    /// Format of contents that are not recognised.
+    fallback: Option<Format>,
     /// Offset after the bytes that were received.
     position: u64,
     /// Whether a header or a sync point was found, so that a signature is a beginning and not a part
@@ -98,6 +100,12 @@ impl Joiner {
         Self::new(contents, 0)
     }
 
+    /// Uses this format if none is recognised. Only before the first bytes.
+    #[must_use]
+    pub fn or(self, format: Format) -> Self {
+        Self { fallback: Some(format), ..self }
+    }
+
     /// Follows a stream from a sync point on, to which this header applies.
     pub fn from_sync_point(format: Format, header: Bytes, at: u64) -> Self {
         Self::behind(format, header, at)
@@ -116,6 +124,7 @@ impl Joiner {
     fn new(contents: Contents, position: u64) -> Self {
         Self {
             contents,
+            fallback: None,
             position,
             has_begun: position > 0,
             search: None,
@@ -212,12 +221,14 @@ impl Joiner {
         let Contents::Undecided(first) = &mut self.contents else { return None };
         first.extend_from_slice(bytes);
         let known = first.get(..Format::SNIFF_BYTES).unwrap_or(first);
-        if let Some(format) = Format::sniff(known) {
+        let may_follow = Format::may_follow(known);
+        let sniffed = Format::sniff(known);
+        if let Some(format) = sniffed.or(self.fallback.filter(|_| !may_follow)) {
             let first = std::mem::take(first);
             self.contents = Contents::Known(Box::new(Indexer::new(format, 0)));
             return Some(first);
         }
-        if !Format::may_follow(known) {
+        if !may_follow {
             self.contents = Contents::Unknown;
         }
         None

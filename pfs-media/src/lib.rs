@@ -37,6 +37,7 @@ mod frames;
 mod indexer;
 mod joiner;
 mod jpeg;
+mod lines;
 mod matroska;
 mod mp4;
 mod mpeg_ts;

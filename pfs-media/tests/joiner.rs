@@ -194,6 +194,23 @@ fn the_contents_of_an_unknown_format_and_broken_ones_pass_through() {
 }
 
 #[test]
+fn text_continues_with_a_whole_line_after_a_loss() {
+    let text = "2026-12-01 INFO nothing\n".repeat(1000).into_bytes();
+    let lost = [(500, 700), (1005, 1010)];
+    for joiner in [
+        Joiner::from_begin(Some(Format::Lines)),
+        Joiner::from_begin(Some(Format::Csv)),
+        Joiner::from_begin(None).or(Format::Lines),
+    ] {
+        let all = pass(joiner, &text, 0, &[100], &lost);
+        assert_eq!(begins(&text, 0, &all), [(720, Some(500)), (1032, Some(1005))]);
+    }
+    let csv = Joiner::searching(Format::Csv, Bytes::from_static(b"time,text\n"), 1000);
+    let rest = pass(csv, &text, 1000, &[7], &[]);
+    assert_eq!(rest[0], Delivery::Joined(Bytes::from_static(b"time,text\n"), 1000..1008));
+}
+
+#[test]
 fn a_writer_that_starts_over_is_reported_where_decoders_accept_no_second_header() {
     for (one, other, is_reported) in [
         ("video.mkv", "video.webm", true),

@@ -74,7 +74,8 @@ fn each_format_is_recognised_by_its_first_bytes_and_by_its_content_type() {
         assert_eq!(Format::sniff(other.as_bytes()), None, "{other:?}");
     }
     assert_eq!(Format::from_content_type("Audio/Ogg; codecs=opus"), Some(Format::Ogg));
-    assert_eq!(Format::from_content_type("text/html"), None);
+    assert_eq!(Format::from_content_type("text/html"), Some(Format::Lines));
+    assert_eq!(Format::from_content_type("application/json"), None);
 }
 
 #[test]

@@ -188,7 +188,7 @@
 //! ```text
 //! | path | start: u8, argument: u64 | policy: u8 | until: u8 | wait: bool | join: u8 |
 //!
-//!   join    1 auto
+//!   join    1 auto   2 sync
 //! ```
 //!
 //! `List`, 0x05 → `Summary`..., `Done`. The path may be `/` or a mount.

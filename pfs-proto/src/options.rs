@@ -77,6 +77,9 @@ pub enum Join {
     /// decoder needs: the header in effect, and then the stream from a sync point on. Everybody
     /// else gets exact bytes.
     Auto,
+    /// Like [`Auto`](Self::Auto), and a reader of text starts with a whole line. A reader of CSV
+    /// gets the first line of the stream as the header.
+    Sync,
 }
 
 impl fmt::Display for Join {
@@ -84,6 +87,7 @@ impl fmt::Display for Join {
         f.pad(match self {
             Self::Raw => "raw",
             Self::Auto => "auto",
+            Self::Sync => "sync",
         })
     }
 }
@@ -95,6 +99,7 @@ impl FromStr for Join {
         match join {
             "raw" => Ok(Self::Raw),
             "auto" => Ok(Self::Auto),
+            "sync" => Ok(Self::Sync),
             _ => Err(UnknownJoin),
         }
     }
@@ -102,7 +107,7 @@ impl FromStr for Join {
 
 /// The error for a word that does not name a [`Join`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a way to join is auto or raw")]
+#[error("a way to join is auto, sync or raw")]
 pub struct UnknownJoin;
 
 /// The end condition of a reader. Every reader also ends when its stream is closed, as failed or

@@ -20,6 +20,7 @@ harness::per_transport! {
     raw_bytes_and_an_offset_are_exact,
     a_reader_that_starts_with_the_first_byte_gets_exactly_the_stream,
     text_is_joined_anywhere,
+    sync_starts_text_with_a_whole_line_and_csv_with_its_first_line,
     a_reader_waits_for_a_picture_if_the_ring_holds_none,
     a_loss_ends_where_a_picture_begins,
     a_loss_takes_only_whole_fragments_of_mp4,
@@ -124,6 +125,32 @@ fn text_is_joined_anywhere(transport: Transport) {
     let tail = daemon.stat_number(S, "tail") as usize;
     let (bytes, said) = read(&daemon, []);
     assert!(tail > 0 && bytes == text[tail..] && said.is_empty(), "{said}");
+}
+
+fn sync_starts_text_with_a_whole_line_and_csv_with_its_first_line(transport: Transport) {
+    let text: String = (0..40_000).map(|n| format!("line {n} of a log\n")).collect();
+    let daemon = daemon_with(transport, text.as_bytes());
+    let tail = daemon.stat_number(S, "tail") as usize;
+    let next = |from: usize| from + text[from..].find('\n').unwrap() + 1;
+    let (bytes, said) = read(&daemon, ["--join", "sync"]);
+    assert!(tail > 0 && bytes == text.as_bytes()[next(tail)..], "{said}");
+    assert!(said.contains(&format!("joined {S} at offset {}: ", next(tail))), "{said}");
+    let near = text[..text.len() - 1000].rfind('\n').unwrap() + 1;
+    let (bytes, _) = read(&daemon, ["--join", "sync", "--tail", "1000"]);
+    assert!(bytes == text.as_bytes()[near..]);
+    assert!(read(&daemon, ["--join", "sync", "--new"]).0.is_empty());
+
+    daemon.remove(S);
+    let sizes = ["--ring-buffer-size", "256K", "--channel-buffer-size", "256K"];
+    daemon.pfs(["create", "--content-type", "text/csv", S]).args(sizes).run().exits(0);
+    let csv = format!("number,text\n{text}");
+    write(&daemon, csv.as_bytes());
+    let (bytes, said) = read(&daemon, ["--join", "sync", "--tail", "1000"]);
+    let near = csv[..csv.len() - 1000].rfind('\n').unwrap() + 1;
+    assert!(bytes == [b"number,text\n", &csv.as_bytes()[near..]].concat(), "{said}");
+    let url = daemon.get(&format!("{S}?join=sync&tail=1000&until=caught-up")).has(200);
+    assert!(url.body == bytes && url.header("pfs-header-bytes") == Some("12"));
+    assert!(read(&daemon, ["--tail", "1000"]).0 == csv.as_bytes()[csv.len() - 1000..]);
 }
 
 fn a_reader_waits_for_a_picture_if_the_ring_holds_none(transport: Transport) {

@@ -78,7 +78,7 @@ fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
                 ])?,
                 until: *u.choose(&[Until::Closed, Until::CaughtUp, Until::WritersGone])?,
                 wait: u.arbitrary()?,
-                join: *u.choose(&[Join::Raw, Join::Auto])?,
+                join: *u.choose(&[Join::Raw, Join::Auto, Join::Sync])?,
             },
         ),
         8 => Message::List(path.as_str().to_owned()),

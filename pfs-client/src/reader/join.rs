@@ -37,6 +37,7 @@ pub(super) struct Joined {
 impl Joining {
     /// The state of a reader that starts at `start`. `None` if it gets exact bytes.
     pub(super) fn begin(
+        how: Join,
         joined: Option<Joined>,
         start: u64,
         content_type: Option<&str>,
@@ -45,7 +46,10 @@ impl Joining {
         let joiner = match joined {
             // The stream had no known format yet.
             None if start == 0 => {
-                Joiner::from_begin(content_type.and_then(Format::from_content_type))
+                let named = content_type.and_then(Format::from_content_type);
+                let is_sync = how == Join::Sync;
+                let joiner = Joiner::from_begin(named.filter(|it| is_sync || it.is_media()));
+                if is_sync { joiner.or(Format::Lines) } else { joiner }
             }
             None => return None,
             Some(Joined { place, seeks, format, header }) => {
@@ -120,8 +124,8 @@ pub(super) async fn agreed(
 impl Reader {
     /// Begins to join at `start`, if the reader was told to.
     pub(super) fn begin_to_join(&mut self, start: u64, content_type: Option<&str>) {
-        if self.joins {
-            let joining = Joining::begin(self.joined.take(), start, content_type);
+        if self.how != Join::Raw {
+            let joining = Joining::begin(self.how, self.joined.take(), start, content_type);
             self.join = joining.map(Box::new);
         }
     }

@@ -236,6 +236,11 @@ impl Indexed {
         self.reserved.iter_mut().all(|reserved| reserved.resize(bytes))
     }
 
+    /// The newest header.
+    pub(super) fn header(&self) -> Option<Bytes> {
+        self.parts.back().map(|part| part.header.clone())
+    }
+
     /// Returns how a reader joins that would start at `place`. `None` if it gets exact bytes.
     pub(super) fn join(&self, start: Start, place: u64, tail: u64) -> Option<Joined> {
         let (Some(_), false) = (&self.indexer, matches!(start, Start::Offset(_))) else {
@@ -260,7 +265,7 @@ impl Indexed {
         };
         found.or_else(|| {
             // A sync point will come. Without a header there will be none.
-            let header = self.parts.back()?.header.clone();
+            let header = self.header()?;
             Some(Joined { format, header, place, start: None })
         })
     }

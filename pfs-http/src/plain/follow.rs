@@ -78,7 +78,7 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
         })?;
     let policy: Option<SlowPolicy> =
         query.parsed("slow", "drop, block or disconnect", |slow| slow.parse().ok())?;
-    let join: Option<Join> = query.parsed("join", "auto or raw", |join| join.parse().ok())?;
+    let join: Option<Join> = query.parsed("join", "auto, sync or raw", |join| join.parse().ok())?;
     Ok(ReadOptions {
         start: from.or(tail.map(Start::Tail)).or(since.map(Start::Since)).unwrap_or_default(),
         policy: policy.unwrap_or_default(),

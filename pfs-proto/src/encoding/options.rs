@@ -82,6 +82,7 @@ pub(super) fn put_read_options(w: &mut FieldWriter<'_>, options: &ReadOptions) {
     match join {
         Join::Raw => (),
         Join::Auto => w.u8(1),
+        Join::Sync => w.u8(2),
     }
 }
 
@@ -103,6 +104,7 @@ pub(super) fn read_options(r: &mut FieldReader, joins: bool) -> Result<ReadOptio
         join: match joins.then(|| r.u8()).transpose()? {
             None => Join::Raw,
             Some(1) => Join::Auto,
+            Some(2) => Join::Sync,
             Some(value) => return Err(r.bad("join", value.into())),
         },
     })

@@ -189,7 +189,7 @@ fn read_options() -> impl Strategy<Value = ReadOptions> {
         any::<u64>().prop_map(Start::Offset),
     ];
     let until = prop_oneof![Just(Until::Closed), Just(Until::CaughtUp), Just(Until::WritersGone)];
-    let join = prop_oneof![Just(Join::Raw), Just(Join::Auto)];
+    let join = prop_oneof![Just(Join::Raw), Just(Join::Auto), Just(Join::Sync)];
     (start, policy(), until, any::<bool>(), join).prop_map(|(start, policy, until, wait, join)| {
         ReadOptions { start, policy, until, wait, join }
     })

@@ -105,7 +105,7 @@ fn the_adapters_of_a_joined_reader_begin_with_the_header() {
             let blocking = std::thread::spawn(move || {
                 let client = blocking::Client::new(endpoint);
                 let client = client.with_shm(transport == Transport::Shm);
-                let reader = client.reader(&path(), joining()).unwrap();
+                let reader = client.reader(path(), joining()).unwrap();
                 let mut all = Vec::new();
                 reader.into_byte_iter().read_to_end(&mut all).unwrap();
                 all

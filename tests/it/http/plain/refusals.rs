@@ -36,7 +36,7 @@ fn an_unknown_query_or_value_is_400_and_the_allowed_ones_are_named() {
         ("GET", "until=never", "closed, caught-up or writers-gone"),
         ("GET", "slow=fast", "drop, block or disconnect"),
         ("GET", "wait=1", "true or false"),
-        ("GET", "join=maybe", "auto or raw"),
+        ("GET", "join=maybe", "auto, sync or raw"),
         ("GET", "since=yesterday", "10s or 5m"),
         ("GET", "since=18446744073709551615s1000000000ns", "10s or 5m"),
         ("GET", "stat&from=5", "?from cannot be used with ?stat"),
