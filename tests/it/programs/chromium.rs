@@ -10,7 +10,10 @@ use std::{
 
 use harness::{Daemon, Pfs, Running, deadline};
 
-use super::{S, film::webm};
+use super::{
+    S,
+    film::{fragmented_mp4, ogg, webm},
+};
 
 /// Browser with one page, and the reports of the page.
 struct Browser {
@@ -201,6 +204,46 @@ fn a_video_does_not_end_but_fails_where_its_stream_is_removed_or_fails() {
         }
         let last = browser.until(|report| report.starts_with("e"));
         assert!(last.starts_with("error"), "{last}; log: {}", daemon.log());
+    }
+}
+
+const LATE: &str = "
+    const video = document.createElement('video');
+    video.crossOrigin = 'anonymous';
+    video.muted = true;
+    const frames = () => video.getVideoPlaybackQuality().totalVideoFrames;
+    for (const name of ['timeupdate', 'ended', 'error'])
+        video.addEventListener(name, () => report(`${name} ${video.currentTime} ${frames()}`));
+    video.src = URL;
+    video.play();
+";
+
+#[test]
+#[ignore = "needs chromium and ffmpeg: scripts/programs"]
+fn a_video_that_joins_late_plays_from_the_plain_url_to_the_end() {
+    for (name, film, has_picture) in
+        [("WebM", webm(), true), ("MP4", fragmented_mp4(), true), ("Ogg", ogg(), false)]
+    {
+        let site = Site::new();
+        let daemon = site.daemon();
+        // The ring holds two of the four seconds.
+        let ring = film.len() as u64 / 2;
+        daemon.create_with_buffers(S, ring, ring);
+        let (first, second) = film.split_at(film.len() * 3 / 4);
+        for chunk in first.chunks(1000) {
+            daemon.append(S, chunk);
+        }
+        assert!(daemon.stat_number(S, "tail") > 0);
+        let mut browser = site.open(&daemon, LATE);
+        daemon.has_readers(S, 1);
+        for chunk in second.chunks(1000) {
+            daemon.append(S, chunk);
+        }
+        daemon.close(S);
+        let last = browser.until(|report| report.starts_with("e"));
+        let numbers: Vec<f64> = last.split(' ').skip(1).map(|it| it.parse().unwrap()).collect();
+        assert!(last.starts_with("ended") && numbers[0] > 1.0, "{name}: {last}");
+        assert!(!has_picture || numbers[1] >= 25.0, "{name}: {last}");
     }
 }
 

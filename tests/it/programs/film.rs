@@ -43,6 +43,25 @@ pub(super) fn webm() -> &'static [u8] {
     &FILM
 }
 
+/// The film as fragmented MP4 with H.264 and AAC, in fragments of a second.
+pub(super) fn fragmented_mp4() -> &'static [u8] {
+    static FILM: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let picture =
+            ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "25"];
+        let fragments = "frag_keyframe+empty_moov+default_base_moof";
+        let rest = ["-c:a", "aac", "-f", "mp4", "-movflags", fragments];
+        encoded(&[&PICTURE[..], &TONE].concat(), &[&picture[..], &rest].concat())
+    });
+    &FILM
+}
+
+/// The sound of the film as Ogg with Vorbis.
+pub(super) fn ogg() -> &'static [u8] {
+    static FILM: LazyLock<Vec<u8>> =
+        LazyLock::new(|| encoded(&TONE, &["-c:a", "libvorbis", "-b:a", "128k", "-f", "ogg"]));
+    &FILM
+}
+
 fn encoded(inputs: &[&str], codecs: &[&str]) -> Vec<u8> {
     ffmpeg().args(inputs).args(["-t", "4"]).args(codecs).arg("-").run().exits(0).quietly().stdout
 }

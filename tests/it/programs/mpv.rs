@@ -4,7 +4,7 @@ use harness::{Daemon, Pfs, Running, eventually};
 
 use super::{
     S,
-    film::{transport_stream, webm},
+    film::{fragmented_mp4, ogg, transport_stream, webm},
 };
 
 /// Starts mpv, which prints its position in the film repeatedly.
@@ -47,5 +47,30 @@ fn mpv_plays_a_live_stream_from_its_start_to_its_end() {
         daemon.close(S);
         let played = player.finish().exits(0);
         assert!(position(&played.stderr) > 3.5, "{}", played.stderr);
+    }
+}
+
+#[test]
+#[ignore = "needs mpv and ffmpeg: scripts/programs"]
+fn mpv_plays_a_live_stream_that_it_joins_late_to_its_end() {
+    for film in [transport_stream(), webm(), fragmented_mp4(), ogg()] {
+        let daemon = Daemon::with_http();
+        // The ring holds two of the four seconds.
+        let ring = film.len() as u64 / 2;
+        daemon.create_with_buffers(S, ring, ring);
+        for chunk in film.chunks(1000) {
+            daemon.append(S, chunk);
+        }
+        assert!(daemon.stat_number(S, "tail") > 0);
+        let mut player = playing(&daemon);
+        eventually("some of it is played", || {
+            assert!(player.runs(), "mpv ended at once: {}", player.stderr());
+            position(&player.stderr()) > 0.0
+        });
+        daemon.close(S);
+        let played = player.finish().exits(0);
+        assert!(!played.stderr.contains("rror"), "{}", played.stderr);
+        // The ring may hold only the last of the key frames, which come every second.
+        assert!(position(&played.stderr) > 0.8, "{}", played.stderr);
     }
 }
