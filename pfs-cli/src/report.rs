@@ -4,7 +4,8 @@ use std::{fmt::Write, time::SystemTime};
 
 use humantime::format_duration;
 use pfs_proto::{
-    DaemonInfo, Peer, ReaderStat, StreamStat, StreamSummary, WriterStat, escape, json::timestamp,
+    DaemonInfo, MediaStat, Peer, ReaderStat, StreamStat, StreamSummary, WriterStat, escape,
+    json::timestamp,
 };
 
 use crate::{
@@ -83,6 +84,9 @@ pub(crate) fn stat_block(stream: &StreamStat, now: SystemTime) -> String {
     if let Some(content_type) = &stream.content_type {
         line("content", escape(content_type).into_owned());
     }
+    if let Some(media) = &stream.media {
+        line("media", media_text(media));
+    }
     line("lost", format!("{} by all readers", size(stream.lost_bytes)));
     let (finished, died) = (stream.writers_finished, stream.writers_died);
     line("writers", format!("{} attached, {finished} finished, {died} died", stream.writers.len()));
@@ -95,6 +99,20 @@ pub(crate) fn stat_block(stream: &StreamStat, now: SystemTime) -> String {
         waited_for(&stream.readers)
     );
     text.push_str(&readers(stream, now));
+    text
+}
+
+fn media_text(media: &MediaStat) -> String {
+    let mut text = format!("{}, header {}", escape(&media.format), size(media.header_bytes));
+    if let Some(last) = media.last_sync {
+        let _ = write!(text, ", last sync point at {last}");
+    }
+    if let Some(bytes) = media.gop_bytes {
+        let _ = write!(text, ", GOP {}", size(bytes));
+    }
+    if let Some(time) = media.gop.filter(|time| !time.is_zero()) {
+        let _ = write!(text, " in {}", span(time));
+    }
     text
 }
 
@@ -254,6 +272,7 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
   sizes     ring 1.0 MiB, channel 512.0 KiB, capacity 1.0 MiB, memory 1.0 MiB, moved 3 times
   ttl       1h after the last append
   content   video/mp2t
+  media     MPEG-TS, header 376 B, last sync point at 3000000, GOP 488.3 KiB in 2s
   lost      64.0 KiB by all readers
   writers   1 attached, 2 finished, 1 died
      PID   UID  APPENDED     AGE

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use pfs_proto::{
-    DaemonInfo, Peer, ReaderStat, SlowPolicy, State, StreamStat, StreamSummary, WriterStat,
+    DaemonInfo, MediaStat, Peer, ReaderStat, SlowPolicy, State, StreamStat, StreamSummary,
+    WriterStat,
 };
 
 /// The time at which the samples are shown.
@@ -38,6 +39,13 @@ pub(crate) fn stat() -> StreamStat {
         lost_bytes: 65_536,
         ttl: Some(Duration::from_secs(3600)),
         content_type: Some("video/mp2t".to_owned()),
+        media: Some(Box::new(MediaStat {
+            format: "MPEG-TS".to_owned(),
+            header_bytes: 376,
+            last_sync: Some(3_000_000),
+            gop_bytes: Some(500_000),
+            gop: Some(Duration::from_millis(2000)),
+        })),
         writers: vec![WriterStat {
             peer: Peer { pid: Some(4711), uid: Some(1000) },
             since: ago(190),

@@ -205,6 +205,7 @@ impl Client {
         };
         loop {
             match connection.receive().await? {
+                Reply::MediaStat(media) => stat.media = Some(Box::new(media)),
                 Reply::WriterStat(writer) => stat.writers.push(writer),
                 Reply::ReaderStat(reader) => stat.readers.push(reader),
                 Reply::Done => break,

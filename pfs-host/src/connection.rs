@@ -200,6 +200,7 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
     wire.following = wire.sharing && theirs.can_follow();
     wire.resuming = theirs.can_resume();
     wire.leasing = theirs.can_lease();
+    wire.joining = theirs.can_join();
     let heartbeats = T::HEARTBEATS && theirs.can_heartbeat();
     let shared = [
         (wire.sharing, Hello::SHM),
@@ -208,7 +209,7 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
         (heartbeats, Hello::HEARTBEAT),
         (theirs.can_put(), Hello::PUT),
         (wire.leasing, Hello::LEASING),
-        (theirs.can_join(), Hello::JOINING),
+        (wire.joining, Hello::JOINING),
     ];
     let capabilities =
         shared.into_iter().filter(|(can, _)| *can).fold(0, |all, (_, one)| all | one);

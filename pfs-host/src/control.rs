@@ -120,7 +120,11 @@ async fn put_summaries<T: Transport>(
 
 async fn stat<T: Transport>(wire: &mut Wire<T>, mut stat: StreamStat) {
     let (writers, readers) = (std::mem::take(&mut stat.writers), std::mem::take(&mut stat.readers));
+    let media = stat.media.take().filter(|_| wire.joining);
     wire.put(&Reply::Stat(stat));
+    if let Some(media) = media {
+        wire.put(&Reply::MediaStat(*media));
+    }
     let knows_leases = wire.leasing;
     let told = |writer: WriterStat| WriterStat { leased: writer.leased && knows_leases, ..writer };
     let writers = writers.into_iter().map(|writer| Reply::WriterStat(told(writer)));

@@ -26,7 +26,7 @@ use std::sync::{
 use bytes::Bytes;
 use pfs_media::Format;
 use pfs_proto::{Join, Start};
-use pfs_stream::{AttachError, Read, Stream, Writer};
+use pfs_stream::{AttachError, Read, Stream, StreamStat, Writer};
 use tokio::task::yield_now;
 
 use self::{indexed::Indexed, run::Run};
@@ -193,6 +193,11 @@ impl Index {
         }
     }
 
+    /// Whether the format is one of media.
+    fn is_media(&self) -> bool {
+        self.lock().as_ref().is_some_and(|indexed| indexed.format().is_media())
+    }
+
     /// The newest header.
     fn header(&self) -> Option<Bytes> {
         self.lock().as_ref().and_then(Indexed::header)
@@ -208,6 +213,17 @@ impl Index {
         let place = stream.locate(start)?;
         let tail = stream.extent().tail;
         Ok(self.lock().as_ref().and_then(|indexed| indexed.join(start, place, tail)))
+    }
+}
+
+/// Adds what is known about the media of a stream to its stats.
+pub(crate) async fn describe(stream: &Stream, stat: &mut StreamStat) {
+    let Some(index) = Index::of(stream) else { return };
+    index.complete(stream).await;
+    let known = index.lock().as_ref().and_then(|indexed| indexed.stat(stream));
+    if let Some((media, memory)) = known {
+        stat.memory = stat.memory.saturating_add(memory);
+        stat.media = Some(Box::new(media)).filter(|_| index.is_media());
     }
 }
 

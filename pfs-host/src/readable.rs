@@ -76,7 +76,9 @@ impl Readable<'_> {
     ///
     /// The mount fails.
     pub async fn stat(&self, stream: &Stream) -> Result<StreamStat, Failure> {
-        self.mount.stat(&self.path, stream).await
+        let mut stat = self.mount.stat(&self.path, stream).await?;
+        media::describe(stream, &mut stat).await;
+        Ok(stat)
     }
 
     /// The cutoff of a reader with this slow policy.

@@ -44,6 +44,8 @@ pub(crate) struct Wire<T> {
     pub(crate) resuming: bool,
     /// Whether the client supports leases.
     pub(crate) leasing: bool,
+    /// Whether the client knows how readers join, and the stats of media.
+    pub(crate) joining: bool,
 }
 
 impl<T: Transport> Wire<T> {
@@ -59,6 +61,7 @@ impl<T: Transport> Wire<T> {
             following: false,
             resuming: false,
             leasing: false,
+            joining: false,
         }
     }
 

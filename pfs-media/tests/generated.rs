@@ -38,9 +38,8 @@ fn header(sample: &str) -> (Format, usize) {
 }
 
 fn table() -> String {
-    let mut table = String::from(
-        "| format | header | where a late reader can start |\n|---|---|---|\n",
-    );
+    let mut table =
+        String::from("| format | header | where a late reader can start |\n|---|---|---|\n");
     for (samples, place) in FORMATS {
         let headers: Vec<_> = samples.iter().map(|sample| header(sample)).collect();
         let sizes = headers.iter().map(|(_, size)| *size);

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::{Peer, ReaderStat, StreamStat, StreamSummary, WriterStat};
+use crate::{MediaStat, Peer, ReaderStat, StreamStat, StreamSummary, WriterStat};
 
 /// Summary of a stream in a listing.
 #[derive(Debug, Serialize)]
@@ -65,8 +65,35 @@ pub struct Stat<'a> {
     lost_bytes: u64,
     ttl_ms: Option<u64>,
     content_type: Option<&'a str>,
+    media: Option<Media<'a>>,
     writers: Vec<Writer>,
     readers: Vec<Reader>,
+}
+
+/// What is known about a stream of media.
+#[derive(Debug, Serialize)]
+struct Media<'a> {
+    format: &'a str,
+    header_bytes: u64,
+    last_sync: Option<u64>,
+    gop_bytes: Option<u64>,
+    gop_ms: Option<u64>,
+}
+
+impl<'a> From<&'a MediaStat> for Media<'a> {
+    fn from(media: &'a MediaStat) -> Self {
+        Self {
+            format: &media.format,
+            header_bytes: media.header_bytes,
+            last_sync: media.last_sync,
+            gop_bytes: media.gop_bytes,
+            gop_ms: media.gop.map(millis),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl<'a> From<&'a StreamStat> for Stat<'a> {
@@ -91,8 +118,9 @@ impl<'a> From<&'a StreamStat> for Stat<'a> {
             writers_finished: stream.writers_finished,
             writers_died: stream.writers_died,
             lost_bytes: stream.lost_bytes,
-            ttl_ms: stream.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+            ttl_ms: stream.ttl.map(millis),
             content_type: stream.content_type.as_deref(),
+            media: stream.media.as_deref().map(Media::from),
             writers: stream.writers.iter().map(Writer::from).collect(),
             readers: stream.readers.iter().map(Reader::from).collect(),
         }

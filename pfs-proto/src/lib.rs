@@ -347,6 +347,13 @@
 //! | place: u64 | seeks: bool | format: str | header |
 //! ```
 //!
+//! `MediaStat`, 0xa1. After `Stat`, for a client with the capability `JOINING`, if the stream has a
+//! known format.
+//!
+//! ```text
+//! | format: str | header_bytes: u64 | last_sync: opt u64 | gop_bytes: opt u64 | gop: opt span |
+//! ```
+//!
 //! `Reading`, 0x8c
 //!
 //! ```text
@@ -456,5 +463,7 @@ pub use options::{
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use size::{SizeError, parse_size};
-pub use stat::{DaemonInfo, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat};
+pub use stat::{
+    DaemonInfo, MediaStat, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat,
+};
 pub use unprintable::{Unprintable, escape, escape_json};

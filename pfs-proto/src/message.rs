@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, LeaseStart, PutOptions,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, LeaseStart, MediaStat, PutOptions,
     ReadOptions, ReaderStat, RingLayout, ShmStart, StreamEvent, StreamPath, StreamStat,
     StreamSummary, WriteOptions, WriterStat,
 };
@@ -123,6 +123,8 @@ pub enum Reply {
     Summary(StreamSummary),
     /// The stats of one stream. Its `writers` and `readers` follow in frames of their own.
     Stat(StreamStat),
+    /// The media of the preceding stream.
+    MediaStat(MediaStat),
     /// One writer of the preceding stream.
     WriterStat(WriterStat),
     /// One reader of the preceding stream.

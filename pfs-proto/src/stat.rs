@@ -84,10 +84,27 @@ pub struct StreamStat {
     pub ttl: Option<Duration>,
     /// Media type of the contents.
     pub content_type: Option<String>,
+    /// What is known about a stream of media.
+    pub media: Option<Box<MediaStat>>,
     /// Writers attached now.
     pub writers: Vec<WriterStat>,
     /// Readers attached now.
     pub readers: Vec<ReaderStat>,
+}
+
+/// What is known about a stream whose format has headers and sync points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaStat {
+    /// Name of the format, such as `MPEG-TS`.
+    pub format: String,
+    /// Size of the header in effect: the bytes that a decoder needs before anything else.
+    pub header_bytes: u64,
+    /// Offset of the last sync point, where a decoder can start.
+    pub last_sync: Option<u64>,
+    /// Bytes from the last sync point but one to the last one: a group of pictures (GOP) of video.
+    pub gop_bytes: Option<u64>,
+    /// Time from the append of the last sync point but one to that of the last one.
+    pub gop: Option<Duration>,
 }
 
 /// Stats of one attached writer.

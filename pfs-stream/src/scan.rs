@@ -1,5 +1,7 @@
 //! Scan: reads what a stream holds without attaching a reader, for a host that examines contents.
 
+use std::time::{Duration, SystemTime};
+
 use pfs_proto::{SlowPolicy, Start, Until};
 
 use crate::{
@@ -94,6 +96,15 @@ impl Stream {
         let head = append.ring.head();
         release(append, &mut Vec::new(), &self.shared);
         Ok(at?.unwrap_or(head).offset)
+    }
+
+    /// When the chunk at this offset was appended. `None` if the ring does not hold it.
+    pub fn appended_at(&self, offset: u64) -> Option<SystemTime> {
+        let append = self.shared.look();
+        let (tail, head) = (append.ring.tail(), append.ring.head());
+        let is_held = (tail.offset..head.offset).contains(&offset);
+        let micros = is_held.then(|| append.ring.time_of(append.ring.chunk_at(offset).seq))?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros))
     }
 
     /// Reserves memory that a host keeps for this stream, from the budgets of the stream's ring.

@@ -109,6 +109,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
             .fold(lost_before, |sum, reader| sum.saturating_add(reader.lost_bytes)),
         ttl: shared.config.ttl,
         content_type: shared.content_type().map(str::to_owned),
+        media: None,
         writers,
         readers,
     }

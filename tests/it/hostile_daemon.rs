@@ -7,7 +7,8 @@ use bytes::Bytes;
 use harness::Pfs;
 use pfs_peer::Peer;
 use pfs_proto::{
-    End, ErrorCode, Peer as Owner, Reply, Request, State, StreamStat, StreamSummary, Unprintable,
+    End, ErrorCode, MediaStat, Peer as Owner, Reply, Request, State, StreamStat, StreamSummary,
+    Unprintable,
 };
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -60,6 +61,13 @@ fn stat() -> StreamStat {
         lost_bytes: 0,
         ttl: None,
         content_type: Some(WORDS.to_owned()),
+        media: Some(Box::new(MediaStat {
+            format: WORDS.to_owned(),
+            header_bytes: 0,
+            last_sync: None,
+            gop_bytes: None,
+            gop: None,
+        })),
         writers: Vec::new(),
         readers: Vec::new(),
     }

@@ -4,6 +4,7 @@
 use std::io::Read;
 
 use harness::{Daemon, Running, Transport, eventually, gaps, kept, noise};
+use serde_json::json;
 
 const S: &str = "/streamfs/s";
 
@@ -25,6 +26,7 @@ harness::per_transport! {
     a_loss_ends_where_a_picture_begins,
     a_loss_takes_only_whole_fragments_of_mp4,
     a_writer_that_starts_over_is_reported,
+    stat_shows_the_format_the_header_and_the_last_sync_point,
 }
 
 /// Uncompressed video: a decoder can start at each picture.
@@ -256,6 +258,24 @@ fn a_writer_that_starts_over_is_reported(transport: Transport) {
     // A reader that joins now is not confronted with the first film.
     let late = daemon.pfs(["cat", "--new", S]).run().exits(0);
     assert!(late.stdout.starts_with(&other[..30]) && late.stdout.len() < other.len());
+}
+
+fn stat_shows_the_format_the_header_and_the_last_sync_point(transport: Transport) {
+    let film = video(8, 40);
+    let daemon = daemon_with(transport, &film);
+    let last = film.len() - PICTURE;
+    let stat = daemon.stat(S).unwrap();
+    let media = &stat["media"];
+    assert_eq!(
+        [&media["format"], &media["header_bytes"], &media["last_sync"], &media["gop_bytes"]],
+        [&json!("YUV4MPEG2"), &json!(HEADER.len()), &json!(last), &json!(PICTURE)]
+    );
+    let said = daemon.pfs(["stat", S]).run().exits(0);
+    let header = HEADER.len();
+    let line = format!("YUV4MPEG2, header {header} B, last sync point at {last}, GOP 28.1 KiB");
+    assert!(said.text().contains(&line), "{}", said.text());
+    daemon.append("/streamfs/text", "text");
+    assert!(daemon.stat("/streamfs/text").unwrap()["media"].is_null());
 }
 
 #[test]

@@ -102,6 +102,7 @@ pub(super) fn stat() -> StreamStat {
         lost_bytes: 0,
         ttl: None,
         content_type: None,
+        media: None,
         writers: Vec::new(),
         readers: Vec::new(),
     }

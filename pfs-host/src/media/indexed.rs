@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use pfs_media::{Format, Indexer, Mark};
-use pfs_proto::Start;
+use pfs_proto::{MediaStat, Start};
 use pfs_stream::{Read, Reservation, Stream};
 
 use super::run::Run;
@@ -45,8 +45,9 @@ struct Part {
     header: Bytes,
     /// Sync points, in order.
     points: VecDeque<u64>,
-    /// The newest sync point.
+    /// The newest sync point, and the one before it.
     newest: Option<u64>,
+    before: Option<u64>,
     /// First one and distance of sync points at equal distances.
     every: Option<(u64, u64)>,
 }
@@ -72,7 +73,7 @@ impl Part {
         if last.is_none_or(|last| point.saturating_sub(*last) >= distance) {
             self.points.push_back(point);
         }
-        self.newest = Some(point);
+        self.before = self.newest.replace(point);
     }
 
     /// Forgets the sync points before `tail`. Returns whether any are left.
@@ -125,6 +126,10 @@ impl Indexed {
             distance: capacity / MAX_POINTS,
             reserved: Vec::new(),
         }
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.format
     }
 
     /// Scans about [`SCAN_BYTES`]. Returns whether there is more to scan.
@@ -234,6 +239,29 @@ impl Indexed {
             self.reserved = reserved;
         }
         self.reserved.iter_mut().all(|reserved| reserved.resize(bytes))
+    }
+
+    /// What is known, and the memory that the index takes. `None` once the contents could not be
+    /// parsed.
+    pub(super) fn stat(&self, stream: &Stream) -> Option<(MediaStat, u64)> {
+        self.indexer.as_ref()?;
+        let part = self.parts.back();
+        let newest = part.and_then(|part| match part.every {
+            Some(_) => part.last_up_to(self.position),
+            None => part.newest,
+        });
+        let before = part.and_then(|part| part.before);
+        let time = |point: Option<u64>| stream.appended_at(point?);
+        let stat = MediaStat {
+            format: self.format.name().to_owned(),
+            header_bytes: part.map_or(0, |part| wide(part.header.len())),
+            last_sync: newest,
+            gop_bytes: newest.zip(before).and_then(|(newest, before)| newest.checked_sub(before)),
+            gop: time(newest)
+                .zip(time(before))
+                .and_then(|(newest, before)| newest.duration_since(before).ok()),
+        };
+        Some((stat, self.reserved.first().map_or(0, Reservation::bytes)))
     }
 
     /// The newest header.

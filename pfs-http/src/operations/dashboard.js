@@ -114,10 +114,18 @@ function showList(streams) {
     `${counted(streams.length, "stream")}, ${counted(readers, "reader")}, ${bytes(total)}/s appended`;
 }
 
+function media({ format, header_bytes, last_sync, gop_bytes, gop_ms }) {
+  const parts = [format, `header ${bytes(header_bytes)}`];
+  if (last_sync !== null) parts.push(`last sync point at ${last_sync}`);
+  if (gop_bytes !== null) parts.push(`GOP ${bytes(gop_bytes)}${gop_ms ? ` in ${gop_ms / 1000} s` : ""}`);
+  return parts.join(", ");
+}
+
 function showOne(stat) {
   const stats = [
     ["state", stat.state],
     ["type", stat.content_type ?? "unknown"],
+    ...(stat.media ? [["media", media(stat.media)]] : []),
     ["appended", `${bytes(stat.head)} in ${stat.chunks} chunks`],
     ["held", `${bytes(stat.size)} of ${bytes(stat.capacity)}`],
     ["offsets", `${stat.tail} to ${stat.head}`],

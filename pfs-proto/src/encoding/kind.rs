@@ -62,3 +62,4 @@ pub(crate) const ROOM: u8 = 0x9d;
 pub(crate) const LEASE_ENDED: u8 = 0x9e;
 pub(crate) const RING_LEFT: u8 = 0x9f;
 pub(crate) const JOINED: u8 = 0xa0;
+pub(crate) const MEDIA_STAT: u8 = 0xa1;

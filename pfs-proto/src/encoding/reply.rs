@@ -47,6 +47,7 @@ impl Reply {
             }
             Self::Summary(summary) => stat::put_summary(&mut w, summary),
             Self::Stat(stats) => stat::put_stat(&mut w, stats),
+            Self::MediaStat(media) => stat::put_media(&mut w, media),
             Self::WriterStat(writer) => stat::put_writer(&mut w, writer),
             Self::ReaderStat(reader) => stat::put_reader(&mut w, reader),
             Self::Daemon(info) => stat::put_daemon(&mut w, info),
@@ -117,6 +118,7 @@ impl Reply {
             kind::ERROR => Self::Error { code: r.u16()?.into(), message: r.string()? },
             kind::SUMMARY => Self::Summary(stat::summary(&mut r)?),
             kind::STAT_REPLY => Self::Stat(stat::stat(&mut r)?),
+            kind::MEDIA_STAT => Self::MediaStat(stat::media(&mut r)?),
             kind::WRITER_STAT => Self::WriterStat(stat::writer(&mut r)?),
             kind::READER_STAT => Self::ReaderStat(stat::reader(&mut r)?),
             kind::DAEMON => Self::Daemon(stat::daemon(&mut r)?),
@@ -170,6 +172,7 @@ impl Reply {
             Self::Error { .. } => kind::ERROR,
             Self::Summary(_) => kind::SUMMARY,
             Self::Stat(_) => kind::STAT_REPLY,
+            Self::MediaStat(_) => kind::MEDIA_STAT,
             Self::WriterStat(_) => kind::WRITER_STAT,
             Self::ReaderStat(_) => kind::READER_STAT,
             Self::Document(_) => kind::DOCUMENT_REPLY,

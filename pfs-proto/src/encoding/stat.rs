@@ -5,7 +5,8 @@ use super::{
     options::{policy, put_policy},
 };
 use crate::{
-    DaemonInfo, MessageError, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat,
+    DaemonInfo, MediaStat, MessageError, Peer, ReaderStat, State, StreamStat, StreamSummary,
+    WriterStat,
 };
 
 pub(super) fn put_summary(w: &mut FieldWriter<'_>, summary: &StreamSummary) {
@@ -33,7 +34,7 @@ pub(super) fn summary(r: &mut FieldReader) -> Result<StreamSummary, MessageError
     })
 }
 
-/// Writes a stream's stats without its writers and readers, which have frames of their own.
+/// Writes a stream's stats without its media, writers and readers, which have frames of their own.
 pub(super) fn put_stat(w: &mut FieldWriter<'_>, stat: &StreamStat) {
     w.string(&stat.path);
     put_state(w, stat.state);
@@ -55,6 +56,25 @@ pub(super) fn put_stat(w: &mut FieldWriter<'_>, stat: &StreamStat) {
     w.u64(stat.lost_bytes);
     w.option(stat.ttl, FieldWriter::duration);
     w.option(stat.content_type.as_deref(), FieldWriter::string);
+}
+
+pub(super) fn put_media(w: &mut FieldWriter<'_>, media: &MediaStat) {
+    let MediaStat { format, header_bytes, last_sync, gop_bytes, gop } = media;
+    w.string(format);
+    w.u64(*header_bytes);
+    w.option(*last_sync, FieldWriter::u64);
+    w.option(*gop_bytes, FieldWriter::u64);
+    w.option(*gop, FieldWriter::duration);
+}
+
+pub(super) fn media(r: &mut FieldReader) -> Result<MediaStat, MessageError> {
+    Ok(MediaStat {
+        format: r.string()?,
+        header_bytes: r.u64()?,
+        last_sync: r.option("last sync point", FieldReader::u64)?,
+        gop_bytes: r.option("bytes of a GOP", FieldReader::u64)?,
+        gop: r.option("time of a GOP", FieldReader::duration)?,
+    })
 }
 
 pub(super) fn stat(r: &mut FieldReader) -> Result<StreamStat, MessageError> {
@@ -79,6 +99,7 @@ pub(super) fn stat(r: &mut FieldReader) -> Result<StreamStat, MessageError> {
         lost_bytes: r.u64()?,
         ttl: r.option("ttl", FieldReader::duration)?,
         content_type: r.option("content type", FieldReader::string)?,
+        media: None,
         writers: Vec::new(),
         readers: Vec::new(),
     })

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, Join, LeaseStart, Peer,
-    PutOptions, ReadOptions, ReaderStat, Reply, Request, RingLayout, ShmStart, SlowPolicy, Start,
-    State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, Join, LeaseStart,
+    MediaStat, Peer, PutOptions, ReadOptions, ReaderStat, Reply, Request, RingLayout, ShmStart,
+    SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until,
+    WriteOptions, WriterStat,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -90,6 +91,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         }),
         (any::<(u64, u64)>(), content_type())
             .prop_map(|((start, head), content_type)| Reply::Reading { start, head, content_type }),
+        media().prop_map(Reply::MediaStat),
         (any::<(u64, bool)>(), ".*", bytes()).prop_map(|((place, seeks), format, header)| {
             Reply::Joined { place, seeks, format, header }
         }),
@@ -239,6 +241,7 @@ fn stat() -> impl Strategy<Value = StreamStat> {
             lost_bytes: n[11],
             ttl,
             content_type,
+            media: None,
             writers: Vec::new(),
             readers: Vec::new(),
         },
@@ -328,6 +331,19 @@ fn lease_start() -> impl Strategy<Value = LeaseStart> {
             newest,
             max_chunk,
             pages,
+        },
+    )
+}
+
+fn media() -> impl Strategy<Value = MediaStat> {
+    let numbers = any::<(u64, Option<u64>, Option<u64>)>();
+    (".*", numbers, option::of(duration())).prop_map(
+        |(format, (header_bytes, last_sync, gop_bytes), gop)| MediaStat {
+            format,
+            header_bytes,
+            last_sync,
+            gop_bytes,
+            gop,
         },
     )
 }

@@ -398,7 +398,8 @@ impl RingWriter {
         if self.head_seq > self.tail_seq { self.time_of(self.head_seq - 1) } else { 0 }
     }
 
-    fn time_of(&self, seq: u64) -> u64 {
+    /// When a chunk in the ring was appended, in microseconds since the Unix epoch.
+    pub(crate) fn time_of(&self, seq: u64) -> u64 {
         self.ring.load(self.index.time_of(seq), Relaxed)
     }
 
