@@ -1148,12 +1148,16 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__write)
-            opts="-q -v -h --stream --lines --close --replace --wait-readers --chunk-size --tee --progress --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
+            opts="-q -v -h --stream --lines --close --replace --content-type --wait-readers --chunk-size --tee --progress --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --content-type)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --wait-readers)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

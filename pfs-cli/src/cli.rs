@@ -229,6 +229,12 @@ pub struct WriteArgs {
     /// Readers of the old stream are told that it was removed, and exit with 7.
     #[arg(long)]
     pub replace: bool,
+    /// Media type of a stream that this command creates, such as text/csv or video/mp2t
+    ///
+    /// Readers over HTTP get it as Content-Type. An existing stream keeps its own. Without a media
+    /// type, a stream gets that of its format, if its first bytes tell the format.
+    #[arg(long, value_name = "TYPE")]
+    pub content_type: Option<String>,
     /// Begin only when this many readers are attached
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub wait_readers: u32,

@@ -279,6 +279,29 @@ fn stat_shows_the_format_the_header_and_the_last_sync_point(transport: Transport
 }
 
 #[test]
+fn a_writer_may_name_the_media_type_of_the_stream_that_it_creates() {
+    let daemon = Daemon::with_http();
+    let write = |args: &[&str], stream: &str, input: &str| {
+        let write = daemon.pfs(["write", stream]).args(args).stdin(input);
+        write.run().exits(0).quietly();
+        daemon.stat(stream).unwrap()["content_type"].clone()
+    };
+    let csv = ["--content-type", "text/csv"];
+    for (nth, args) in [&[][..], &["--stream"], &["--lines"]].into_iter().enumerate() {
+        let stream = format!("/streamfs/{nth}");
+        assert_eq!(write(&[&csv, args].concat(), &stream, "a,b\n"), "text/csv", "{args:?}");
+        let other = [&["--content-type", "text/plain"], args].concat();
+        assert_eq!(write(&other, &stream, "1,2\n"), "text/csv", "an existing stream keeps its own");
+        let replaced = [&other[..], &["--replace"]].concat();
+        assert_eq!(write(&replaced, &stream, "x\n"), "text/plain");
+        assert_eq!(daemon.head(&stream), 2, "only the new contents");
+    }
+    let refused = daemon.pfs(["write", "--content-type", "", "/streamfs/t"]).stdin("x");
+    refused.run().exits(2).says("content type");
+    assert_eq!(daemon.stat("/streamfs/t"), None);
+}
+
+#[test]
 fn a_url_gives_the_header_and_says_what_was_skipped_and_a_range_is_exact() {
     let film = video(7, 40);
     let daemon = daemon_with(Transport::Http, &film);

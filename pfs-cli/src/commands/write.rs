@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::Context as _;
 use pfs_client::{
-    Client, Finish, IfExists, ProxyBroke, PutOptions, RequestError, WriteError, Writer,
+    Client, CreateOptions, Finish, IfExists, ProxyBroke, PutOptions, RequestError, WriteError,
+    Writer,
 };
 use pfs_proto::{ErrorCode, StreamPath, WriteOptions};
 
@@ -54,7 +55,17 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
             return Ok(ExitCode::Success);
         }
     }
-    let options = WriteOptions { wait_readers: args.wait_readers, replace: args.replace };
+    let replace = args.replace && args.content_type.is_none();
+    if let Some(content_type) = &args.content_type {
+        // The request of a writer has no media type.
+        let if_exists = if args.replace { IfExists::Replace } else { IfExists::Keep };
+        let options = CreateOptions::default().content_type(content_type).if_exists(if_exists);
+        let created = client.create(&args.path, &options).await;
+        created.map_err(|error| {
+            context.explain(error, format_args!("cannot write to {}", args.path))
+        })?;
+    }
+    let options = WriteOptions { wait_readers: args.wait_readers, replace };
     let place = context.daemon.place();
     let waiting = match args.wait_readers {
         0 => format!("the answer of the daemon {place}"),
@@ -136,7 +147,8 @@ async fn put(
 ) -> anyhow::Result<bool> {
     let (path, place) = (&args.path, context.daemon.place());
     let if_exists = if args.replace { IfExists::Replace } else { IfExists::Keep };
-    let options = PutOptions::default().if_exists(if_exists).close(args.close);
+    let mut options = PutOptions::default().if_exists(if_exists).close(args.close);
+    options.create.content_type.clone_from(&args.content_type);
     let waiting = format_args!("the answer of the daemon {place}");
     match patiently(&context.printer, waiting, client.put(path, input, &options)).await {
         Ok(_) => {
