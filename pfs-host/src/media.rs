@@ -221,10 +221,7 @@ pub(crate) async fn describe(stream: &Stream, stat: &mut StreamStat) {
     let Some(index) = Index::of(stream) else { return };
     index.complete(stream).await;
     let known = index.lock().as_ref().and_then(|indexed| indexed.stat(stream));
-    if let Some((media, memory)) = known {
-        stat.memory = stat.memory.saturating_add(memory);
-        stat.media = Some(Box::new(media)).filter(|_| index.is_media());
-    }
+    stat.media = known.map(Box::new).filter(|_| index.is_media());
 }
 
 /// Returns how a reader joins that would start at `start`. `None` if it gets exact bytes.

@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime};
 use pfs_proto::{SlowPolicy, Start, Until};
 
 use crate::{
-    AttachError, Read, ReadError, Reservation, Sink, Stream, Writer, ring::RingReader,
-    state::release, sync::Arc,
+    AttachError, Read, ReadError, Sink, Stream, Writer, ring::RingReader, state::release, sync::Arc,
 };
 
 /// One pass over the bytes that a stream holds. Nobody sees a scan: it is in no stats, no writer
@@ -107,10 +106,12 @@ impl Stream {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros))
     }
 
-    /// Reserves memory that a host keeps for this stream, from the budgets of the stream's ring.
-    /// `None` if a budget has not that much left.
-    pub fn reserve(&self, bytes: u64) -> Option<Vec<Reservation>> {
-        self.shared.budgets.iter().map(|budget| budget.reserve(bytes)).collect()
+    /// Accounts for memory that a host keeps for this stream: `bytes` in all. It comes out of the
+    /// budgets of the stream's ring, and is given back when the stream is removed. Returns false,
+    /// and accounts for nothing, if a budget has not that much left or the stream is removed.
+    #[must_use]
+    pub fn keep(&self, bytes: u64) -> bool {
+        self.shared.keep(bytes)
     }
 }
 

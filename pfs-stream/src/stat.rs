@@ -95,6 +95,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         capacity: append.ring.ring().layout().capacity(),
         memory: append.ring.ring().layout().bytes()
             + append.growth.memory()
+            + shared.kept()
             + overhead(&shared.name),
         moves: append.growth.moves,
         head: head.offset,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use pfs_media::{Format, Indexer, Mark};
 use pfs_proto::{MediaStat, Start};
-use pfs_stream::{Read, Reservation, Stream};
+use pfs_stream::{Read, Stream};
 
 use super::run::Run;
 use crate::daemon::wide;
@@ -35,8 +35,6 @@ pub(super) struct Indexed {
     parts: VecDeque<Part>,
     /// Smallest distance of the sync points that are kept.
     distance: u64,
-    /// The memory that the index takes, in each budget of the stream.
-    reserved: Vec<Reservation>,
 }
 
 /// A header, and the sync points to which it applies.
@@ -124,7 +122,6 @@ impl Indexed {
             position: 0,
             parts: VecDeque::new(),
             distance: capacity / MAX_POINTS,
-            reserved: Vec::new(),
         }
     }
 
@@ -153,7 +150,9 @@ impl Indexed {
         self.forget_before(stream.extent().tail);
         if !is_understood || !self.reserve(stream) {
             tracing::debug!(stream = stream.name(), format = %self.format, is_understood, "index off");
-            (self.indexer, self.parts, self.reserved) = Default::default();
+            (self.indexer, self.parts) = Default::default();
+            // Giving memory back cannot fail.
+            let _ = stream.keep(0);
         }
         true
     }
@@ -234,16 +233,11 @@ impl Indexed {
         let parser = self.indexer.as_ref().map_or(0, Indexer::memory);
         let parts = self.parts.iter().map(Part::memory).fold(INDEX_BYTES, usize::saturating_add);
         let bytes = wide(parser.saturating_add(parts));
-        if self.reserved.is_empty() {
-            let Some(reserved) = stream.reserve(bytes) else { return false };
-            self.reserved = reserved;
-        }
-        self.reserved.iter_mut().all(|reserved| reserved.resize(bytes))
+        stream.keep(bytes)
     }
 
-    /// What is known, and the memory that the index takes. `None` once the contents could not be
-    /// parsed.
-    pub(super) fn stat(&self, stream: &Stream) -> Option<(MediaStat, u64)> {
+    /// What is known. `None` once the contents could not be parsed.
+    pub(super) fn stat(&self, stream: &Stream) -> Option<MediaStat> {
         self.indexer.as_ref()?;
         let part = self.parts.back();
         let newest = part.and_then(|part| match part.every {
@@ -261,7 +255,7 @@ impl Indexed {
                 .zip(time(before))
                 .and_then(|(newest, before)| newest.duration_since(before).ok()),
         };
-        Some((stat, self.reserved.first().map_or(0, Reservation::bytes)))
+        Some(stat)
     }
 
     /// The newest header.

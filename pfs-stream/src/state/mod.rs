@@ -99,6 +99,8 @@ pub(crate) struct Shared {
     /// What the stream takes beside its rings. Given back when the last handle is dropped, or when
     /// the stream was removed and no other process reads it.
     reserved: Mutex<Vec<Reservation>>,
+    /// What the host keeps for the stream, in each budget. Given back when the stream is removed.
+    kept: Mutex<Vec<Reservation>>,
 }
 
 /// Bytes that a stream of this name takes beside its rings: the state that its handles share, and
@@ -177,6 +179,7 @@ impl Shared {
             budgets,
             descriptors,
             reserved: Mutex::new(reserved),
+            kept: Mutex::default(),
         }
     }
 
@@ -245,6 +248,7 @@ impl Shared {
     /// Gives the memory of a removed stream back, even if readers are attached: a reader that has
     /// not noticed the removal yet finds only the removal.
     fn release(&self) {
+        lock(&self.kept).clear();
         let mut append = lock(&self.append);
         let next = append.growth.stop();
         // If the system cannot take a ring back, the ring is freed and counted until its last
@@ -268,15 +272,40 @@ impl Shared {
         lock(&self.reserved).clear();
     }
 
+    /// Accounts for `bytes` in all that the host keeps for the stream.
+    #[cfg(feature = "host")]
+    pub(crate) fn keep(&self, bytes: u64) -> bool {
+        let mut kept = lock(&self.kept);
+        // The status is set before what is kept is given back.
+        if self.status().removed() {
+            return false;
+        }
+        if kept.is_empty() {
+            let reserved = self.budgets.iter().map(|budget| budget.reserve(bytes)).collect();
+            let Some(reserved) = reserved else { return false };
+            *kept = reserved;
+        }
+        let is_reserved = kept.iter_mut().all(|part| part.resize(bytes));
+        if !is_reserved {
+            kept.clear();
+        }
+        is_reserved
+    }
+
+    /// Bytes that the host keeps for the stream.
+    pub(crate) fn kept(&self) -> u64 {
+        lock(&self.kept).first().map_or(0, Reservation::bytes)
+    }
+
     /// The share of a budget that the stream takes.
     pub(crate) fn reserved_from(&self, budget: &Budget) -> u64 {
         let append = lock(&self.append);
         let rings = append.ring.ring().charged_to(budget) + append.growth.charged_to(budget);
         drop(append);
-        let reserved = lock(&self.reserved);
-        let beside: u64 =
-            reserved.iter().filter(|part| part.is_of(budget)).map(Reservation::bytes).sum();
-        rings + beside
+        let of = |parts: &[Reservation]| -> u64 {
+            parts.iter().filter(|part| part.is_of(budget)).map(Reservation::bytes).sum()
+        };
+        rings + of(&lock(&self.reserved)) + of(&lock(&self.kept))
     }
 
     /// Wakes all sleeping readers, in this process and in others.
