@@ -77,8 +77,8 @@ complete -c pfs -n "__fish_pfs_using_subcommand cat" -l until -d 'When to end: c
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l slow -d 'Policy when this reader cannot keep up; drop if not given' -r -f -a "drop\t'The reader loses the oldest chunks, and reports which'
 block\t'Writers wait for the reader, for limits.max_block_time at most if the daemon sets it'
 disconnect\t'The reader is disconnected, and exits with 6'"
-complete -c pfs -n "__fish_pfs_using_subcommand cat" -l join -d 'How to join media in the middle: auto, sync or raw' -r -f -a "auto\t'Media: the header, then the stream from a point where a decoder can start'
-sync\t'Also text: from a whole line on, CSV after its first line'
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l join -d 'How to join media in the middle: auto, sync or raw' -r -f -a "auto\t'Media: the header, then the stream from an offset where a decoder can start'
+sync\t'Also text: from a whole line on; CSV: the first line of the stream, then whole lines'
 raw\t'Exactly the bytes of the stream'"
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; by default, pfs finds a daemon or starts one' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f

@@ -1,6 +1,6 @@
 //! Fuzz target: media indexers and readers that join. Any bytes, in pieces of any size and with
-//! holes, are parsed as any format in bounded time and memory, and the pieces make no difference. A
-//! reader delivers each byte, or reports it as missing.
+//! holes, are parsed as any format in bounded time and memory, and the sizes of the pieces make no
+//! difference. A reader that joins delivers each byte, or reports the byte as missing.
 
 #![no_main]
 

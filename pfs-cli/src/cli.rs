@@ -231,8 +231,9 @@ pub struct WriteArgs {
     pub replace: bool,
     /// Media type of a stream that this command creates, such as text/csv or video/mp2t
     ///
-    /// Readers over HTTP get it as Content-Type. An existing stream keeps its own. Without a media
-    /// type, a stream gets that of its format, if its first bytes tell the format.
+    /// Readers over HTTP get the media type as Content-Type. An existing stream keeps its own media
+    /// type. A stream without a media type gets that of its format, if the daemon recognises the
+    /// format by the first bytes.
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
     /// Begin only when this many readers are attached
@@ -287,9 +288,11 @@ pub struct CatArgs {
     /// closed: when the stream is closed. caught-up: when everything that was in the stream at the
     /// start is printed; a missing stream is then an error (3). writers-gone: when the last writer
     /// has finished, as with a FIFO; if a writer died or failed instead, pfs exits with 8.
-    /// format-change: before the header of a writer that started over, if a decoder of the format
-    /// accepts no second header. idle=DURATION: when nothing arrived for this long. pfs always ends at the end of a closed
-    /// stream; if the stream was closed as failed, pfs exits with 8. Default: closed.
+    /// format-change: when a writer starts over with a header that a decoder does not accept in the
+    /// middle of its input; pfs ends before that header. format-change has no effect with --join
+    /// raw or --offset. idle=DURATION: when nothing arrived for this long. pfs always ends at the
+    /// end of a closed stream; if the stream was closed as failed, pfs exits with 8. Default:
+    /// closed.
     #[arg(long, value_name = "END", value_parser = parse_until, group = "following")]
     pub until: Option<Until>,
     /// Policy when this reader cannot keep up; drop if not given
@@ -298,13 +301,14 @@ pub struct CatArgs {
     /// How to join media in the middle: auto, sync or raw
     ///
     /// auto: if the stream is in a media format that pfs knows, and printing does not begin at
-    /// offset 0, pfs prints the header that a decoder needs, and then the stream from a point where
-    /// a decoder can start: the oldest one in the ring buffer; with --new the latest one; with
-    /// --tail or --since the nearest one before. After a gap, pfs continues at the next such point,
-    /// and what it left out is part of the gap. Other streams are printed as they are, and so is
-    /// everything with --offset. sync: the same, and text starts with a whole line; CSV, which the
-    /// media type text/csv tells, starts with its first line. raw: prints exactly the bytes of the
-    /// stream. Default: auto.
+    /// offset 0, pfs prints the header that a decoder needs, and then the stream from an offset
+    /// where a decoder can start. This is the oldest such offset in the ring buffer; with --new the
+    /// latest one; with --tail or --since the nearest one before the start. If the ring buffer
+    /// holds none, pfs waits for the next one. After a gap, pfs continues at the next such offset,
+    /// and the bytes that it left out are part of the gap. Streams in other formats are printed as
+    /// they are, and so is every stream with --offset. sync: the same, and text starts with a whole
+    /// line; CSV (media type text/csv) starts with the first line of the stream. raw: exactly the
+    /// bytes of the stream. Default: auto.
     #[arg(long, value_name = "HOW", group = "following")]
     pub join: Option<Join>,
     /// Show progress on standard error in any case
@@ -559,10 +563,10 @@ impl From<Slow> for SlowPolicy {
 /// How `pfs cat` joins media in the middle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Join {
-    /// Media: the header, then the stream from a point where a decoder can start
+    /// Media: the header, then the stream from an offset where a decoder can start
     #[default]
     Auto,
-    /// Also text: from a whole line on, CSV after its first line
+    /// Also text: from a whole line on; CSV: the first line of the stream, then whole lines
     Sync,
     /// Exactly the bytes of the stream
     Raw,

@@ -123,12 +123,13 @@
 //!
 //! # Joining media
 //!
-//! A reader that starts in the middle of Matroska, MP4 or Ogg gets bytes that no player understands.
-//! With [`Join::Auto`](ReadOptions::join), the reader starts at an offset where a decoder can start,
-//! and [`Event::Joined`] has the header that the decoder needs first. After a gap the reader
-//! continues at the next such offset, and what it left out is part of the gap.
-//! [`Event::FormatChanged`] says where a writer has started over with another header. Streams
-//! without a known media format are read as they are. The default, [`Join::Raw`], is exact bytes.
+//! Bytes from the middle of Matroska, MP4 or Ogg are useless to a player without the header at the
+//! beginning of the stream. With [`Join::Auto`](ReadOptions::join), the reader starts at an offset
+//! where a decoder can start, and [`Event::Joined`] has the header that the decoder needs first.
+//! After a gap the reader continues at the next such offset, and the bytes that it left out are
+//! part of the gap. [`Event::FormatChanged`] says where a writer has started over with a header
+//! that a decoder does not accept there. A stream without a known media format is read as it is.
+//! The default, [`Join::Raw`], gives exact bytes.
 //!
 //! # Over HTTP
 //!

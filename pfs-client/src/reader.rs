@@ -72,7 +72,7 @@ pub struct Reader {
     attached: Option<Attached>,
     /// How the reader was told to join.
     how: Join,
-    /// How the daemon lets the reader join, until it names the start.
+    /// The daemon's `Joined`, kept until its `Reading` arrives.
     joined: Option<Joined>,
     /// The state of a reader that joins. `None` if it gets exact bytes.
     join: Option<Box<Joining>>,
@@ -118,7 +118,7 @@ impl Reader {
         options: ReadOptions,
     ) -> Result<Self, RequestError> {
         let options = join::agreed(&mut connection, options).await?;
-        // A reader that resumes goes on where it was.
+        // A reader that resumes continues at its offset and does not join again.
         let again = options.join(Join::Raw);
         let mut reader = Self {
             resume: resuming.map(|dialer| Box::new(Resume::new(dialer, path, again))),
@@ -491,8 +491,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes the state of a reader that joins. An event that is to be returned before anything is
-    /// read is returned without it.
+    /// Takes the state of a reader that joins. Returns `None` while an announcement, such as
+    /// [`Event::Attached`], is still to be returned: it does not pass through the joiner.
     fn joining(&mut self) -> Option<Box<Joining>> {
         if matches!(self.state, State::Announce(_)) { None } else { self.join.take() }
     }

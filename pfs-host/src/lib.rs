@@ -15,7 +15,7 @@
 //!   pass descriptors. The other protocols over HTTP use [`Daemon`] and the sessions directly.
 //! - [`Refusals`](refusals::Refusals) counts and logs refusals, whatever the protocol.
 //! - [`after_many_ended`] calls a function when the memory of many connections has become free.
-//! - The media index of a stream knows where a late joiner can decode: see `media`.
+//! - The media index of a stream finds where a reader that joins late can start: see `media`.
 //! - [`expire`] removes streams whose time to live is over.
 //! - [`exit_when_idle`] ends a daemon that has been idle for a while.
 //!

@@ -1,16 +1,16 @@
 //! Media index of a stream: the headers in effect, and the sync points that the ring holds.
 //!
-//! The index of a stream is made from the stream's ring, by scans. While a writer appends its first
-//! bytes, each append is followed by a scan, so that no header is missed; the writer may start over
-//! in a stream that others have written. Later, scans run from time to time, beside the appends: a
-//! header that comes then is missed only if the writer overwrites it between two scans. A reader
-//! that joins completes the index first, so it has every sync point that the ring holds.
+//! The daemon makes the index by scans of the stream's ring. While a writer appends its first
+//! [`FIRST_BYTES`], a scan follows each append, so that no header is missed. This holds for each
+//! writer, because a writer may start over in a stream that others have written. Later, scans run
+//! from time to time in a task of their own: a header that comes then is missed only if the writer
+//! overwrites the header between two scans. The index is scanned up to head before a reader joins.
 //!
-//! A leased ring is scanned like any other, as untrusted input. Its holder reports nothing about
-//! its contents, so there is nothing to trust.
+//! A leased ring is scanned like any other, as untrusted input. The holder of the lease reports
+//! nothing about the contents, so the daemon need not believe the holder.
 //!
-//! A stream whose first bytes and media type name no format has no index, and is not looked at
-//! again.
+//! A stream whose first bytes and media type name no format has no index. Text has none either,
+//! except CSV, whose first line is a header: lines are found when a reader joins.
 
 mod indexed;
 mod lines;
@@ -33,17 +33,18 @@ use self::{indexed::Indexed, run::Run};
 
 pub use self::indexed::Joined;
 
-/// Bytes of each writer after which scans no longer follow each append.
+/// Number of bytes after which a writer's appends are no longer followed by a scan each.
 const FIRST_BYTES: u64 = 1024 * 1024;
 
-/// Later, a scan begins when this part of the ring was appended since the last one.
+/// Divisor of the ring size: later, a scan begins when this part of the ring, and at least this
+/// part of [`FIRST_BYTES`], was appended since the last scan began.
 const LATER_SHARE: u64 = 8;
 
 /// The media index of a stream: an extension of the stream. Empty until a format is recognised.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     indexed: Mutex<Option<Indexed>>,
-    /// Whether a task completes the index.
+    /// Whether a task that will complete the index has not begun yet.
     is_scheduled: AtomicBool,
 }
 
@@ -53,7 +54,7 @@ pub(crate) enum Indexing {
     /// The format is not known yet.
     #[default]
     Undecided,
-    /// The stream has no known format.
+    /// The stream needs no index: it has no known format, or it is lines of text.
     Off,
     /// This many bytes are still to be scanned with each append.
     First(Arc<Index>, u64),
@@ -82,7 +83,7 @@ impl Indexing {
             }
             Self::Later(index, since) => {
                 *since = since.saturating_add(bytes);
-                // Cheap, so that it may be asked with each append.
+                // A cheap test, because it runs with each append.
                 if *since >= FIRST_BYTES / LATER_SHARE {
                     let stream = stream();
                     if *since >= capacity(&stream) / LATER_SHARE {
@@ -122,7 +123,8 @@ impl Indexing {
     }
 }
 
-/// The first bytes of a stream, as many as are needed to recognise a format. Empty if they are gone.
+/// The first bytes of a stream, at most as many as are needed to recognise a format. Empty if they
+/// are gone.
 fn first_bytes(stream: &Stream) -> Vec<u8> {
     let mut run = Run::default();
     if let Ok(mut scan) = stream.scan(0) {
@@ -134,7 +136,7 @@ fn first_bytes(stream: &Stream) -> Vec<u8> {
     run.bytes
 }
 
-/// The most bytes that the ring of a stream may hold.
+/// Maximum number of bytes that the ring of a stream may hold.
 fn capacity(stream: &Stream) -> u64 {
     let config = stream.config();
     config.ring_buffer_size.max(config.channel_buffer_size)
@@ -193,7 +195,7 @@ impl Index {
         }
     }
 
-    /// Whether the format is one of media.
+    /// Whether the format is a media format.
     fn is_media(&self) -> bool {
         self.lock().as_ref().is_some_and(|indexed| indexed.format().is_media())
     }
@@ -203,8 +205,8 @@ impl Index {
         self.lock().as_ref().and_then(Indexed::header)
     }
 
-    /// Returns how a reader joins that would start at `start`, once the index is complete. `None`
-    /// if there is nothing to know about the stream.
+    /// Returns how a reader with this start joins. `None` if the reader gets exact bytes.
+    /// [Complete](Self::complete) the index first.
     ///
     /// # Errors
     ///
@@ -216,7 +218,7 @@ impl Index {
     }
 }
 
-/// Adds what is known about the media of a stream to its stats.
+/// Adds the media of a stream, and the memory of its index, to the stats of the stream.
 pub(crate) async fn describe(stream: &Stream, stat: &mut StreamStat) {
     let Some(index) = Index::of(stream) else { return };
     index.complete(stream).await;
@@ -224,7 +226,7 @@ pub(crate) async fn describe(stream: &Stream, stat: &mut StreamStat) {
     stat.media = known.map(Box::new).filter(|_| index.is_media());
 }
 
-/// Returns how a reader joins that would start at `start`. `None` if it gets exact bytes.
+/// Returns how a reader with this start joins. `None` if the reader gets exact bytes.
 ///
 /// # Errors
 ///

@@ -15,8 +15,8 @@ use crate::{
     stream_at::StreamAt,
 };
 
-/// Attempts to join at a sync point before a writer overwrites it. The reader then begins with a
-/// gap, and looks for the next sync point.
+/// Maximum number of attempts to join at a sync point that a writer overwrites meanwhile. After the
+/// last attempt, the reader begins with a gap and looks for the next sync point.
 const MAX_JOIN_ATTEMPTS: u32 = 8;
 
 /// A path that the caller may read. The stream need not exist yet.
@@ -31,7 +31,7 @@ impl<'a> Deref for Readable<'a> {
     }
 }
 
-/// Bytes for a client that are charged to the budget until the last handle is dropped.
+/// Bytes for a client, charged to the budget until the last handle to them is dropped.
 struct Charged {
     bytes: Bytes,
     _charge: Reservation,
@@ -44,7 +44,11 @@ impl AsRef<[u8]> for Charged {
 }
 
 impl Charged {
-    /// Charges bytes, if they are so many that they must be charged.
+    /// Charges bytes to the budget, unless they are few.
+    ///
+    /// # Errors
+    ///
+    /// The budget is used up.
     fn charge(daemon: &Daemon, bytes: Bytes) -> Result<Bytes, Failure> {
         Ok(match daemon.hold_answer(bytes.len())? {
             Some(charge) => Bytes::from_owner(Self { bytes, _charge: charge }),
@@ -115,12 +119,12 @@ impl Readable<'_> {
         }
     }
 
-    /// Attaches a reader to an existing stream as [`ReadOptions::join`] says. `None` if there is no
-    /// stream, or if the reader is to get exact bytes: then [`attach`](Self::attach) it.
+    /// Attaches a reader to an existing stream as [`ReadOptions::join`] says. Returns `None` if
+    /// there is no stream, or if the reader gets exact bytes: then call [`attach`](Self::attach).
     ///
     /// # Errors
     ///
-    /// Those of [`attach`](Self::attach).
+    /// Those of [`attach`](Self::attach), or the budget has no room for a large header.
     ///
     /// # Cancel safety
     ///
@@ -138,12 +142,12 @@ impl Readable<'_> {
     }
 
     /// Attaches a reader to a stream that [`existing`](StreamAt::existing) returned, as
-    /// [`ReadOptions::join`] says. `None` if the reader is to get exact bytes: then attach it with
+    /// [`ReadOptions::join`] says. Returns `None` if the reader gets exact bytes: then call
     /// [`reader`](Self::reader).
     ///
     /// # Errors
     ///
-    /// Those of [`reader`](Self::reader).
+    /// Those of [`reader`](Self::reader), or the budget has no room for a large header.
     ///
     /// # Cancel safety
     ///

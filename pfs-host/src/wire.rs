@@ -44,7 +44,7 @@ pub(crate) struct Wire<T> {
     pub(crate) resuming: bool,
     /// Whether the client supports leases.
     pub(crate) leasing: bool,
-    /// Whether the client knows how readers join, and the stats of media.
+    /// Whether the client supports readers that join, and the stats of media.
     pub(crate) joining: bool,
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Following<E> {
     follow: Follow<E>,
     state: State,
     sent: LastPiece,
-    /// Bytes that come before the stream's.
+    /// Bytes to send before those of the stream.
     prefix: Bytes,
     /// Bytes still to come, if known.
     length: Option<u64>,

@@ -39,9 +39,9 @@ pub enum Format {
     Hevc,
     /// YUV4MPEG2, uncompressed video.
     Y4m,
-    /// Lines of text, such as a log or JSON lines. No media.
+    /// Lines of text, such as a log or JSON lines. Not media.
     Lines,
-    /// CSV with a header line. No media.
+    /// CSV with a header line. Not media.
     Csv,
 }
 
@@ -166,13 +166,12 @@ impl Format {
     }
 
     /// Whether a decoder steps from unit to unit by their sizes alone, so that a stream may be cut
-    /// only between them.
+    /// only between two units.
     pub(crate) fn has_cuts(self) -> bool {
         matches!(self, Self::Mp4 | Self::Y4m)
     }
 
-    /// Returns the format whose signature is at the beginning of these bytes, as at the beginning
-    /// of a file.
+    /// Returns the format with whose signature these bytes begin, as a file in that format does.
     ///
     /// Only formats with a signature that hardly ever occurs by chance are recognised. If a chunk
     /// in the middle of a stream begins with a signature, a writer has started over there.

@@ -9,8 +9,8 @@ use crate::{
     matroska::Matroska, mp4::Mp4, mpeg_ts::MpegTs, ogg::Ogg, wav::Wav, y4m::Y4m,
 };
 
-/// Maximum size of a header, in bytes: somewhat less than 1 MiB, so that a header and what is said
-/// about it fit into one message of the wire.
+/// Maximum size of a header, in bytes. Less than 1 MiB, so that a header and the fields about the
+/// header fit into one message of the protocol.
 pub const MAX_HEADER_BYTES: usize = 1024 * 1024 - 4096;
 
 /// Maximum number of bytes that a parser may request at once. Units that a parser needs as a whole,
@@ -75,13 +75,14 @@ pub(crate) trait Parse: Send {
     /// Parses the window `bytes` at offset `at`, which is not empty, and returns how to continue.
     fn step(&mut self, at: u64, bytes: &[u8], marks: &mut Vec<Mark>) -> Parsed;
 
-    /// The header is complete, although nothing has followed it yet. `rest` are the bytes of the
-    /// header for which the parser has requested a larger window.
+    /// Ends the header, which is complete although no byte has followed. `rest` is the end of the
+    /// header, for which the parser has requested a larger window.
     fn end_header(&mut self, rest: &[u8]) {
         let _ = rest;
     }
 
-    /// Bytes of memory that the parser has allocated and may keep, apart from a few hundred.
+    /// Memory that the parser has allocated and may keep, in bytes, without the few hundred bytes
+    /// that every parser needs.
     fn memory(&self) -> usize {
         0
     }
@@ -149,7 +150,7 @@ impl Indexer {
         self.format
     }
 
-    /// Bytes of memory that the indexer has allocated: up to a few times [`MAX_HEADER_BYTES`].
+    /// Memory that the indexer has allocated, in bytes: at most a few times [`MAX_HEADER_BYTES`].
     pub fn memory(&self) -> usize {
         self.pending.capacity().saturating_add(self.parser.memory())
     }
@@ -235,9 +236,9 @@ impl Indexer {
         }
     }
 
-    /// Creates an indexer for the stream from offset `at` on that has parsed this header instead of
-    /// the bytes before. The marks of the header are added to `marks`. `None` if the header is not
-    /// of the format, or larger than `at`.
+    /// Creates an indexer that starts at offset `at` and has parsed this header in place of the
+    /// bytes before `at`. Adds the marks of the header to `marks`. `None` if the header is not of
+    /// the format, or is larger than `at`.
     pub(crate) fn behind(
         format: Format,
         header: &[u8],

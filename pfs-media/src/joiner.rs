@@ -1,4 +1,4 @@
-//! Joiner: turns what a reader receives into what a decoder can use.
+//! Joiner: turns the bytes that a reader receives into bytes that a decoder can use.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::{Format, IndexError, Indexer, Mark};
 
-/// Bytes that are kept while a reader looks for a sync point: more than from a sync point to the
-/// bytes by which it is recognised.
+/// Maximum number of bytes that are held during a search. Larger than the distance from a sync
+/// point to the bytes by which a parser recognises the sync point.
 const MAX_SEARCHED_BYTES: usize = 2 * 1024 * 1024;
 
 /// Largest unit that is delivered whole, in bytes. A larger one is delivered as it arrives.
@@ -19,12 +19,12 @@ const MAX_WHOLE_BYTES: usize = 16 * 1024 * 1024;
 pub enum Delivery {
     /// Bytes of the stream.
     Bytes(Bytes),
-    /// The reader, which was looking for its first sync point, has found one or given up. These
-    /// offsets were skipped. The header comes before the bytes that follow; it is empty if the
-    /// reader has it already.
+    /// The search for the reader's first sync point has ended: one was found, or there is none. The
+    /// header comes before the bytes that follow, and is empty if a decoder needs none there. The
+    /// reader skipped these offsets.
     Joined(Bytes, Range<u64>),
-    /// These offsets are missing: those that were lost, and those before them and after them that
-    /// a decoder could not use.
+    /// These offsets are missing: the lost ones, and those before and after the loss that a decoder
+    /// cannot use.
     Gap {
         /// First missing offset.
         from: u64,
@@ -34,7 +34,7 @@ pub enum Delivery {
         chunks: u64,
     },
     /// A header that a decoder needs before the bytes that follow, because the header in the stream
-    /// was lost. These bytes belong to no offset.
+    /// was lost. These bytes are not counted in any offset.
     Header(Bytes),
     /// A writer has started over at this offset, with a header that a decoder does not accept in
     /// the middle of its input.
@@ -52,8 +52,8 @@ pub struct Joiner {
     fallback: Option<Format>,
     /// Offset after the bytes that were received.
     position: u64,
-    /// Whether a header or a sync point was found, so that a signature is a beginning and not a part
-    /// of a header.
+    /// Whether a header or a sync point was found. A signature in a later chunk is then a new
+    /// beginning, and not a part of the header.
     has_begun: bool,
     search: Option<Search>,
     /// Received bytes that were not delivered yet, which end at `position`.
@@ -61,10 +61,10 @@ pub struct Joiner {
     held_bytes: usize,
     /// The header in effect.
     header: Bytes,
-    /// First one and distance of sync points at equal distances.
+    /// Offset of the first sync point and distance, if sync points are at equal distances.
     every: Option<(u64, u64)>,
-    /// Where the stream may be cut without cutting a unit: the last such offset that was reached,
-    /// and the next one.
+    /// Offsets where the stream may be cut between two units: the last one that was reached, and
+    /// the next one.
     cuts: (u64, u64),
 }
 
@@ -82,16 +82,18 @@ struct Search {
     /// The first missing offset.
     from: u64,
     chunks: u64,
-    /// Whether the search follows no loss, but joining.
+    /// Whether the search is for the reader's first sync point, and not for one after a loss.
     is_first: bool,
-    /// Whether the reader has not got the header in effect: it joins, or another header was found.
+    /// Whether the reader still needs the header in effect, because it joins, or because another
+    /// header was found during the search.
     needs_header: bool,
     /// The sync point, if it is known in advance.
     point: Option<u64>,
 }
 
 impl Joiner {
-    /// Follows a stream from its first byte on. The format is recognised if it is not given.
+    /// Follows a stream from its first byte on. Without a format, recognises the format by the
+    /// first bytes.
     pub fn from_begin(format: Option<Format>) -> Self {
         let contents = match format {
             Some(format) => Contents::Known(Box::new(Indexer::new(format, 0))),
@@ -100,7 +102,7 @@ impl Joiner {
         Self::new(contents, 0)
     }
 
-    /// Uses this format if none is recognised. Only before the first bytes.
+    /// Sets the format to use if none is recognised. Call this before the first bytes.
     #[must_use]
     pub fn or(self, format: Format) -> Self {
         Self { fallback: Some(format), ..self }
@@ -188,7 +190,7 @@ impl Joiner {
         self.has_begun = false;
     }
 
-    /// Receives bytes that do not begin a chunk, or whose chunk does not matter.
+    /// Receives bytes that are not known to begin a chunk, so that a signature is ignored.
     pub fn part(&mut self, bytes: Bytes, out: &mut VecDeque<Delivery>) {
         if bytes.is_empty() {
             return;
@@ -334,7 +336,7 @@ impl Joiner {
         }
     }
 
-    /// Ends a search in contents that cannot be parsed: all held bytes are delivered.
+    /// Ends a search in contents that cannot be parsed, so that all held bytes can be delivered.
     fn give_up(&mut self, out: &mut VecDeque<Delivery>) {
         if matches!(self.contents, Contents::Unknown) && self.search.is_some() {
             let begin = self.position.saturating_sub(self.held_bytes as u64);

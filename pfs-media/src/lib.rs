@@ -5,8 +5,8 @@
 //! bytes of one stream in order and reports [`Mark`]s: the header that a decoder needs before
 //! anything else, and the offsets at which a decoder can start.
 //!
-//! A [`Joiner`] does so for one reader, and tells it what to deliver: after a loss, the stream from
-//! the next sync point on.
+//! A [`Joiner`] follows a stream for one reader and returns what to deliver: after a loss, the
+//! stream from the next sync point on.
 //!
 //! This crate has no I/O, no clock and no thread. It never sees a whole file: bytes arrive in
 //! pieces of any size, and each byte is looked at once. It does not change the bytes of a stream

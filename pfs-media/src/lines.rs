@@ -1,7 +1,7 @@
 //! Lines of text, and CSV.
 //!
-//! The header of CSV is its first line; other text has no header. Each line is a sync point. Of the
-//! lines that arrive together, only the first and the last are reported.
+//! The header of CSV is its first line; other text has no header. The beginning of each line is a
+//! sync point. Of the lines that begin in one window, only the first and the last are reported.
 
 use bytes::Bytes;
 

@@ -2,9 +2,9 @@
 //!
 //! The header is the boxes `ftyp` and `moov`. A sync point is the beginning of a fragment whose
 //! first sample of the main track is a sync sample. A fragment begins at its `moof`, or at the
-//! boxes right before the `moof` that belong to the fragment. A fragment ends with its `mdat`, and
-//! can be cut off only there, because a decoder finds the next one by the sizes of the boxes. The main track is the first video
-//! track, or the first track if there is no video.
+//! boxes right before the `moof` that belong to the fragment. A stream can be cut only after the
+//! `mdat` of a fragment, because a decoder finds the next fragment by the sizes of the boxes. The
+//! main track is the first video track, or the first track if there is no video.
 
 use bytes::Bytes;
 

@@ -62,7 +62,7 @@ impl Parse for Wav {
                 }
                 marks.push(Mark::Header(Bytes::from(header)));
                 if !INDEPENDENT.contains(&format) {
-                    // There is no other sync point than the beginning.
+                    // The beginning is the only sync point.
                     return Err(Fault::Malformed);
                 }
                 marks.push(Mark::SyncEvery(at + data as u64, align));

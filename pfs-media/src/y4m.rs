@@ -1,7 +1,7 @@
 //! YUV4MPEG2 parser: uncompressed video, with a line of text before the first frame.
 //!
 //! The header is the line of text. Every frame is a sync point. A stream can be cut only between
-//! frames, because a decoder finds the next one by their size.
+//! frames, because a decoder finds the next frame by the size of the frames.
 
 use bytes::Bytes;
 

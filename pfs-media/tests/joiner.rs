@@ -1,4 +1,4 @@
-//! What a reader delivers that joins in the middle, and that loses bytes.
+//! Deliveries of readers that join in the middle, and of readers that lose bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know
 
 use std::collections::{BTreeSet, VecDeque};

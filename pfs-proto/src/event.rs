@@ -26,19 +26,21 @@ pub enum Event {
         /// Media type of the contents, if the stream has one.
         content_type: Option<String>,
     },
-    /// The reader has joined in the middle of media ([`Join::Auto`](crate::Join::Auto)). The header
-    /// comes before the bytes of the stream.
+    /// The reader has joined in the middle of the stream ([`Join`](crate::Join)), or another header
+    /// was lost in the gap before. The header comes before the bytes that follow.
     Joined {
-        /// What a decoder needs before the bytes that follow. These bytes are not counted in any
-        /// offset.
+        /// Bytes that a decoder needs before the bytes that follow, and that are not counted in any
+        /// offset. Empty if a decoder needs none.
         header: Bytes,
-        /// The offsets that the reader skipped, because a decoder cannot start there. Empty if the
-        /// reader starts before the place that it asked for. Not a gap.
+        /// The offsets that the reader skipped, because a decoder cannot start there. They are not
+        /// a gap. Empty if the reader starts at or before the place that it asked for, and after a
+        /// gap.
         skipped: Range<u64>,
     },
-    /// A writer has started over with another header, in the middle of the stream. What a decoder
-    /// got before does not apply to the bytes that follow. Only for readers that
-    /// [join](crate::Join::Auto), and only where the format accepts no second header.
+    /// A writer has started over with another header, in the middle of the stream. The header
+    /// before does not apply to the bytes that follow. Only for readers that
+    /// [join](crate::Join::Auto), and only if the format changes or its decoders accept no second
+    /// header.
     FormatChanged {
         /// The offset where the new header begins.
         offset: u64,

@@ -83,7 +83,7 @@ impl Hello {
     /// Capability: join media in the middle ([`ReadOptions::join`](crate::ReadOptions::join)).
     pub const JOINING: u64 = 512;
 
-    /// Returns true if the sender of this `Hello` knows how readers join.
+    /// Returns true if the sender of this `Hello` supports readers that join.
     pub fn can_join(&self) -> bool {
         self.capabilities & Self::JOINING != 0
     }

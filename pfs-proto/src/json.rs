@@ -70,7 +70,7 @@ pub struct Stat<'a> {
     readers: Vec<Reader>,
 }
 
-/// What is known about a stream of media.
+/// Stats of a stream's media.
 #[derive(Debug, Serialize)]
 struct Media<'a> {
     format: &'a str,

@@ -183,7 +183,8 @@
 //!   until   0 closed   1 caught up   2 writers gone
 //! ```
 //!
-//! `OpenReader` of a reader that joins, 0x1e → `Waiting`, `Joined` and `Reading`
+//! `OpenReader` of a reader that joins, 0x1e → `Waiting`, `Joined` and `Reading`. Only if both ends
+//! set [`Hello::JOINING`]. `Joined` is omitted for a reader that gets exact bytes.
 //!
 //! ```text
 //! | path | start: u8, argument: u64 | policy: u8 | until: u8 | wait: bool | join: u8 |
@@ -339,16 +340,17 @@
 //! | created: bool | offset: u64 |
 //! ```
 //!
-//! `Joined`, 0xa0. Before `Reading`, for a reader that asked to join and whose stream has a known
-//! format. `place` is the offset where the reader would have started. `seeks` is true if the
-//! stream holds no sync point yet: the reader starts at `place` and looks for one itself.
+//! `Joined`, 0xa0. Before `Reading`, for a reader that asked to join, unless the reader gets exact
+//! bytes. `place` is the offset where the reader would have started. `seeks` is true if the ring
+//! holds no sync point for this reader: the reader starts at `place` and looks for one itself.
+//! `format` is the media type that names the format. `header` is the rest of the frame.
 //!
 //! ```text
 //! | place: u64 | seeks: bool | format: str | header |
 //! ```
 //!
-//! `MediaStat`, 0xa1. After `Stat`, for a client with the capability `JOINING`, if the stream has a
-//! known format.
+//! `MediaStat`, 0xa1. After `Stat`, for a client with the capability `JOINING`, if the stream is in
+//! a known media format.
 //!
 //! ```text
 //! | format: str | header_bytes: u64 | last_sync: opt u64 | gop_bytes: opt u64 | gop: opt span |

@@ -171,17 +171,18 @@ pub enum Reply {
         /// Writers that had died before the first of the present (or last) writers attached.
         deaths_before: u64,
     },
-    /// Reader: how the reader joins, before [`Reading`](Self::Reading). Only for readers that asked
-    /// to join, and only if the stream has a known format.
+    /// Reader: how the reader joins, before [`Reading`](Self::Reading). Only for a reader that
+    /// asked to join, unless the reader gets exact bytes.
     Joined {
         /// The offset where the reader would have started.
         place: u64,
-        /// Whether the stream holds no sync point yet. The reader then starts at `place` and looks
-        /// for one itself.
+        /// Whether the ring holds no sync point for this reader. The reader then starts at `place`
+        /// and looks for one itself.
         seeks: bool,
         /// The media type that names the format.
         format: String,
-        /// The header in effect; empty if the reader gets it from the stream, or needs none.
+        /// The header in effect. Empty if the header is in the stream from the start on, or if the
+        /// format has none.
         header: Bytes,
     },
     /// The client is attached as a reader.

@@ -66,7 +66,7 @@ pub enum Start {
     Offset(u64),
 }
 
-/// How a reader joins a stream whose contents cannot be used from any offset on.
+/// How a reader joins a stream of media or text, whose contents cannot be used from every offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "a new variant is a new version of the protocol")]
 pub enum Join {
@@ -74,8 +74,8 @@ pub enum Join {
     #[default]
     Raw,
     /// A reader of media that starts neither at offset 0 nor at an offset of its choice gets what a
-    /// decoder needs: the header in effect, and then the stream from a sync point on. Everybody
-    /// else gets exact bytes.
+    /// decoder needs: the header in effect, and then the stream from a sync point on. Any other
+    /// reader gets exact bytes.
     Auto,
     /// Like [`Auto`](Self::Auto), and a reader of text starts with a whole line. A reader of CSV
     /// gets the first line of the stream as the header.
@@ -310,7 +310,7 @@ pub struct ReadOptions {
     /// Whether to wait for the creation of a stream that does not exist, instead of failing.
     pub wait: bool,
     /// How to join media in the middle. Only readers of a daemon's stream join; a reader of a
-    /// stream in this process gets exact bytes.
+    /// `pfs_stream::Stream` in this process gets exact bytes.
     pub join: Join,
 }
 

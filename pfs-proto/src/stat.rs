@@ -84,7 +84,7 @@ pub struct StreamStat {
     pub ttl: Option<Duration>,
     /// Media type of the contents.
     pub content_type: Option<String>,
-    /// What is known about a stream of media.
+    /// Stats of the media. `None` if the stream is in no known media format.
     pub media: Option<Box<MediaStat>>,
     /// Writers attached now.
     pub writers: Vec<WriterStat>,
@@ -92,7 +92,7 @@ pub struct StreamStat {
     pub readers: Vec<ReaderStat>,
 }
 
-/// What is known about a stream whose format has headers and sync points.
+/// Stats of the media in a stream: the header and the sync points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaStat {
     /// Name of the format, such as `MPEG-TS`.
@@ -101,9 +101,9 @@ pub struct MediaStat {
     pub header_bytes: u64,
     /// Offset of the last sync point, where a decoder can start.
     pub last_sync: Option<u64>,
-    /// Bytes from the last sync point but one to the last one: a group of pictures (GOP) of video.
+    /// Bytes from the second to last sync point to the last: for video, a group of pictures (GOP).
     pub gop_bytes: Option<u64>,
-    /// Time from the append of the last sync point but one to that of the last one.
+    /// Time from the append of the second to last sync point to that of the last.
     pub gop: Option<Duration>,
 }
 

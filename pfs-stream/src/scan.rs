@@ -1,4 +1,4 @@
-//! Scan: reads what a stream holds without attaching a reader, for a host that examines contents.
+//! Scan: reads the bytes of a stream without attaching a reader, for a host that examines contents.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +8,8 @@ use crate::{
     AttachError, Read, ReadError, Sink, Stream, Writer, ring::RingReader, state::release, sync::Arc,
 };
 
-/// One pass over the bytes that a stream holds. Nobody sees a scan: it is in no stats, no writer
-/// waits for it, and it does not keep the stream from being removed.
+/// One pass over the bytes that a stream holds. A scan has no effect on others: no stats count it,
+/// no writer waits for it, and it does not keep the stream from being removed.
 ///
 /// A scan reads one ring. When the stream moves to another ring, the scan ends early, and a new one
 /// continues at its [`position`](Self::position).
@@ -30,7 +30,7 @@ impl Scan {
         self.is_at_chunk
     }
 
-    /// Reads about `max_bytes` to `sink`, or reports what is gone. `None` at the head of the ring.
+    /// Reads about `max_bytes` to `sink`, or reports a gap. `None` at the head of the ring.
     ///
     /// # Errors
     ///
@@ -47,8 +47,8 @@ impl Scan {
 }
 
 impl Stream {
-    /// Scans from an offset to head. Begins with a gap below tail, and at head for an offset
-    /// beyond head.
+    /// Scans from an offset to head. If the offset is below tail, the scan begins with a gap. If
+    /// the offset is past head, the scan begins at head.
     ///
     /// # Errors
     ///
@@ -60,8 +60,8 @@ impl Stream {
         }
         let head = append.ring.head();
         let start = Start::Offset(from.min(head.offset));
-        // The holder of a lease that overwrites faster than we look keeps its lease.
-        // Cannot fail: the offset is at most head, which never goes back.
+        // Cannot fail: the offset is at most head, which never goes back. A holder that overwrites
+        // faster than we look keeps its lease; the scan then begins at head.
         let at = self.find_place(&mut append, start).ok().flatten();
         let at = at.unwrap_or_else(|| append.ring.head());
         let (head, tail) = (append.ring.head(), append.ring.tail());
@@ -84,7 +84,7 @@ impl Stream {
         Ok(Scan { ring, is_at_chunk })
     }
 
-    /// Returns the offset where a reader would start.
+    /// Returns the offset where a reader with this start would start reading.
     ///
     /// # Errors
     ///

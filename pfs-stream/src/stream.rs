@@ -129,7 +129,7 @@ impl Stream {
     /// one.
     #[cfg(feature = "host")]
     pub fn recognise(&self, content_type: &'static str) {
-        // If it was set already, it stays.
+        // Fails if a media type was set before, which stays.
         let _ = self.shared.recognised.set(content_type);
     }
 
@@ -238,7 +238,7 @@ impl Stream {
     }
 
     /// Finds the chunk and offset where a reader starts. Below tail, the chunk is the one at tail.
-    /// `None` if the holder of a lease overwrote each place before it could be used.
+    /// `None` if the holder of a lease overwrote every place that was found.
     pub(crate) fn find_place(
         &self,
         append: &mut Appending,
@@ -254,7 +254,8 @@ impl Stream {
         Ok(None)
     }
 
-    /// Like [`find_place`](Self::find_place), but ends a lease that keeps it from finding a place.
+    /// Like [`find_place`](Self::find_place), but ends the lease of a holder that overwrites every
+    /// place.
     fn place(&self, append: &mut Appending, start: Start) -> Result<Position, AttachError> {
         if let Some(at) = self.find_place(append, start)? {
             return Ok(at);
@@ -436,7 +437,7 @@ impl Stream {
         self.shared.extensions.get()
     }
 
-    /// Like [`extension`](Self::extension), but creates nothing.
+    /// Returns the [`extension`](Self::extension) of this type, if there is one.
     #[cfg(feature = "host")]
     pub fn existing_extension<T: Any + Send + Sync>(&self) -> Option<std::sync::Arc<T>> {
         self.shared.extensions.find()

@@ -1,5 +1,5 @@
-//! Readers that join media in the middle, and that lose bytes of it: they get what a decoder can
-//! use. The formats here need no decoder to be checked; `programs::ffmpeg` decodes all formats.
+//! Readers that join media in the middle or lose bytes of it get what a decoder can use. These
+//! tests check formats that need no decoder; `programs::ffmpeg` decodes all formats.
 
 use std::io::Read;
 
@@ -255,7 +255,7 @@ fn a_writer_that_starts_over_is_reported(transport: Transport) {
     daemon.close(S);
     let run = all.finish().exits(0).says("started over with a new header at offset");
     assert!(run.stdout == [&*one, &other].concat());
-    // A reader that joins now is not confronted with the first film.
+    // A reader that joins now gets nothing of the first film.
     let late = daemon.pfs(["cat", "--new", S]).run().exits(0);
     assert!(late.stdout.starts_with(&other[..30]) && late.stdout.len() < other.len());
 }

@@ -149,7 +149,7 @@ enum Finish {
     End(End),
     /// Nothing arrived for the time of `--until idle`.
     Idle,
-    /// A new header follows, with `--until format-change`.
+    /// A writer started over with a new header, with `--until format-change`.
     FormatChange,
     /// Standard output failed or is closed.
     Unread,

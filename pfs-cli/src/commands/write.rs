@@ -57,7 +57,7 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     }
     let replace = args.replace && args.content_type.is_none();
     if let Some(content_type) = &args.content_type {
-        // The request of a writer has no media type.
+        // A request to write carries no media type, so create the stream first.
         let if_exists = if args.replace { IfExists::Replace } else { IfExists::Keep };
         let options = CreateOptions::default().content_type(content_type).if_exists(if_exists);
         let created = client.create(&args.path, &options).await;

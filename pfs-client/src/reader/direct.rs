@@ -13,8 +13,9 @@ impl Reader {
     /// bytes written.
     ///
     /// Returns 0 and writes nothing if fewer than `least` bytes are available, if the next event is
-    /// not a chunk, if the reader [joins](pfs_proto::Join) media, or if the reader is not an [shm reader](Self::is_shm) with the policy `block`.
-    /// Then use [`try_next_batch`](Self::try_next_batch).
+    /// not a chunk, if the reader [joins](pfs_proto::Join) media, or if the reader is not an
+    /// [shm reader](Self::is_shm) with the policy `block`. Then use
+    /// [`try_next_batch`](Self::try_next_batch).
     ///
     /// Blocks if the file blocks. Meanwhile, writers wait for the space of the unwritten bytes.
     ///

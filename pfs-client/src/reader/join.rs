@@ -1,4 +1,4 @@
-//! Joining: a reader that joins in the middle of media delivers what a decoder can use.
+//! Joining media: a reader that joins in the middle delivers bytes that a decoder can use.
 
 use std::collections::VecDeque;
 
@@ -25,7 +25,7 @@ pub(super) struct Joining {
     pub(super) position: u64,
 }
 
-/// How the daemon lets a reader join, before it names the start.
+/// The daemon's reply `Joined`: how the reader joins.
 #[derive(Debug)]
 pub(super) struct Joined {
     pub(super) place: u64,
@@ -35,7 +35,7 @@ pub(super) struct Joined {
 }
 
 impl Joining {
-    /// The state of a reader that starts at `start`. `None` if it gets exact bytes.
+    /// Creates the state of a reader that starts at `start`. `None` if the reader gets exact bytes.
     pub(super) fn begin(
         how: Join,
         joined: Option<Joined>,
@@ -44,7 +44,7 @@ impl Joining {
     ) -> Option<Self> {
         let mut deliveries = VecDeque::new();
         let joiner = match joined {
-            // The stream had no known format yet.
+            // The daemon knows no format, but this reader sees the first bytes.
             None if start == 0 => {
                 let named = content_type.and_then(Format::from_content_type);
                 let is_sync = how == Join::Sync;
@@ -107,8 +107,8 @@ impl Joining {
     }
 }
 
-/// The options for a daemon at the other end of this connection: a daemon that does not know how to
-/// join serves exact bytes.
+/// Returns the options to send over this connection. A daemon without the capability
+/// [`JOINING`](pfs_proto::Hello::JOINING) serves exact bytes.
 pub(super) async fn agreed(
     connection: &mut Connection,
     options: ReadOptions,
@@ -130,7 +130,7 @@ impl Reader {
         }
     }
 
-    /// Receives until there is something to deliver. Returns false if nothing more has arrived.
+    /// Receives until there is a delivery or an event. Returns false if nothing more has arrived.
     fn receive(&mut self, joining: &mut Joining) -> Result<bool, ReadError> {
         let Joining { joiner, deliveries, event, .. } = joining;
         while deliveries.is_empty() && event.is_none() {
@@ -185,7 +185,7 @@ impl Reader {
         let mut has_arrived = self.receive(&mut joining);
         let mut next = None;
         while let Ok(true) = has_arrived {
-            // What is not bytes is returned on its own.
+            // An event that is not a chunk is returned on its own.
             if !joining.has_bytes() && !chunks.is_empty() {
                 break;
             }

@@ -1,4 +1,4 @@
-//! What is known about a stream of a known format.
+//! Contents of a media index: headers and sync points of a stream in a known format.
 
 use std::collections::VecDeque;
 
@@ -13,8 +13,8 @@ use crate::daemon::wide;
 /// Bytes of one scan.
 const SCAN_BYTES: usize = 256 * 1024;
 
-/// Maximum number of sync points that are kept, apart from the newest. Of sync points that are
-/// closer to each other than this part of the ring, only the first is kept.
+/// Divisor of the ring size: the smallest distance of the sync points that are kept, apart from the
+/// newest. Limits the number of sync points that are kept to about this number.
 const MAX_POINTS: u64 = 1024;
 
 /// Maximum number of headers that are kept.
@@ -46,7 +46,7 @@ struct Part {
     /// The newest sync point, and the one before it.
     newest: Option<u64>,
     before: Option<u64>,
-    /// First one and distance of sync points at equal distances.
+    /// Offset of the first sync point and distance, if sync points are at equal distances.
     every: Option<(u64, u64)>,
 }
 
@@ -56,12 +56,13 @@ struct Part {
 pub struct Joined {
     /// The format of the stream.
     pub format: Format,
-    /// The header in effect. Empty if the reader gets it from the stream, or needs none.
+    /// The header in effect. Empty if the header is in the stream from `start` on, or if the format
+    /// has none.
     pub header: Bytes,
     /// The offset where the reader would have started.
     pub place: u64,
     /// The sync point where the reader starts instead. `None` if the stream holds no sync point;
-    /// the reader then starts at `place`, and has to look for one.
+    /// the reader then starts at `place` and looks for the next sync point.
     pub start: Option<u64>,
 }
 
@@ -157,7 +158,7 @@ impl Indexed {
         true
     }
 
-    /// Indexes a run of bytes. Returns false if they are not of the format.
+    /// Indexes a run of bytes. Returns false if the bytes break the format.
     fn take(&mut self, run: &Run) -> bool {
         let mut marks = Vec::new();
         let mut from = 0;
@@ -177,8 +178,8 @@ impl Indexed {
             }
             self.note(&mut marks);
             if let Some(format) = begins {
-                // A writer has started over. Where a decoder takes no second header, a reader must
-                // not join before it.
+                // A writer has started over. If a decoder does not accept the new header in the
+                // middle of its input, no reader may join before that header.
                 if format != self.format || !format.accepts_new_header() {
                     self.parts.clear();
                 }
@@ -210,7 +211,7 @@ impl Indexed {
         }
     }
 
-    /// The newest header's part.
+    /// The newest part: the newest header with its sync points.
     fn part(&mut self) -> &mut Part {
         if self.parts.is_empty() {
             self.parts.push_back(Part::default());
@@ -228,7 +229,7 @@ impl Indexed {
         });
     }
 
-    /// Reserves the memory that the index takes. Returns false if there is not that much left.
+    /// Reserves the memory of the index. Returns false if a budget has too little left.
     fn reserve(&mut self, stream: &Stream) -> bool {
         let parser = self.indexer.as_ref().map_or(0, Indexer::memory);
         let parts = self.parts.iter().map(Part::memory).fold(INDEX_BYTES, usize::saturating_add);
@@ -263,7 +264,8 @@ impl Indexed {
         self.parts.back().map(|part| part.header.clone())
     }
 
-    /// Returns how a reader joins that would start at `place`. `None` if it gets exact bytes.
+    /// Returns how a reader joins that would otherwise start at `place`. `None` if the reader gets
+    /// exact bytes.
     pub(super) fn join(&self, start: Start, place: u64, tail: u64) -> Option<Joined> {
         let (Some(_), false) = (&self.indexer, matches!(start, Start::Offset(_))) else {
             return None;
@@ -286,7 +288,7 @@ impl Indexed {
             _ => before().or_else(after),
         };
         found.or_else(|| {
-            // A sync point will come. Without a header there will be none.
+            // Wait for a sync point. There will be none before the first header.
             let header = self.header()?;
             Some(Joined { format, header, place, start: None })
         })

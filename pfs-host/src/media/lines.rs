@@ -11,10 +11,12 @@ use super::{Index, Joined, run::Run};
 /// Bytes that are searched at a time.
 const WINDOW_BYTES: u64 = 64 * 1024;
 
-/// Bytes before the start, or at the tail, that decide whether a stream without a media type is text.
+/// Number of bytes before the start, or at the tail, that decide whether a stream without a media
+/// type is text.
 const SAMPLE_BYTES: u64 = 4096;
 
-/// Returns how a reader joins text that would start at `start`. `None` if the stream is not text.
+/// Returns how a reader of text with this start joins. `None` if the stream is not text, or if the
+/// reader asks for an offset.
 ///
 /// # Errors
 ///
@@ -42,7 +44,7 @@ pub(super) fn join(stream: &Stream, start: Start) -> Result<Option<Joined>, Atta
         Start::Oldest => first_line(stream, place, tail),
         _ => last_line(stream, place, tail).or_else(|| first_line(stream, place, tail)),
     };
-    // Whoever starts with the first line needs no header.
+    // A reader that starts with the first line gets the header from the stream.
     let header = if found == Some(0) { Bytes::new() } else { header };
     Ok(Some(Joined { format, header, place, start: found }))
 }

@@ -1,4 +1,4 @@
-//! Run of bytes from a scan, and where chunks begin in it.
+//! Run: bytes from a scan, and the positions where chunks begin.
 
 use pfs_stream::{Scan, Sink};
 

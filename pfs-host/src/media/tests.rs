@@ -7,7 +7,7 @@ use pfs_stream::{Limits, Registry, Sink, StreamConfig, Writer};
 
 use super::*;
 
-/// Bytes of a chunk. The samples have 2 to 200 KB.
+/// Bytes of a chunk. The samples have 4 to 20 KB.
 const CHUNK: usize = 100;
 
 fn sample(name: &str) -> Vec<u8> {
@@ -18,7 +18,7 @@ fn config(ring: u64) -> StreamConfig {
     StreamConfig { ring_buffer_size: ring, channel_buffer_size: ring, ..StreamConfig::default() }
 }
 
-/// Appends in chunks, as a writer whose session keeps the index.
+/// Appends in chunks, and updates the index after each, as the session of a writer does.
 fn write(stream: &Stream, bytes: &[u8]) -> Indexing {
     let (mut writer, mut indexing) = (stream.writer().unwrap(), Indexing::default());
     append(&mut writer, &mut indexing, bytes);
@@ -38,7 +38,7 @@ fn join(stream: &Stream, start: Start) -> Option<Joined> {
     index.join(stream, start).unwrap()
 }
 
-/// What a reader gets that joins so.
+/// What a reader gets that joins in this way.
 fn joined(stream: &Stream, join: &Joined) -> Vec<u8> {
     let mut run = Run::default();
     run.buffer().extend_from_slice(&join.header);

@@ -111,8 +111,8 @@ impl Append {
         self.log.bytes = self.log.bytes.saturating_add(bytes);
     }
 
-    /// Updates the media index after an append of so many bytes. Call this after each append through
-    /// [`writer`](Self::writer).
+    /// Updates the media index after an append of this many bytes. Call this after each append
+    /// through [`writer`](Self::writer).
     pub(crate) fn index(&mut self, bytes: u64) {
         let Self { writer, indexing, .. } = self;
         indexing.appended(|| writer.stream(), bytes, writer.offset());

@@ -32,8 +32,8 @@ impl Kind {
     }
 }
 
-/// Media type of a stream. Never the recognised one, because in this protocol the media type of a
-/// stream does not change, and appends must have the same.
+/// Media type with which a stream was created. Never the recognised one: in this protocol the media
+/// type of a stream does not change, and each append must name the same media type.
 pub(super) fn content_type(stream: &Stream) -> &str {
     stream.config().content_type.as_deref().unwrap_or(DEFAULT)
 }

@@ -145,8 +145,8 @@ pub(crate) fn attach(
     }
 }
 
-/// Attaches a reader that joins as the options say. Returns `None` if the stream was removed since
-/// it was found.
+/// Attaches a reader that joins as `options.join` says. Returns `None` if the stream was removed
+/// since it was found.
 async fn join(
     place: &Readable<'_>,
     stream: &Stream,

@@ -13,7 +13,7 @@ use pfs_stream::Sink;
 pub(crate) struct Raw {
     bytes: Vec<u8>,
     end: Option<u64>,
-    /// Looks for the first sync point, before which no byte is sent.
+    /// Search for the first sync point. No byte before that sync point is sent.
     search: Option<Box<Joiner>>,
 }
 
@@ -23,12 +23,14 @@ impl Raw {
         Self { end: Some(end), ..Self::default() }
     }
 
-    /// Creates an encoder that begins at the first sync point that the joiner finds.
+    /// Creates an encoder that begins with the header, at the first sync point that the joiner
+    /// finds.
     pub(crate) fn searching(joiner: Joiner) -> Self {
         Self { search: Some(Box::new(joiner)), ..Self::default() }
     }
 
-    /// Replaces the bytes with what the reader gets of them.
+    /// Replaces the bytes with what the joiner delivers. Ends the search once anything is
+    /// delivered.
     fn search(&mut self, mut joiner: Box<Joiner>) {
         let mut deliveries = VecDeque::new();
         joiner.part(Bytes::copy_from_slice(&self.bytes), &mut deliveries);

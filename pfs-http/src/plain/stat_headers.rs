@@ -14,12 +14,13 @@ use pfs_stream::Extent;
 
 use super::conditions::{Strength, put_etag};
 
-/// Offset of the first byte of a body.
+/// Offset of the first byte of a body, not counting a media header.
 pub(crate) const START: HeaderName = HeaderName::from_static("pfs-start");
-/// Number of bytes at the beginning of a body that are the header of the stream's media, and belong
-/// to no offset.
+/// Size of the media header at the beginning of a body, in bytes. These bytes are not counted in
+/// any offset.
 pub(crate) const HEADER_BYTES: HeaderName = HeaderName::from_static("pfs-header-bytes");
-/// Offsets that a reader skipped because a decoder cannot start there: first and after the last.
+/// Offsets that a reader skipped because a decoder cannot start there: the first, and the one after
+/// the last.
 pub(crate) const SKIPPED: HeaderName = HeaderName::from_static("pfs-skipped");
 /// Offset after the last byte that was appended.
 pub(crate) const OFFSET: HeaderName = HeaderName::from_static("pfs-offset");

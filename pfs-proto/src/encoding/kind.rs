@@ -28,7 +28,7 @@ pub(crate) const LEASE_READY: u8 = 0x1a;
 pub(crate) const PUBLISHED: u8 = 0x1b;
 pub(crate) const NEEDS_ROOM: u8 = 0x1c;
 pub(crate) const FLUSH: u8 = 0x1d;
-/// Like [`OPEN_READER`], for a reader that joins. Only if both ends can join.
+/// Like [`OPEN_READER`], for a reader that joins. Only if both ends set `Hello::JOINING`.
 pub(crate) const JOIN_READER: u8 = 0x1e;
 
 pub(crate) const HELLO_REPLY: u8 = 0x81;

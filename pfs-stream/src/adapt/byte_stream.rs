@@ -50,7 +50,7 @@ use crate::StreamReader;
 pub struct ByteStream<R> {
     reader: R,
     rest: Bytes,
-    /// Whether the newest bytes, of which `rest` is left, are a header and belong to no offset.
+    /// Whether `rest` is what is left of a header, which is not counted in any offset.
     is_header: bool,
     over: bool,
 }

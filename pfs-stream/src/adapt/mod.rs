@@ -32,7 +32,7 @@ use crate::{LostData, ReadError};
 pub(crate) enum Item<E> {
     /// A chunk.
     Chunk(Bytes),
-    /// Bytes that a decoder needs before the chunks that follow. They belong to no offset.
+    /// Bytes that a decoder needs before the chunks that follow, not counted in any offset.
     Header(Bytes),
     /// An error after which reading continues.
     Hitch(E),

@@ -118,7 +118,7 @@ impl<T: DeserializeOwned, R, C: Codec> TypedReader<T, R, C> {
                 self.over = true;
                 Some(None)
             }
-            // The codec knows no header.
+            // Codecs decode chunks only; a header is dropped.
             Item::Header(_) | Item::Nothing => None,
         }
     }

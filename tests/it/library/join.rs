@@ -1,4 +1,4 @@
-//! Readers that join media: exact bytes unless asked, the header as an event, and the header as the
+//! Readers that join media: exact bytes by default, the header as an event, and the header as the
 //! first bytes of the adapters.
 
 use std::io::Read as _;
@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 
 use super::{block_on, client, endpoint, path};
 
-/// Sizes of the stream, of which the film is three times as large.
+/// Sizes of the stream's buffers. The film is more than twice as large.
 const RING: u64 = 4096;
 
 fn film() -> Vec<u8> {
@@ -38,7 +38,7 @@ async fn daemon_with_film(transport: Transport) -> Daemon {
     daemon
 }
 
-/// The header, the skipped offsets, and the bytes of a reader.
+/// Returns the header, the start and the bytes of a reader.
 async fn events(mut reader: Reader) -> (Vec<u8>, u64, Vec<u8>) {
     let Event::Attached { start, content_type, .. } = reader.next().await.unwrap() else {
         panic!("not attached")
