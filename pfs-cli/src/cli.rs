@@ -289,7 +289,7 @@ pub struct CatArgs {
     /// start is printed; a missing stream is then an error (3). writers-gone: when the last writer
     /// has finished, as with a FIFO; if a writer died or failed instead, pfs exits with 8.
     /// format-change: when a writer starts over with a header that a decoder does not accept in the
-    /// middle of its input; pfs ends before that header. format-change has no effect with --join
+    /// middle of its input; pfs ends before that header. format-change cannot be used with --join
     /// raw or --offset. idle=DURATION: when nothing arrived for this long. pfs always ends at the
     /// end of a closed stream; if the stream was closed as failed, pfs exits with 8. Default:
     /// closed.

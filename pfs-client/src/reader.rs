@@ -123,7 +123,7 @@ impl Reader {
         let mut reader = Self {
             resume: resuming.map(|dialer| Box::new(Resume::new(dialer, path, again))),
             attached: None,
-            how: options.join,
+            how: join::how(options),
             joined: None,
             join: None,
             connection,

@@ -36,15 +36,15 @@ pub use self::indexed::Joined;
 /// Number of bytes after which a writer's appends are no longer followed by a scan each.
 const FIRST_BYTES: u64 = 1024 * 1024;
 
-/// Divisor of the ring size: later, a scan begins when this part of the ring, and at least this
-/// part of [`FIRST_BYTES`], was appended since the last scan began.
+/// Divisor of the ring size: later, a scan begins when this part of the ring was appended since the
+/// last scan began.
 const LATER_SHARE: u64 = 8;
 
 /// The media index of a stream: an extension of the stream. Empty until a format is recognised.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     indexed: Mutex<Option<Indexed>>,
-    /// Whether a task that will complete the index has not begun yet.
+    /// Whether a task completes the index.
     is_scheduled: AtomicBool,
 }
 
@@ -58,7 +58,7 @@ pub(crate) enum Indexing {
     Off,
     /// This many bytes are still to be scanned with each append.
     First(Arc<Index>, u64),
-    /// Bytes that were appended since the last scan began.
+    /// Bytes that are still to be appended before the next scan.
     Later(Arc<Index>, u64),
 }
 
@@ -71,25 +71,22 @@ impl Indexing {
                 let stream = stream();
                 *self = Self::decide(&stream, offset.saturating_sub(bytes));
                 if let Self::First(index, _) = self {
-                    index.complete_now(&stream);
+                    index.follow(stream);
                 }
             }
             Self::First(index, left) => {
-                index.complete_now(&stream());
+                index.follow(stream());
                 *left = left.saturating_sub(bytes);
                 if *left == 0 {
                     *self = Self::Later(Arc::clone(index), 0);
                 }
             }
-            Self::Later(index, since) => {
-                *since = since.saturating_add(bytes);
-                // A cheap test, because it runs with each append.
-                if *since >= FIRST_BYTES / LATER_SHARE {
+            Self::Later(index, left) => {
+                *left = left.saturating_sub(bytes);
+                if *left == 0 {
                     let stream = stream();
-                    if *since >= capacity(&stream) / LATER_SHARE {
-                        *since = 0;
-                        index.schedule(stream);
-                    }
+                    *left = capacity(&stream) / LATER_SHARE;
+                    index.schedule(stream);
                 }
             }
         }
@@ -159,31 +156,44 @@ impl Index {
         self.indexed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Scans once. Returns whether there is more to scan.
-    fn scan(&self, stream: &Stream) -> bool {
-        self.lock().as_mut().is_some_and(|indexed| indexed.scan(stream))
+    /// Scans once. Returns whether there is more to scan before `target`.
+    fn scan(&self, stream: &Stream, target: u64) -> bool {
+        self.lock().as_mut().is_some_and(|indexed| indexed.scan(stream, target))
     }
 
-    /// Scans up to head.
+    /// Scans up to head as it is now.
     fn complete_now(&self, stream: &Stream) {
-        while self.scan(stream) {}
+        let target = stream.extent().head;
+        while self.scan(stream, target) {}
     }
 
-    /// Scans up to head, and lets other tasks run meanwhile.
+    /// Scans up to head as it is now, and lets other tasks run meanwhile.
     pub(crate) async fn complete(&self, stream: &Stream) {
-        while self.scan(stream) {
+        let target = stream.extent().head;
+        while self.scan(stream, target) {
             yield_now().await;
         }
     }
 
-    /// Scans up to head in a task of its own.
+    /// Scans up to head in a separate task, unless such a task runs already.
     pub(crate) fn schedule(self: &Arc<Self>, stream: Stream) {
         if !self.is_scheduled.swap(true, Relaxed) {
             let index = Arc::clone(self);
             tokio::spawn(async move {
-                index.is_scheduled.store(false, Relaxed);
                 index.complete(&stream).await;
+                index.is_scheduled.store(false, Relaxed);
             });
+        }
+    }
+
+    /// Scans what one of a writer's first appends has added. If much else was not scanned yet, a
+    /// separate task scans it.
+    fn follow(self: &Arc<Self>, stream: Stream) {
+        let position = self.lock().as_ref().map_or(u64::MAX, Indexed::position);
+        if stream.extent().head.saturating_sub(position) > FIRST_BYTES {
+            self.schedule(stream);
+        } else {
+            self.complete_now(&stream);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use bytes::Bytes;
+use pfs_media::MAX_SEARCHED_BYTES;
 use pfs_proto::{ErrorCode, Join, ReadOptions, SlowPolicy, Start, StreamPath};
 use pfs_stream::{Reader, Reservation, Sink, Stream, StreamStat};
 
@@ -44,13 +45,13 @@ impl AsRef<[u8]> for Charged {
 }
 
 impl Charged {
-    /// Charges bytes to the budget, unless they are few.
+    /// Charges bytes and so many others to the budget, unless they are few.
     ///
     /// # Errors
     ///
     /// The budget is used up.
-    fn charge(daemon: &Daemon, bytes: Bytes) -> Result<Bytes, Failure> {
-        Ok(match daemon.hold_answer(bytes.len())? {
+    fn charge(daemon: &Daemon, bytes: Bytes, others: usize) -> Result<Bytes, Failure> {
+        Ok(match daemon.hold_answer(bytes.len().saturating_add(others))? {
             Some(charge) => Bytes::from_owner(Self { bytes, _charge: charge }),
             None => bytes,
         })
@@ -162,7 +163,9 @@ impl Readable<'_> {
             let join =
                 join.map_err(|error| Failure::attaching("cannot read", &self.path, error))?;
             let Some(mut join) = join else { break };
-            join.header = Charged::charge(self.daemon, join.header)?;
+            // Whoever searches for a sync point keeps the bytes that were searched.
+            let searched = if join.start.is_none() { MAX_SEARCHED_BYTES } else { 0 };
+            join.header = Charged::charge(self.daemon, join.header, searched)?;
             let start = Start::Offset(join.start.unwrap_or(join.place));
             let reader = self.reader(stream, ReadOptions { start, ..options })?;
             // The ring may have moved past the sync point meanwhile.

@@ -17,6 +17,11 @@ pub const MAX_HEADER_BYTES: usize = 1024 * 1024 - 4096;
 /// such as the `moov` box, are parts of the header.
 const MAX_WINDOW_BYTES: usize = MAX_HEADER_BYTES;
 
+/// Bytes of headers that a stream may have for each of its bytes, and beyond that at once. A parser
+/// reports a whole header for each change of a part of it, which a few bytes can make.
+const HEADER_BYTES_PER_BYTE: usize = 4;
+const MAX_HEADER_CREDIT: usize = 4 * MAX_HEADER_BYTES;
+
 /// Maximum memory that is kept between calls when no bytes are pending, in bytes.
 const MAX_IDLE_BYTES: usize = 4096;
 
@@ -44,8 +49,8 @@ pub enum IndexError {
     /// The bytes are not of the format.
     #[error("the bytes are not {0}")]
     Malformed(Format),
-    /// A header is larger than [`MAX_HEADER_BYTES`].
-    #[error("the header is larger than {MAX_HEADER_BYTES} bytes")]
+    /// A header is larger than [`MAX_HEADER_BYTES`], or too many large headers follow each other.
+    #[error("the header is larger than {MAX_HEADER_BYTES} bytes, or changes too often")]
     HeaderTooLarge,
 }
 
@@ -104,6 +109,8 @@ pub struct Indexer {
     needed: usize,
     /// Number of bytes that are still to be skipped.
     skip: u64,
+    /// Bytes of headers that may be reported now.
+    credit: usize,
     error: Option<IndexError>,
 }
 
@@ -142,7 +149,8 @@ impl Indexer {
             Format::Csv => Box::new(Lines::csv()),
         };
         let (pending, needed, skip, error) = (BytesMut::new(), 1, 0, None);
-        Self { format, parser, at, pending, needed, skip, error }
+        let credit = MAX_HEADER_CREDIT;
+        Self { format, parser, at, pending, needed, skip, credit, error }
     }
 
     /// Format as which the stream is parsed.
@@ -184,6 +192,8 @@ impl Indexer {
     fn parse(&mut self, input: &[u8], marks: &mut Vec<Mark>) -> Result<(), IndexError> {
         // Position in `input` after the bytes that were parsed, skipped or moved to `pending`.
         let mut next = 0;
+        let earned = input.len().saturating_mul(HEADER_BYTES_PER_BYTE);
+        self.credit = self.credit.saturating_add(earned).min(MAX_HEADER_CREDIT);
         loop {
             if self.pending.is_empty() {
                 let skipped = self.skip.min((input.len() - next) as u64);
@@ -203,7 +213,14 @@ impl Indexer {
                 return Ok(());
             }
             let len = window.len();
+            let known = marks.len();
             let step = self.parser.step(self.at, window, marks);
+            for mark in marks.get(known..).unwrap_or_default() {
+                if let Mark::Header(header) = mark {
+                    let left = self.credit.checked_sub(header.len());
+                    self.credit = left.ok_or(IndexError::HeaderTooLarge)?;
+                }
+            }
             match step.map_err(|fault| self.error(fault))? {
                 Step::Skip(0) => return Err(IndexError::Malformed(self.format)),
                 Step::Skip(count) => {

@@ -1,6 +1,6 @@
 //! Joiner: turns the bytes that a reader receives into bytes that a decoder can use.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, fmt, ops::Range};
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::{Format, IndexError, Indexer, Mark};
 
 /// Maximum number of bytes that are held during a search. Larger than the distance from a sync
 /// point to the bytes by which a parser recognises the sync point.
-const MAX_SEARCHED_BYTES: usize = 2 * 1024 * 1024;
+pub const MAX_SEARCHED_BYTES: usize = 2 * 1024 * 1024;
 
 /// Largest unit that is delivered whole, in bytes. A larger one is delivered as it arrives.
 const MAX_WHOLE_BYTES: usize = 16 * 1024 * 1024;
@@ -45,7 +45,6 @@ pub enum Delivery {
 /// fragment of MP4 or a picture of YUV4MPEG2 whole or not at all.
 ///
 /// Bytes of a stream without a known format are delivered as they are.
-#[derive(Debug)]
 pub struct Joiner {
     contents: Contents,
     /// Format of contents that are not recognised.
@@ -63,12 +62,24 @@ pub struct Joiner {
     header: Bytes,
     /// Offset of the first sync point and distance, if sync points are at equal distances.
     every: Option<(u64, u64)>,
+    /// End of a unit that is too large to be delivered whole.
+    passing: u64,
     /// Offsets where the stream may be cut between two units: the last one that was reached, and
     /// the next one.
     cuts: (u64, u64),
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Joiner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Joiner")
+            .field("position", &self.position)
+            .field("search", &self.search)
+            .field("held", &self.held_bytes)
+            .field("header", &self.header.len())
+            .finish_non_exhaustive()
+    }
+}
+
 enum Contents {
     /// The first bytes, which do not tell the format yet.
     Undecided(Vec<u8>),
@@ -134,6 +145,7 @@ impl Joiner {
             held_bytes: 0,
             header: Bytes::new(),
             every: None,
+            passing: 0,
             cuts: (position, position),
         }
     }
@@ -202,8 +214,7 @@ impl Joiner {
         self.held.push_back(bytes);
         match fed {
             Ok(found) => {
-                if let Some((point, is_new)) = found {
-                    let header = if is_new { self.header.clone() } else { Bytes::new() };
+                if let Some((point, header)) = found {
                     self.found(point, header, out);
                 }
             }
@@ -213,7 +224,8 @@ impl Joiner {
         if self.search.is_some() {
             self.forget();
         } else {
-            self.release(self.whole(), out);
+            let whole = self.whole();
+            self.release(whole, out);
         }
     }
 
@@ -238,7 +250,7 @@ impl Joiner {
 
     /// Parses bytes. Returns the first sync point that was searched for, and whether another header
     /// is in effect there.
-    fn feed(&mut self, bytes: &[u8]) -> Result<Option<(u64, bool)>, IndexError> {
+    fn feed(&mut self, bytes: &[u8]) -> Result<Option<(u64, Bytes)>, IndexError> {
         let Contents::Known(indexer) = &mut self.contents else { return Ok(None) };
         let mut marks = Vec::new();
         let fed = indexer.feed(bytes, &mut marks);
@@ -253,8 +265,9 @@ impl Joiner {
                     self.header = header;
                 }
                 Mark::Sync(point) => {
-                    if let Some(search) = &self.search {
-                        found = found.or(Some((point, search.needs_header)));
+                    if let Some(search) = self.search.as_ref().filter(|_| found.is_none()) {
+                        let header = search.needs_header.then(|| self.header.clone());
+                        found = Some((point, header.unwrap_or_default()));
                     }
                 }
                 Mark::SyncEvery(first, step) => self.every = Some((first, step)),
@@ -262,17 +275,21 @@ impl Joiner {
             }
         }
         let known = self.search.as_ref().and_then(|search| search.point);
-        let arrived = known.filter(|point| *point <= self.position).map(|point| (point, false));
+        let arrived = known.filter(|point| *point <= self.position);
+        let arrived = arrived.map(|point| (point, Bytes::new()));
         fed.map(|()| found.or(arrived))
     }
 
     /// Offset up to which whole units have arrived.
-    fn whole(&self) -> u64 {
+    fn whole(&mut self) -> u64 {
         let has_cuts = match &self.contents {
             Contents::Known(indexer) => indexer.format().has_cuts(),
             Contents::Undecided(_) | Contents::Unknown => false,
         };
-        if !has_cuts || self.held_bytes > MAX_WHOLE_BYTES {
+        if self.held_bytes > MAX_WHOLE_BYTES {
+            self.passing = self.cuts.1;
+        }
+        if !has_cuts || self.position < self.passing {
             return self.position;
         }
         if self.cuts.1 <= self.position { self.cuts.1 } else { self.cuts.0 }

@@ -47,4 +47,4 @@ mod y4m;
 
 pub use format::Format;
 pub use indexer::{IndexError, Indexer, MAX_HEADER_BYTES, Mark};
-pub use joiner::{Delivery, Joiner};
+pub use joiner::{Delivery, Joiner, MAX_SEARCHED_BYTES};

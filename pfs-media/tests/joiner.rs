@@ -194,6 +194,18 @@ fn the_contents_of_an_unknown_format_and_broken_ones_pass_through() {
 }
 
 #[test]
+fn a_reader_gets_the_header_of_the_sync_point_and_not_a_later_one() {
+    let [one, other] = ["vorbis.ogg", "opus.ogg"].map(sample);
+    let Known { format, header, points, .. } = known(&one);
+    let both = [one, other].concat();
+    let from = points.iter().nth(2).unwrap() + 10;
+    let (mut joiner, mut out) = (Joiner::searching(format, header.clone(), from), VecDeque::new());
+    joiner.part(Bytes::copy_from_slice(&both[from as usize..]), &mut out);
+    let next = *points.iter().find(|point| **point >= from).unwrap();
+    assert_eq!(out[0], Delivery::Joined(header, from..next));
+}
+
+#[test]
 fn text_continues_with_a_whole_line_after_a_loss() {
     let text = "2026-12-01 INFO nothing\n".repeat(1000).into_bytes();
     let lost = [(500, 700), (1005, 1010)];

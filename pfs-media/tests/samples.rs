@@ -109,6 +109,36 @@ fn a_signature_is_at_the_beginning_of_a_stream_and_of_no_sync_point() {
     }
 }
 
+/// A box of MP4.
+fn mp4_box(kind: &[u8; 4], contents: &[&[u8]]) -> Vec<u8> {
+    let contents = contents.concat();
+    [&(contents.len() as u32 + 8).to_be_bytes()[..], kind, &contents].concat()
+}
+
+#[test]
+fn small_changes_of_a_large_header_end_the_parsing_before_they_fill_the_memory() {
+    let handler = mp4_box(b"hdlr", &[&[0; 12]]);
+    let track = [mp4_box(b"tkhd", &[&[0; 16]]), mp4_box(b"mdia", &[&handler])].concat();
+    let moov = mp4_box(b"moov", &[&mp4_box(b"mvex", &[]), &mp4_box(b"trak", &[&track])]);
+    let large = mp4_box(b"ftyp", &[&[0; 1_000_000]]);
+    let (mut indexer, mut marks) = (Indexer::new(Format::Mp4, 0), Vec::new());
+    indexer.feed(&[&*large, &moov].concat(), &mut marks).unwrap();
+    assert!(header(&marks).len() > 1_000_000);
+    let refused = indexer.feed(&moov.repeat(4000), &mut marks);
+    assert_eq!(refused, Err(pfs_media::IndexError::HeaderTooLarge));
+    let headers: usize = marks.iter().filter(|mark| matches!(mark, Mark::Header(_))).count();
+    assert!(headers <= 8, "{headers} headers of a megabyte each");
+}
+
+#[test]
+fn a_first_line_without_an_end_is_no_header() {
+    let (mut indexer, mut marks) = (Indexer::new(Format::Csv, 0), Vec::new());
+    // Each byte is searched once, or this takes a minute.
+    let fed =
+        vec![b'x'; 2 * 1024 * 1024].chunks(1000).try_for_each(|it| indexer.feed(it, &mut marks));
+    assert_eq!((fed, marks), (Err(pfs_media::IndexError::HeaderTooLarge), vec![]));
+}
+
 #[test]
 fn a_header_of_which_a_part_was_lost_is_not_reported() {
     for (name, format, _) in SAMPLES {

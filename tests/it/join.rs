@@ -103,6 +103,10 @@ fn raw_bytes_and_an_offset_are_exact(transport: Transport) {
     };
     assert!(exact(["--join", "raw"]) == film[tail..]);
     assert!(exact(["--offset", &(tail + 10).to_string()]) == film[tail + 10..]);
+    // A loss ends with the oldest chunk, too.
+    let lost = daemon.pfs(["cat", "--offset", "0", "--until", "caught-up", S]).run().exits(4);
+    let gap = &gaps(&lost.stderr)[0];
+    assert!((gap.from, gap.to as usize) == (0, tail) && lost.stdout == film[tail..], "{gap:?}");
     let raw = daemon.pfs(["cat", "--join", "raw", "--tail", "5000", "--until", "caught-up", S]);
     assert!(raw.run().exits(0).quietly().stdout == film[film.len() - 5000..]);
 }
@@ -299,6 +303,15 @@ fn a_writer_may_name_the_media_type_of_the_stream_that_it_creates() {
     let refused = daemon.pfs(["write", "--content-type", "", "/streamfs/t"]).stdin("x");
     refused.run().exits(2).says("content type");
     assert_eq!(daemon.stat("/streamfs/t"), None);
+}
+
+#[test]
+fn a_reader_of_exact_bytes_cannot_end_at_a_new_header() {
+    let daemon = Daemon::with_http();
+    for args in [["--join", "raw"], ["--offset", "0"]] {
+        let cat = daemon.pfs(["cat", "--until", "format-change", S]).args(args);
+        cat.run().exits(2).says("leave out --join raw and --offset");
+    }
 }
 
 #[test]

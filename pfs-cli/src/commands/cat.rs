@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Context, WAIT_NOTICE_DELAY};
 use crate::{
-    cli::CatArgs,
+    cli::{CatArgs, Join},
     exit_code::{ExitCode, Failure},
     hangup::stdout_hangup,
     lag,
@@ -66,6 +66,11 @@ async fn follow(
     stdout: Stdout,
 ) -> anyhow::Result<ExitCode> {
     let until = args.until.unwrap_or_default();
+    let is_exact = args.join == Some(Join::Raw) || args.start.offset.is_some();
+    if until == Until::FormatChange && is_exact {
+        let message = "--until format-change needs a reader that looks for headers; leave out --join raw and --offset";
+        return Err(Failure::new(ExitCode::Usage, message.to_owned()).into());
+    }
     // A path with pattern characters is hardly ever created, so it is not waited for.
     let is_pattern = paths::is_pattern(&args.path);
     let options = ReadOptions {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use pfs_media::{Delivery, Format, Joiner};
-use pfs_proto::{Event, Join, ReadOptions};
+use pfs_proto::{Event, Join, ReadOptions, Start};
 
 use super::Reader;
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
     chunks::{Chunks, LARGE_CHUNK_BYTES},
     connection::Connection,
 };
+
+/// Bytes in a batch of small chunks, after which no more are added.
+const MAX_BATCH_BYTES: usize = 64 * 1024;
 
 /// The state of a reader that joins.
 #[derive(Debug)]
@@ -121,6 +124,11 @@ pub(super) async fn agreed(
     Ok(ReadOptions { join, ..options })
 }
 
+/// How a reader with these options joins: one that asks for an offset gets exact bytes.
+pub(super) fn how(options: ReadOptions) -> Join {
+    if matches!(options.start, Start::Offset(_)) { Join::Raw } else { options.join }
+}
+
 impl Reader {
     /// Begins to join at `start`, if the reader was told to.
     pub(super) fn begin_to_join(&mut self, start: u64, content_type: Option<&str>) {
@@ -143,6 +151,10 @@ impl Reader {
                 Ok(Some(end @ Event::End { .. })) => {
                     joiner.end(deliveries);
                     *event = Some(end);
+                }
+                // The reader has delivered less than it has received.
+                Ok(Some(Event::Resumed { .. })) => {
+                    *event = Some(Event::Resumed { offset: joiner.position() });
                 }
                 Ok(Some(other)) => *event = Some(other),
                 Ok(None) => return Ok(false),
@@ -201,6 +213,9 @@ impl Reader {
                     next = other;
                     break;
                 }
+            }
+            if chunks.bytes().len() >= MAX_BATCH_BYTES || joining.joiner.is_idle() {
+                break;
             }
             has_arrived = self.receive(&mut joining);
         }

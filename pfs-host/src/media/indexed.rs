@@ -29,6 +29,9 @@ pub(super) struct Indexed {
     format: Format,
     /// `None` once the contents could not be parsed.
     indexer: Option<Indexer>,
+    /// Whether a header or a sync point was found since the writer started, so that a signature is
+    /// a beginning and not a part of a header.
+    has_begun: bool,
     /// Offset after the bytes that were scanned.
     position: u64,
     /// Headers with the sync points to which they apply, oldest first.
@@ -120,18 +123,24 @@ impl Indexed {
         Self {
             format,
             indexer: Some(Indexer::new(format, 0)),
+            has_begun: false,
             position: 0,
             parts: VecDeque::new(),
             distance: capacity / MAX_POINTS,
         }
     }
 
+    /// Offset after the bytes that were scanned.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
     pub(super) fn format(&self) -> Format {
         self.format
     }
 
-    /// Scans about [`SCAN_BYTES`]. Returns whether there is more to scan.
-    pub(super) fn scan(&mut self, stream: &Stream) -> bool {
+    /// Scans about [`SCAN_BYTES`]. Returns whether there is more to scan before `target`.
+    pub(super) fn scan(&mut self, stream: &Stream, target: u64) -> bool {
         let Some(indexer) = &mut self.indexer else { return false };
         let Ok(mut scan) = stream.scan(self.position) else { return false };
         let mut run = Run::default();
@@ -141,7 +150,7 @@ impl Indexed {
             Ok(Some(Read::Gap { to, .. })) => {
                 indexer.skip_to(to);
                 self.position = to;
-                return true;
+                return to < target;
             }
             // The stream was removed, its ring is corrupt, or the scan is at head.
             Ok(Some(Read::End(_)) | None) | Err(_) => return false,
@@ -155,7 +164,7 @@ impl Indexed {
             // Giving memory back cannot fail.
             let _ = stream.keep(0);
         }
-        true
+        self.position < target
     }
 
     /// Indexes a run of bytes. Returns false if the bytes break the format.
@@ -167,7 +176,7 @@ impl Indexed {
             let chunk = run.bytes.get(start..).unwrap_or_default();
             let offset = self.position.saturating_add(start as u64);
             // Before the header is complete, a signature may be a part of the header.
-            let begins = Format::from_signature(chunk).filter(|_| !self.parts.is_empty());
+            let begins = Format::from_signature(chunk).filter(|_| self.has_begun);
             if begins.is_none() && start < run.bytes.len() {
                 continue;
             }
@@ -185,6 +194,7 @@ impl Indexed {
                 }
                 self.format = format;
                 self.indexer = Some(Indexer::new(format, offset));
+                self.has_begun = false;
                 is_understood = true;
             }
         }
@@ -194,6 +204,7 @@ impl Indexed {
     fn note(&mut self, marks: &mut Vec<Mark>) {
         let distance = self.distance;
         for mark in marks.drain(..) {
+            self.has_begun = true;
             match mark {
                 Mark::Header(header) => {
                     let is_known = self.parts.back().is_some_and(|part| part.header == header);

@@ -11,6 +11,10 @@ use super::{Index, Joined, run::Run};
 /// Bytes that are searched at a time.
 const WINDOW_BYTES: u64 = 64 * 1024;
 
+/// Bytes that are searched at most, in each direction. A reader for whom no line was found goes on
+/// searching itself.
+const MAX_SEARCHED_BYTES: u64 = 1024 * 1024;
+
 /// Number of bytes before the start, or at the tail, that decide whether a stream without a media
 /// type is text.
 const SAMPLE_BYTES: u64 = 4096;
@@ -80,7 +84,8 @@ fn first_line(stream: &Stream, place: u64, tail: u64) -> Option<u64> {
     }
     // A line begins at `place` if a newline is right before it.
     let mut from = if place > tail { place.saturating_sub(1) } else { place };
-    loop {
+    let end = from.saturating_add(MAX_SEARCHED_BYTES);
+    while from < end {
         let window = read(stream, from, WINDOW_BYTES);
         if window.is_empty() {
             return None;
@@ -90,20 +95,22 @@ fn first_line(stream: &Stream, place: u64, tail: u64) -> Option<u64> {
         }
         from = from.saturating_add(window.len() as u64);
     }
+    None
 }
 
 /// The last line that begins at `place` or earlier.
 fn last_line(stream: &Stream, place: u64, tail: u64) -> Option<u64> {
     let mut to = place;
-    while to > tail {
-        let from = to.saturating_sub(WINDOW_BYTES).max(tail);
+    let begin = place.saturating_sub(MAX_SEARCHED_BYTES).max(tail);
+    while to > begin {
+        let from = to.saturating_sub(WINDOW_BYTES).max(begin);
         let window = read(stream, from, to.saturating_sub(from));
         if let Some(newline) = memrchr(b'\n', &window) {
             return Some(from.saturating_add(newline as u64).saturating_add(1));
         }
         to = from;
     }
-    (tail == 0).then_some(0)
+    (begin == 0).then_some(0)
 }
 
 #[cfg(test)]

@@ -70,6 +70,11 @@ impl Encoder for Raw {
     }
 
     fn gap(&mut self, gap: Gap) -> Result<(), Broken> {
+        if let Some(search) = &mut self.search {
+            // Nothing was sent yet. Contents that cannot be parsed end the search at the next bytes.
+            search.gap(gap.from, gap.to, gap.chunks, &mut VecDeque::new());
+            return Ok(());
+        }
         Err(Broken(format!("bytes {}..{} were lost", gap.from, gap.to)))
     }
 
