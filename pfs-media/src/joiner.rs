@@ -198,8 +198,8 @@ impl Joiner {
             out.push_back(Delivery::FormatChanged(self.position));
         }
         self.contents = Contents::Known(Box::new(Indexer::new(format, self.position)));
-        (self.every, self.cuts) = (None, (self.position, self.position));
-        self.has_begun = false;
+        (self.every, self.passing) = (None, 0);
+        (self.cuts, self.has_begun) = ((self.position, self.position), false);
     }
 
     /// Receives bytes that are not known to begin a chunk, so that a signature is ignored.
@@ -287,7 +287,9 @@ impl Joiner {
             Contents::Undecided(_) | Contents::Unknown => false,
         };
         if self.held_bytes > MAX_WHOLE_BYTES {
-            self.passing = self.cuts.1;
+            // The end of the unit may not be known yet.
+            self.passing = self.cuts.1.max(self.position);
+            return self.position;
         }
         if !has_cuts || self.position < self.passing {
             return self.position;
@@ -317,7 +319,8 @@ impl Joiner {
     /// Begins or extends a search.
     fn search(&mut self, from: u64, to: u64, chunks: u64, is_first: bool) {
         self.held.clear();
-        (self.held_bytes, self.position, self.cuts) = (0, to, (to, to));
+        (self.held_bytes, self.position) = (0, to);
+        (self.cuts, self.passing) = ((to, to), 0);
         let point = self.every.and_then(|(first, step)| {
             first.checked_add(to.saturating_sub(first).checked_next_multiple_of(step)?)
         });

@@ -194,6 +194,36 @@ fn the_contents_of_an_unknown_format_and_broken_ones_pass_through() {
 }
 
 #[test]
+fn a_unit_that_is_too_large_is_delivered_as_it_arrives_and_the_next_ones_are_whole() {
+    const PART: usize = 1024 * 1024;
+    const MOST: u64 = 17 * PART as u64;
+    let sample = sample("fragments.mp4");
+    let begin = sample.windows(4).position(|it| it == b"moof").unwrap() - 4;
+    // A box that belongs to the next fragment, a box of samples, and one without an end.
+    for (kind, size) in [(b"sidx", 1 << 30), (b"mdat", 1 << 30), (b"mdat", 0)] {
+        let large = [&sample[..begin], &u32::to_be_bytes(size), kind].concat();
+        let (mut joiner, mut out) = (Joiner::from_begin(None), VecDeque::new());
+        joiner.chunk(Bytes::from(large.clone()), &mut out);
+        for part in 1..=40 {
+            joiner.chunk(Bytes::from(vec![7; PART]), &mut out);
+            let received = large.len() as u64 + part * PART as u64;
+            assert!(received - joiner.position() <= MOST, "held in memory");
+        }
+        out.clear();
+        // A writer starts over, and a part of its second fragment is lost.
+        let begun = large.len() as u64 + 40 * PART as u64;
+        let cuts = known(&sample).cuts;
+        let cut = *cuts.iter().nth(2).unwrap();
+        joiner.chunk(Bytes::copy_from_slice(&sample[..cut as usize + 50]), &mut out);
+        let lost = begun + cut + 50;
+        joiner.gap(lost, lost + 10, 1, &mut out);
+        joiner.end(&mut out);
+        let gap = Delivery::Gap { from: begun + cut, to: lost + 10, chunks: 1 };
+        assert_eq!(out.back(), Some(&gap), "{kind:?} {size}");
+    }
+}
+
+#[test]
 fn a_reader_gets_the_header_of_the_sync_point_and_not_a_later_one() {
     let [one, other] = ["vorbis.ogg", "opus.ogg"].map(sample);
     let Known { format, header, points, .. } = known(&one);
