@@ -205,11 +205,6 @@ impl Index {
         }
     }
 
-    /// Whether the format is a media format.
-    fn is_media(&self) -> bool {
-        self.lock().as_ref().is_some_and(|indexed| indexed.format().is_media())
-    }
-
     /// The newest header.
     fn header(&self) -> Option<Bytes> {
         self.lock().as_ref().and_then(Indexed::header)
@@ -228,12 +223,12 @@ impl Index {
     }
 }
 
-/// Adds the media of a stream, and the memory of its index, to the stats of the stream.
+/// Adds what the index knows about the media of a stream to the stats of the stream.
 pub(crate) async fn describe(stream: &Stream, stat: &mut StreamStat) {
     let Some(index) = Index::of(stream) else { return };
     index.complete(stream).await;
     let known = index.lock().as_ref().and_then(|indexed| indexed.stat(stream));
-    stat.media = known.map(Box::new).filter(|_| index.is_media());
+    stat.media = known.map(Box::new);
 }
 
 /// Returns how a reader with this start joins. `None` if the reader gets exact bytes.

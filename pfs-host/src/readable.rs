@@ -45,7 +45,8 @@ impl AsRef<[u8]> for Charged {
 }
 
 impl Charged {
-    /// Charges bytes and so many others to the budget, unless they are few.
+    /// Charges the budget for `bytes`, and for so many `others` that the client's session keeps
+    /// with them. A small sum is not charged.
     ///
     /// # Errors
     ///
@@ -163,7 +164,7 @@ impl Readable<'_> {
             let join =
                 join.map_err(|error| Failure::attaching("cannot read", &self.path, error))?;
             let Some(mut join) = join else { break };
-            // Whoever searches for a sync point keeps the bytes that were searched.
+            // A search for a sync point holds the bytes that it has searched.
             let searched = if join.start.is_none() { MAX_SEARCHED_BYTES } else { 0 };
             join.header = Charged::charge(self.daemon, join.header, searched)?;
             let start = Start::Offset(join.start.unwrap_or(join.place));

@@ -121,12 +121,21 @@ impl Joiner {
 
     /// Follows a stream from a sync point on, to which this header applies.
     pub fn from_sync_point(format: Format, header: Bytes, at: u64) -> Self {
-        Self::behind(format, header, at)
+        let mut marks = Vec::new();
+        let contents = match Indexer::behind(format, &header, at, &mut marks) {
+            Some(indexer) => Contents::Known(Box::new(indexer)),
+            None => Contents::Unknown,
+        };
+        let every = marks.into_iter().find_map(|mark| match mark {
+            Mark::SyncEvery(first, step) => Some((first, step)),
+            _ => None,
+        });
+        Self { header, every, ..Self::new(contents, at) }
     }
 
     /// Looks for the first sync point from offset `at` on.
     pub fn searching(format: Format, header: Bytes, at: u64) -> Self {
-        let mut joiner = Self::behind(format, header, at);
+        let mut joiner = Self::from_sync_point(format, header, at);
         if let Contents::Known(indexer) = &mut joiner.contents {
             indexer.skip_to(at);
         }
@@ -148,20 +157,6 @@ impl Joiner {
             passing: 0,
             cuts: (position, position),
         }
-    }
-
-    fn behind(format: Format, header: Bytes, at: u64) -> Self {
-        let mut marks = Vec::new();
-        let contents = match Indexer::behind(format, &header, at, &mut marks) {
-            Some(indexer) => Contents::Known(Box::new(indexer)),
-            None => Contents::Unknown,
-        };
-        let mut joiner = Self { header, ..Self::new(contents, at) };
-        joiner.every = marks.into_iter().find_map(|mark| match mark {
-            Mark::SyncEvery(first, step) => Some((first, step)),
-            _ => None,
-        });
-        joiner
     }
 
     /// Offset after everything that was delivered.
@@ -248,8 +243,8 @@ impl Joiner {
         None
     }
 
-    /// Parses bytes. Returns the first sync point that was searched for, and whether another header
-    /// is in effect there.
+    /// Parses bytes. Returns the sync point that ends the search, and the header that the reader
+    /// needs there; empty if it needs none.
     fn feed(&mut self, bytes: &[u8]) -> Result<Option<(u64, Bytes)>, IndexError> {
         let Contents::Known(indexer) = &mut self.contents else { return Ok(None) };
         let mut marks = Vec::new();

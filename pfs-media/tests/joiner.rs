@@ -145,7 +145,7 @@ fn without_a_loss_all_bytes_are_delivered_as_they_are() {
 
 #[test]
 fn a_reader_that_searches_delivers_from_the_first_sync_point_on() {
-    // Nobody searches in WAV: its sync points are known in advance.
+    // A reader of WAV never searches, because all sync points follow from the header.
     for name in SAMPLES.into_iter().filter(|name| *name != "audio.wav") {
         let bytes = sample(name);
         let Known { format, header, points, .. } = known(&bytes);

@@ -381,6 +381,14 @@ mod tests {
         }
         assert_eq!("Drop".parse::<SlowPolicy>(), Err(UnknownPolicy));
     }
+
+    #[test]
+    fn a_way_to_join_parses_back_from_its_name() {
+        for join in [Join::Raw, Join::Auto, Join::Sync] {
+            assert_eq!(join.to_string().parse(), Ok(join));
+        }
+        assert_eq!("media".parse::<Join>(), Err(UnknownJoin));
+    }
 }
 
 /// The sizes of a ring buffer in shared memory.

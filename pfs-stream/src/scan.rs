@@ -129,11 +129,7 @@ mod tests {
     use crate::StreamConfig;
 
     fn stream() -> Stream {
-        let config = StreamConfig {
-            ring_buffer_size: 4096,
-            channel_buffer_size: 4096,
-            ..Default::default()
-        };
+        let config = StreamConfig::default().ring_buffer_size(4096).channel_buffer_size(4096);
         Stream::new("s", config).unwrap()
     }
 

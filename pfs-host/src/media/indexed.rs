@@ -13,8 +13,8 @@ use crate::daemon::wide;
 /// Bytes of one scan.
 const SCAN_BYTES: usize = 256 * 1024;
 
-/// Divisor of the ring size: the smallest distance of the sync points that are kept, apart from the
-/// newest. Limits the number of sync points that are kept to about this number.
+/// Maximum number of sync points that are kept, about: of two that are closer than the ring size
+/// divided by this number, only the first is kept, and the newest of all.
 const MAX_POINTS: u64 = 1024;
 
 /// Maximum number of headers that are kept.
@@ -135,10 +135,6 @@ impl Indexed {
         self.position
     }
 
-    pub(super) fn format(&self) -> Format {
-        self.format
-    }
-
     /// Scans about [`SCAN_BYTES`]. Returns whether there is more to scan before `target`.
     pub(super) fn scan(&mut self, stream: &Stream, target: u64) -> bool {
         let Some(indexer) = &mut self.indexer else { return false };
@@ -248,9 +244,10 @@ impl Indexed {
         stream.keep(bytes)
     }
 
-    /// What is known. `None` once the contents could not be parsed.
+    /// What is known about media. `None` for other formats, and once the contents could not be
+    /// parsed.
     pub(super) fn stat(&self, stream: &Stream) -> Option<MediaStat> {
-        self.indexer.as_ref()?;
+        self.indexer.as_ref().filter(|_| self.format.is_media())?;
         let part = self.parts.back();
         let newest = part.and_then(|part| match part.every {
             Some(_) => part.last_up_to(self.position),

@@ -44,7 +44,7 @@ const FORMATS: [(&str, &str); 22] = [
 /// Length of a film in seconds: two and a half of the largest distances of key frames.
 const SECONDS: u64 = 25;
 
-/// Bytes that fit into a pipe that nobody reads.
+/// Size of a first part that fits into a pipe without a reader.
 const BEGINNING: usize = 32 * 1024;
 
 /// Encodes a film of a test picture and noise with these options, and with a key frame every so
