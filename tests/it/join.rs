@@ -248,7 +248,7 @@ fn a_loss_takes_only_whole_fragments_of_mp4(transport: Transport) {
     let mut at = begin;
     while let Some(size) = film.get(at..at + 4) {
         at += u32::from_be_bytes(size.try_into().unwrap()) as usize;
-        let is_fragment = film.get(at + 4..at + 8).is_none_or(|kind| kind == b"moof");
+        let is_fragment = film.get(at + 4..at + 8).is_none_or(|kind| kind != b"mdat");
         cuts.extend(is_fragment.then_some(at as u64));
     }
     let mut output = Vec::new();
