@@ -97,6 +97,14 @@ impl Stream {
         Ok(at?.unwrap_or(head).offset)
     }
 
+    /// Returns the offset of the first byte of the chunk at this offset, or head if the offset is not
+    /// below head.
+    pub fn chunk_at(&self, offset: u64) -> u64 {
+        let append = self.shared.look();
+        let at = append.ring.chunk_at(offset);
+        if append.is_disturbed(at) { offset } else { at.offset }
+    }
+
     /// When the chunk at this offset was appended. `None` if the ring does not hold it.
     pub fn appended_at(&self, offset: u64) -> Option<SystemTime> {
         let append = self.shared.look();
@@ -104,6 +112,15 @@ impl Stream {
         let is_held = (tail.offset..head.offset).contains(&offset);
         let micros = is_held.then(|| append.ring.time_of(append.ring.chunk_at(offset).seq))?;
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros))
+    }
+
+    /// Returns the offset of the first byte of chunk `seq`. `None` if the ring does not hold that
+    /// chunk.
+    pub fn start_of(&self, seq: u64) -> Option<u64> {
+        let append = self.shared.look();
+        let (tail, head) = (append.ring.tail(), append.ring.head());
+        let at = (tail.seq..head.seq).contains(&seq).then(|| append.ring.position(seq))?;
+        (!append.is_disturbed(at)).then_some(at.offset)
     }
 
     /// Accounts for memory that a host keeps for this stream: `bytes` in all. It comes out of the

@@ -160,7 +160,7 @@ impl RingWriter {
         Position { seq: self.tail_seq, offset: self.tail }
     }
 
-    fn position(&self, seq: u64) -> Position {
+    pub(crate) fn position(&self, seq: u64) -> Position {
         Position { seq, offset: self.start_of(seq) }
     }
 
