@@ -326,6 +326,16 @@ impl Writer {
         }
     }
 
+    /// Marks the next chunk as a sync point. Same as
+    /// [`Writer::mark_sync`](crate::Writer::mark_sync).
+    ///
+    /// # Errors
+    ///
+    /// The daemon is older than this library.
+    pub fn mark_sync(&mut self) -> Result<(), WriteError> {
+        self.writer.mark_sync()
+    }
+
     /// Sends all pushed chunks. Blocking form of [`Writer::send`](crate::Writer::send).
     ///
     /// # Errors

@@ -165,6 +165,17 @@ impl Connection {
         self.capabilities.is_some_and(|capabilities| capabilities & Hello::JOINING != 0)
     }
 
+    /// Checks that the daemon lets writers name headers and sync points. Over HTTP, passes until
+    /// the daemon has answered.
+    pub(crate) fn check_marks(&self) -> Result<(), RequestError> {
+        match self.capabilities {
+            Some(capabilities) if capabilities & Hello::JOINING == 0 => {
+                Err(RequestError::Unsupported { feature: "headers and sync points of a writer" })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Pipelines requests that have one reply each. Receives replies while it sends, because the
     /// daemon stops reading if it cannot send its replies. Not cancel safe.
     pub(crate) async fn request_all(

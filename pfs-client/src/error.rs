@@ -134,6 +134,12 @@ pub enum RequestError {
     /// The daemon broke the protocol.
     #[error("the daemon broke the protocol")]
     Protocol(#[source] ProtocolError),
+    /// The daemon is older than this library, and does not support something.
+    #[error("the daemon is older than this program, and does not support {feature}; update pfsd")]
+    Unsupported {
+        /// What the daemon does not support.
+        feature: &'static str,
+    },
     /// The path is not a valid stream path. The daemon was not asked.
     #[error("this is not the path of a stream: {0}")]
     Path(PathError),
@@ -244,9 +250,12 @@ impl From<RequestError> for ConnectError {
             RequestError::Lost(error) => Self::Lost(error),
             RequestError::Protocol(error) => Self::Protocol(error),
             RequestError::Connect(error) => error,
-            // Connecting uses no stream path, so this arm is never reached.
+            // Connecting uses no stream path and no such feature, so these arms are never reached.
             RequestError::Path(error) => {
                 Self::Refused { code: ErrorCode::BadPath, message: error.to_string() }
+            }
+            error @ RequestError::Unsupported { .. } => {
+                Self::Refused { code: ErrorCode::Protocol, message: error.to_string() }
             }
         }
     }

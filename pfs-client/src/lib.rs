@@ -270,6 +270,7 @@ pub use events::Events;
 #[cfg(feature = "http")]
 pub use http::{HttpEndpoint, ProxyBroke};
 pub use operator::{Operator, Stopping};
+pub use pfs_media::MAX_HEADER_BYTES;
 pub use pfs_proto::{
     CreateOptions, DaemonInfo, End, ErrorCode, Event, FrameError, IfExists, Join, MessageError,
     PathError, Peer, PutOptions, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent,

@@ -62,6 +62,8 @@ pub struct Writer {
     has_news: bool,
     /// The time of the last check for news.
     looked: Duration,
+    /// Whether the next chunk is a sync point.
+    marks_next: bool,
     progress: Progress,
 }
 
@@ -83,6 +85,10 @@ impl Writer {
         path: StreamPath,
         options: WriteOptions,
     ) -> Result<Self, RequestError> {
+        if options.header_bytes > 0 {
+            connection.learn_abilities().await?;
+            connection.check_marks()?;
+        }
         let max_chunk = match connection.request(&Request::OpenWriter(path, options)).await? {
             Reply::Writing { max_chunk } => max_chunk,
             Reply::Error { code, message } => return Err(RequestError::refused(code, message)),
@@ -101,6 +107,7 @@ impl Writer {
             heard: 0,
             has_news: false,
             looked: Duration::ZERO,
+            marks_next: false,
             progress: Progress::Writing,
         })
     }
@@ -190,7 +197,34 @@ impl Writer {
         match poll_fn(|cx| self.poll_push_leased(cx, chunk)).await? {
             Some(true) => self.send().await,
             Some(false) => Ok(()),
-            None => self.append_in_place(chunk).await,
+            None => {
+                self.say_mark(self.appended);
+                self.append_in_place(chunk).await
+            }
+        }
+    }
+
+    /// Marks the next chunk as a sync point: a decoder that was given the header
+    /// ([`WriteOptions::header_bytes`]) can start there. Readers that [join](pfs_proto::Join::Auto)
+    /// later start at a sync point. Needed only for contents in which the daemon finds no sync
+    /// points itself.
+    ///
+    /// After a loss, a reader goes on at the next chunk, whether that is marked or not.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Other`] with a [`RequestError::Unsupported`] if the daemon is older than this
+    /// library. The writer stays usable.
+    pub fn mark_sync(&mut self) -> Result<(), WriteError> {
+        self.connection.check_marks()?;
+        self.marks_next = true;
+        Ok(())
+    }
+
+    /// Queues the message that chunk `chunk` of this writer is a sync point, if it is one.
+    fn say_mark(&mut self, chunk: u64) {
+        if std::mem::take(&mut self.marks_next) {
+            say(&Request::MarkSync { chunk }, &mut self.queue);
         }
     }
 
@@ -329,7 +363,7 @@ impl Writer {
     /// queue; `None` if the chunk was not taken.
     #[inline]
     pub(crate) fn try_put(&mut self, chunk: &[u8]) -> Option<bool> {
-        if !matches!(self.progress, Progress::Writing) || chunk.is_empty() {
+        if !matches!(self.progress, Progress::Writing) || chunk.is_empty() || self.marks_next {
             return None;
         }
         match &mut self.lease {

@@ -83,6 +83,7 @@ pub(crate) async fn answer<T: Transport>(
         | Request::LeaseReady
         | Request::Published
         | Request::NeedsRoom { .. }
+        | Request::MarkSync { .. }
         | Request::Flush => {
             return Err(misplaced("an append before OpenWriter").into());
         }

@@ -11,16 +11,23 @@
 //!
 //! A stream whose first bytes and media type name no format has no index. Text has none either,
 //! except CSV, whose first line is a header: lines are found when a reader joins.
+//!
+//! A writer may also name its header and its sync points itself. The index then holds these, and
+//! the contents are not examined.
 
 mod indexed;
 mod lines;
+mod marks;
 mod run;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -32,6 +39,7 @@ use tokio::task::yield_now;
 use self::{indexed::Indexed, run::Run};
 
 pub use self::indexed::Joined;
+pub(crate) use self::marks::{HeaderTooLarge, Marks};
 
 /// Number of bytes after which a writer's appends are no longer followed by a scan each.
 const FIRST_BYTES: u64 = 1024 * 1024;
@@ -95,15 +103,16 @@ impl Indexing {
     /// Decides for a writer whose first append began at `start`.
     fn decide(stream: &Stream, start: u64) -> Self {
         if let Some(index) = Index::of(stream) {
-            return Self::First(index, FIRST_BYTES);
+            let is_by_hand = index.lock().as_ref().is_some_and(|indexed| indexed.format.is_none());
+            return if is_by_hand { Self::Off } else { Self::First(index, FIRST_BYTES) };
         }
         let named = stream.content_type().and_then(Format::from_content_type);
         if named == Some(Format::Lines) {
             // Lines are found when a reader joins.
             return Self::Off;
         }
-        if let Some(format) = named {
-            return Self::First(Index::begin(stream, format), FIRST_BYTES);
+        if named.is_some() {
+            return Self::First(Index::begin(stream, named), FIRST_BYTES);
         }
         if start >= Format::SNIFF_BYTES as u64 {
             return Self::Off;
@@ -112,7 +121,7 @@ impl Indexing {
         match Format::sniff(&first) {
             Some(format) => {
                 stream.recognise(format.content_type_of(&first));
-                Self::First(Index::begin(stream, format), FIRST_BYTES)
+                Self::First(Index::begin(stream, Some(format)), FIRST_BYTES)
             }
             None if Format::may_follow(&first) => Self::Undecided,
             None => Self::Off,
@@ -145,8 +154,8 @@ impl Index {
         stream.existing_extension()
     }
 
-    /// Begins to index a stream.
-    fn begin(stream: &Stream, format: Format) -> Arc<Self> {
+    /// Begins to index a stream. Without a format, a writer names the header and the sync points.
+    fn begin(stream: &Stream, format: Option<Format>) -> Arc<Self> {
         let index = stream.extension::<Self>();
         index.lock().get_or_insert_with(|| Indexed::new(format, capacity(stream)));
         index
@@ -205,6 +214,22 @@ impl Index {
         }
     }
 
+    /// Sets the header that a writer names. The header is in the stream at these offsets.
+    fn set_header(stream: &Stream, header: Bytes, at: Range<u64>) {
+        let index = Self::begin(stream, None);
+        if let Some(indexed) = index.lock().as_mut() {
+            indexed.set_header(stream, header, at);
+        }
+    }
+
+    /// Adds a sync point that a writer has marked.
+    pub(crate) fn mark(stream: &Stream, point: u64) {
+        let index = Self::begin(stream, None);
+        if let Some(indexed) = index.lock().as_mut() {
+            indexed.mark(stream, point);
+        }
+    }
+
     /// The newest header.
     fn header(&self) -> Option<Bytes> {
         self.lock().as_ref().and_then(Indexed::header)
@@ -219,7 +244,8 @@ impl Index {
     fn join(&self, stream: &Stream, start: Start) -> Result<Option<Joined>, AttachError> {
         let place = stream.locate(start)?;
         let tail = stream.extent().tail;
-        Ok(self.lock().as_ref().and_then(|indexed| indexed.join(start, place, tail)))
+        let chunk = stream.chunk_at(place);
+        Ok(self.lock().as_ref().and_then(|indexed| indexed.join(start, place, chunk, tail)))
     }
 }
 
@@ -247,7 +273,7 @@ pub(crate) async fn join(
     if let Some(index) = Index::of(stream) {
         index.complete(stream).await;
         let joined = index.join(stream, start)?;
-        if joined.as_ref().is_some_and(|joined| joined.format.is_media()) {
+        if joined.as_ref().is_some_and(|joined| joined.format.is_none_or(Format::is_media)) {
             return Ok(joined);
         }
     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use pfs_media::Format;
 use pfs_proto::{DataKind, End, HEADER_LEN, MAX_PAYLOAD, ReadOptions, Reply, put_data_header};
 use pfs_stream::{Reader, Sink};
 
@@ -50,7 +51,7 @@ pub(crate) async fn serve<T: Transport>(
         joined.map(|joined| Reply::Joined {
             place: joined.place,
             seeks: joined.start.is_none(),
-            format: joined.format.content_type().to_owned(),
+            format: joined.format.map_or("", Format::content_type).to_owned(),
             header: joined.header,
         }),
         Some(Reply::Reading {

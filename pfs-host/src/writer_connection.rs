@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 
+use pfs_media::MAX_HEADER_BYTES;
 use pfs_proto::{CreateOptions, ErrorCode, IfExists, Reply, Request, StreamPath, WriteOptions};
 use pfs_stream::{Appended, WriteError};
 use tokio::{
@@ -13,6 +14,7 @@ use crate::{
     Cutoff, Writable,
     daemon::wide,
     failure::{Ended, Failure},
+    media::{HeaderTooLarge, Marks},
     poll::poll_once,
     published::Published,
     session::Append,
@@ -46,6 +48,13 @@ pub(crate) async fn serve<T: Transport>(
 ) -> Result<(), Ended> {
     let if_exists = if options.replace { IfExists::Replace } else { IfExists::Fail };
     let anew = CreateOptions { if_exists, ..CreateOptions::default() };
+    let marks = Marks::new(options.header_bytes).map_err(|HeaderTooLarge| {
+        let (path, bytes) = (place.path(), options.header_bytes);
+        let message = format!(
+            "cannot write to {path} with a header of {bytes} bytes: a header has at most {MAX_HEADER_BYTES} bytes"
+        );
+        Failure::new(ErrorCode::BadOption, message)
+    })?;
     let (stream, created) = place.open_or_create_with(anew).await?;
     if options.wait_readers > 0 {
         let readers = usize::try_from(options.wait_readers).unwrap_or(usize::MAX);
@@ -71,6 +80,7 @@ pub(crate) async fn serve<T: Transport>(
         max_chunk,
         parts: Vec::new(),
         lease,
+        marks,
         acks: Acks::default(),
     };
     let outcome = writing.append_all(&cutoff).await;
@@ -125,6 +135,7 @@ struct Writing<'a, T> {
     /// First parts of a chunk whose rest comes in the next frames.
     parts: Vec<u8>,
     lease: Lease,
+    marks: Marks,
     acks: Acks,
 }
 
@@ -170,11 +181,15 @@ impl<T: Transport> Writing<'_, T> {
                     Request::NeedsRoom { up_to } if self.wire.can_lease() => {
                         self.make_room(up_to, cutoff).await?;
                     }
+                    Request::MarkSync { chunk } if self.wire.joining => self.mark(chunk),
                     Request::CannotMap if self.lease.cannot_map() => {}
                     Request::LeaseReady => {
                         let granted = self.lease.grant(self.append.writer());
                         match granted.ok_or_else(|| misplaced("a lease that was not offered"))? {
-                            Some(grant) => self.tell_of(&grant, cutoff).await?,
+                            Some(grant) => {
+                                self.marks.lease_begins(self.acks.chunks, grant.start().head.0);
+                                self.tell_of(&grant, cutoff).await?;
+                            }
                             None => self.wire.put(&Reply::LeaseEnded { chunks: 0, offset: 0 }),
                         }
                     }
@@ -183,9 +198,11 @@ impl<T: Transport> Writing<'_, T> {
             }
             self.append.writer().wake();
             self.acks.send(self.wire);
-            self.lease
-                .offer(self.wire, self.append.writer(), self.acks.chunks, self.acks.bytes)
-                .await?;
+            if !self.marks.misses_header() {
+                self.lease
+                    .offer(self.wire, self.append.writer(), self.acks.chunks, self.acks.bytes)
+                    .await?;
+            }
             consume_budget().await;
             if self.acks.work().saturating_sub(turn) >= YIELD_AFTER_BYTES {
                 turn = self.acks.work();
@@ -195,7 +212,7 @@ impl<T: Transport> Writing<'_, T> {
                 return Err(failure.into());
             }
             let kept = if self.parts.is_empty() { self.parts.capacity() } else { self.parts.len() };
-            self.wire.charge(kept)?;
+            self.wire.charge(kept.saturating_add(self.marks.held()))?;
             match self.wire.fill()? {
                 Some(0) => return Err(Ended::Gone),
                 Some(_) => {}
@@ -244,7 +261,16 @@ impl<T: Transport> Writing<'_, T> {
         // client's chunk.
         let offset = if chunks > 0 { offset } else { 0 };
         self.acks.count_published(published, self.append.writer().readers());
+        self.marks.resolve(&self.append.writer().stream(), self.acks.chunks);
         self.wire.put(&Reply::LeaseEnded { chunks, offset });
+    }
+
+    /// Marks a chunk of the writer as a sync point.
+    fn mark(&mut self, chunk: u64) {
+        let writer = self.append.writer();
+        let leased = self.lease.so_far(writer).map_or(0, |published| published.chunks);
+        let appended = self.acks.chunks.saturating_add(leased);
+        self.marks.mark(&writer.stream(), chunk, appended);
     }
 
     /// Acknowledges everything that is in the stream.
@@ -316,6 +342,8 @@ impl<T: Transport> Writing<'_, T> {
         };
         let appended = appended.map_err(|error| Failure::appending(self.path, error))?;
         self.append.index(wide(chunk.len()));
+        let writer = self.append.writer();
+        self.marks.appended(|| writer.stream(), self.acks.chunks, chunk, appended.offset);
         self.acks.count(1, wide(chunk.len()), appended.offset, appended.readers);
         Ok(())
     }

@@ -133,6 +133,11 @@ impl Joiner {
         Self { header, every, ..Self::new(contents, at) }
     }
 
+    /// Follows contents of no known format from offset `at` on. All bytes pass through unexamined.
+    pub fn unknown(at: u64) -> Self {
+        Self::new(Contents::Unknown, at)
+    }
+
     /// Looks for the first sync point from offset `at` on.
     pub fn searching(format: Format, header: Bytes, at: u64) -> Self {
         let mut joiner = Self::from_sync_point(format, header, at);

@@ -80,7 +80,10 @@ impl Hello {
     /// [`WriterStat::leased`](crate::WriterStat::leased).
     pub const LEASING: u64 = 128;
 
-    /// Capability: join media in the middle ([`ReadOptions::join`](crate::ReadOptions::join)).
+    /// Capability: join media in the middle ([`ReadOptions::join`](crate::ReadOptions::join)), and
+    /// name the header and the sync points by hand
+    /// ([`WriteOptions::header_bytes`](crate::WriteOptions::header_bytes),
+    /// [`Request::MarkSync`](crate::Request::MarkSync)).
     pub const JOINING: u64 = 512;
 
     /// Returns true if the sender of this `Hello` supports readers that join.

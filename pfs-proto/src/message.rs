@@ -96,6 +96,13 @@ pub enum Request {
         /// The sequence number of the chunk.
         up_to: u64,
     },
+    /// Writer: this chunk is a sync point. A decoder that was given the header can start there. Sent
+    /// before the chunk, or, under a lease, before or after the chunk is published. Only if both ends
+    /// set [`Hello::JOINING`].
+    MarkSync {
+        /// Number of this writer's chunks before the sync point.
+        chunk: u64,
+    },
     /// Writer: asks how many of its chunks are in the stream. Answered by a [`Reply::Ack`] of
     /// everything appended before.
     Flush,
@@ -179,7 +186,8 @@ pub enum Reply {
         /// Whether the ring holds no sync point for this reader. The reader then starts at `place`
         /// and looks for one itself.
         seeks: bool,
-        /// The media type that names the format.
+        /// The media type that names the format. Empty if a writer names the header and the sync
+        /// points itself.
         format: String,
         /// The header in effect. Empty if the header is in the stream from the start on, or if the
         /// format has none.

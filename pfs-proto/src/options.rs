@@ -354,6 +354,11 @@ pub struct WriteOptions {
     pub wait_readers: u32,
     /// Replace an existing stream, closed or not, with a new one, like [`IfExists::Replace`].
     pub replace: bool,
+    /// The writer begins with a header of this many bytes. Readers that [join](Join::Auto) later get
+    /// a copy of the header, and then start at a chunk: at any chunk, or, once the writer has marked
+    /// sync points, at one of them. The daemon then looks for no other header and no other sync
+    /// points. 0: the daemon recognises the format and finds both itself.
+    pub header_bytes: u32,
 }
 
 impl WriteOptions {
@@ -367,6 +372,12 @@ impl WriteOptions {
     #[must_use]
     pub fn replace(self, replace: bool) -> Self {
         Self { replace, ..self }
+    }
+
+    /// Sets the size of the header with which the writer begins, in bytes.
+    #[must_use]
+    pub fn header_bytes(self, header_bytes: u32) -> Self {
+        Self { header_bytes, ..self }
     }
 }
 

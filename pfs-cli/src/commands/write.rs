@@ -65,7 +65,7 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
             context.explain(error, format_args!("cannot write to {}", args.path))
         })?;
     }
-    let options = WriteOptions { wait_readers: args.wait_readers, replace };
+    let options = WriteOptions::default().wait_readers(args.wait_readers).replace(replace);
     let place = context.daemon.place();
     let waiting = match args.wait_readers {
         0 => format!("the answer of the daemon {place}"),

@@ -56,16 +56,20 @@ impl Joining {
             }
             None => return None,
             Some(Joined { place, seeks, format, header }) => {
-                // A format of a later version is not known.
-                let format = Format::from_content_type(&format)?;
-                if seeks {
-                    Joiner::searching(format, header, start)
-                } else if start == 0 {
-                    Joiner::from_begin(Some(format))
-                } else {
-                    let skipped = place.min(start)..start;
-                    deliveries.push_back(Delivery::Joined(header.clone(), skipped));
-                    Joiner::from_sync_point(format, header, start)
+                let format = Format::from_content_type(&format);
+                match format {
+                    Some(format) if seeks => Joiner::searching(format, header, start),
+                    _ if start == 0 => Joiner::from_begin(format),
+                    _ => {
+                        let skipped = place.min(start)..start;
+                        deliveries.push_back(Delivery::Joined(header.clone(), skipped));
+                        match format {
+                            Some(format) => Joiner::from_sync_point(format, header, start),
+                            // The writer names the sync points, or the format is of a later
+                            // version.
+                            None => Joiner::unknown(start),
+                        }
+                    }
                 }
             }
         };

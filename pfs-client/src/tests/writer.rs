@@ -10,7 +10,9 @@ use super::{
     daemon::{Daemon, pipe, promptly, writer},
     violation_of,
 };
-use crate::{Finish, ProtocolError, WriteError};
+use crate::{
+    Finish, ProtocolError, RequestError, WriteError, WriteOptions, Writer, connection::Connection,
+};
 
 fn append(bytes: &'static [u8]) -> Option<Request> {
     Some(Request::Append(Bytes::from_static(bytes)))
@@ -324,4 +326,24 @@ async fn wrong_acknowledgements_and_unexpected_replies_are_protocol_errors() {
         let violation = violation_of(&cause).expect("the daemon broke the protocol");
         assert!(!matches!(violation, ProtocolError::Message(_)), "{violation:?}");
     }
+}
+
+#[tokio::test]
+async fn a_daemon_that_knows_no_marks_is_told_none_and_the_writer_stays_usable() {
+    // The daemon of these tests has no capability.
+    let (mut writer, mut daemon) = writer(pipe(1024 * 1024), 100).await;
+    let WriteError::Other(error) = writer.mark_sync().unwrap_err() else { panic!("refused") };
+    assert!(error.to_string().contains("is older than this program"), "{error}");
+    writer.append(b"abc").await.unwrap();
+    assert_eq!(daemon.request().await, append(b"abc"));
+
+    let (client, mut daemon) = pipe(1024 * 1024);
+    let open = async {
+        let connection = Connection::open(client).await.unwrap();
+        Writer::open(connection, super::daemon::path(), WriteOptions::default().header_bytes(10))
+            .await
+    };
+    let (opened, ()) = tokio::join!(open, daemon.welcome());
+    assert!(matches!(opened, Err(RequestError::Unsupported { .. })), "{opened:?}");
+    assert_eq!(daemon.request().await, None, "nothing was created");
 }

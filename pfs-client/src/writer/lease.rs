@@ -48,7 +48,10 @@ impl Writer {
                 Lease::None => return Poll::Ready(Ok(None)),
                 Lease::Held(held) => match push(held, cx, &mut self.queue) {
                     Poll::Ready(Ok(pushed)) => {
-                        self.appended = held.appended();
+                        let before = std::mem::replace(&mut self.appended, held.appended());
+                        if self.appended > before {
+                            self.say_mark(before);
+                        }
                         return Poll::Ready(Ok(Some(pushed)));
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(self.remember(error))),

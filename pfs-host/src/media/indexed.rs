@@ -1,6 +1,6 @@
 //! Contents of a media index: headers and sync points of a stream in a known format.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use bytes::Bytes;
 use pfs_media::{Format, Indexer, Mark};
@@ -26,8 +26,9 @@ const INDEX_BYTES: usize = 1024;
 /// Index of a stream.
 #[derive(Debug)]
 pub(super) struct Indexed {
-    format: Format,
-    /// `None` once the contents could not be parsed.
+    /// `None` if a writer names the header and the sync points itself.
+    pub(super) format: Option<Format>,
+    /// `None` if there is no format, and once the contents could not be parsed.
     indexer: Option<Indexer>,
     /// Whether a header or a sync point was found since the writer started, so that a signature is
     /// a beginning and not a part of a header.
@@ -51,14 +52,16 @@ struct Part {
     before: Option<u64>,
     /// Offset of the first sync point and distance, if sync points are at equal distances.
     every: Option<(u64, u64)>,
+    /// Offsets between which every chunk is a sync point.
+    chunks: Range<u64>,
 }
 
 /// How a reader joins media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Joined {
-    /// The format of the stream.
-    pub format: Format,
+    /// The format of the stream. `None` if a writer names the header and the sync points itself.
+    pub format: Option<Format>,
     /// The header in effect. Empty if the header is in the stream from `start` on, or if the format
     /// has none.
     pub header: Bytes,
@@ -86,7 +89,7 @@ impl Part {
         if let Some(newest) = self.newest.filter(|_| self.points.is_empty()) {
             self.points.push_back(newest);
         }
-        self.every.is_some() || self.newest.is_some()
+        self.every.is_some() || self.newest.is_some() || self.chunks.end > tail
     }
 
     /// The first sync point from `offset` on.
@@ -94,6 +97,9 @@ impl Part {
         if let Some((first, step)) = self.every {
             let steps = offset.saturating_sub(first).checked_next_multiple_of(step)?;
             return first.checked_add(steps);
+        }
+        if !self.chunks.is_empty() {
+            return Some(self.chunks.start.max(offset)).filter(|at| self.chunks.contains(at));
         }
         let at = self.points.partition_point(|point| *point < offset);
         self.points.get(at).copied().or(self.newest.filter(|newest| *newest >= offset))
@@ -104,6 +110,9 @@ impl Part {
         if let Some((first, step)) = self.every {
             let beyond = offset.checked_sub(first)?.checked_rem(step)?;
             return offset.checked_sub(beyond);
+        }
+        if self.chunks.contains(&offset) {
+            return Some(offset);
         }
         if let Some(newest) = self.newest.filter(|newest| *newest <= offset) {
             return Some(newest);
@@ -119,10 +128,12 @@ impl Part {
 }
 
 impl Indexed {
-    pub(super) fn new(format: Format, capacity: u64) -> Self {
+    /// Creates the index of a stream. Without a format, a writer names the header and the sync
+    /// points.
+    pub(super) fn new(format: Option<Format>, capacity: u64) -> Self {
         Self {
             format,
-            indexer: Some(Indexer::new(format, 0)),
+            indexer: format.map(|format| Indexer::new(format, 0)),
             has_begun: false,
             position: 0,
             parts: VecDeque::new(),
@@ -133,6 +144,57 @@ impl Indexed {
     /// Offset after the bytes that were scanned.
     pub(super) fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Sets the header of a writer that names it. The header is in the stream at these offsets.
+    /// Every later chunk is a sync point until the writer marks one.
+    pub(super) fn set_header(&mut self, stream: &Stream, header: Bytes, at: Range<u64>) {
+        if self.format.take().is_some() {
+            (self.indexer, self.parts) = Default::default();
+        }
+        if let Some(before) = self.parts.back_mut() {
+            before.chunks.end = before.chunks.end.min(at.start);
+        }
+        self.parts.push_back(Part { header, chunks: at.end..u64::MAX, ..Part::default() });
+        self.limit_headers();
+        self.forget_before(stream.extent().tail);
+        self.keep(stream);
+    }
+
+    /// Adds a sync point that a writer has marked.
+    pub(super) fn mark(&mut self, stream: &Stream, point: u64) {
+        let is_parsed = self.indexer.is_some() && self.format.is_some_and(Format::is_media);
+        if !is_parsed {
+            (self.format, self.indexer) = (None, None);
+        }
+        let distance = self.distance;
+        let part = self.part();
+        part.chunks = Range::default();
+        if part.newest.is_none_or(|newest| newest < point) {
+            part.add(point, distance);
+        }
+        self.forget_before(stream.extent().tail);
+        self.keep(stream);
+    }
+
+    /// Reserves the memory of the index, or else turns the index off.
+    fn keep(&mut self, stream: &Stream) {
+        if !self.reserve(stream) {
+            self.turn_off(stream);
+        }
+    }
+
+    fn turn_off(&mut self, stream: &Stream) {
+        tracing::debug!(stream = stream.name(), format = ?self.format, "index off");
+        (self.indexer, self.parts) = Default::default();
+        // Giving memory back cannot fail.
+        let _ = stream.keep(0);
+    }
+
+    fn limit_headers(&mut self) {
+        if self.parts.len() > MAX_HEADERS {
+            self.parts.pop_front();
+        }
     }
 
     /// Scans about [`SCAN_BYTES`]. Returns whether there is more to scan before `target`.
@@ -154,11 +216,10 @@ impl Indexed {
         let is_understood = self.take(&run);
         self.position = scan.position();
         self.forget_before(stream.extent().tail);
-        if !is_understood || !self.reserve(stream) {
-            tracing::debug!(stream = stream.name(), format = %self.format, is_understood, "index off");
-            (self.indexer, self.parts) = Default::default();
-            // Giving memory back cannot fail.
-            let _ = stream.keep(0);
+        if is_understood {
+            self.keep(stream);
+        } else {
+            self.turn_off(stream);
         }
         self.position < target
     }
@@ -185,10 +246,10 @@ impl Indexed {
             if let Some(format) = begins {
                 // A writer has started over. If a decoder does not accept the new header in the
                 // middle of its input, no reader may join before that header.
-                if format != self.format || !format.accepts_new_header() {
+                if Some(format) != self.format || !format.accepts_new_header() {
                     self.parts.clear();
                 }
-                self.format = format;
+                self.format = Some(format);
                 self.indexer = Some(Indexer::new(format, offset));
                 self.has_begun = false;
                 is_understood = true;
@@ -207,9 +268,7 @@ impl Indexed {
                     if !is_known {
                         self.parts.push_back(Part { header, ..Part::default() });
                     }
-                    if self.parts.len() > MAX_HEADERS {
-                        self.parts.pop_front();
-                    }
+                    self.limit_headers();
                 }
                 Mark::Sync(point) => self.part().add(point, distance),
                 Mark::SyncEvery(first, step) => self.part().every = Some((first, step)),
@@ -247,7 +306,11 @@ impl Indexed {
     /// What is known about media. `None` for other formats, and once the contents could not be
     /// parsed.
     pub(super) fn stat(&self, stream: &Stream) -> Option<MediaStat> {
-        self.indexer.as_ref().filter(|_| self.format.is_media())?;
+        let format = match self.format {
+            Some(format) if self.indexer.is_some() && format.is_media() => format.name(),
+            None if !self.parts.is_empty() => "custom",
+            _ => return None,
+        };
         let part = self.parts.back();
         let newest = part.and_then(|part| match part.every {
             Some(_) => part.last_up_to(self.position),
@@ -256,7 +319,7 @@ impl Indexed {
         let before = part.and_then(|part| part.before);
         let time = |point: Option<u64>| stream.appended_at(point?);
         let stat = MediaStat {
-            format: self.format.name().to_owned(),
+            format: format.to_owned(),
             header_bytes: part.map_or(0, |part| wide(part.header.len())),
             last_sync: newest,
             gop_bytes: newest.zip(before).and_then(|(newest, before)| newest.checked_sub(before)),
@@ -272,24 +335,29 @@ impl Indexed {
         self.parts.back().map(|part| part.header.clone())
     }
 
-    /// Returns how a reader joins that would otherwise start at `place`. `None` if the reader gets
-    /// exact bytes.
-    pub(super) fn join(&self, start: Start, place: u64, tail: u64) -> Option<Joined> {
-        let (Some(_), false) = (&self.indexer, matches!(start, Start::Offset(_))) else {
-            return None;
-        };
+    /// Returns how a reader joins that would otherwise start at `place`, in the chunk that begins at
+    /// `chunk`. `None` if the reader gets exact bytes.
+    pub(super) fn join(&self, start: Start, place: u64, chunk: u64, tail: u64) -> Option<Joined> {
         let format = self.format;
+        let is_on = if format.is_some() { self.indexer.is_some() } else { !self.parts.is_empty() };
+        if !is_on || matches!(start, Start::Offset(_)) {
+            return None;
+        }
         let from_begin = Joined { format, header: Bytes::new(), place, start: Some(0) };
         if place == 0 {
             return Some(from_begin);
         }
+        // Without a format, nothing is scanned, and sync points are at the beginning of chunks.
+        let (position, near) =
+            if format.is_some() { (self.position, place) } else { (u64::MAX, chunk) };
         let join = |part: &Part, point: Option<u64>| {
-            let start = point.filter(|point| (tail..=self.position).contains(point));
+            let is_held = |point: &u64| *point >= tail && *point <= position;
+            let start = point.filter(is_held);
             let header = part.header.clone();
             start.map(|_| Joined { format, header, place, start })
         };
         let after = || self.parts.iter().find_map(|part| join(part, part.first_from(place)));
-        let before = || self.parts.iter().rev().find_map(|part| join(part, part.last_up_to(place)));
+        let before = || self.parts.iter().rev().find_map(|part| join(part, part.last_up_to(near)));
         let found = match start {
             Start::Oldest => after(),
             _ if tail == 0 => return before().or(Some(from_begin)),

@@ -50,7 +50,7 @@ pub(super) fn join(stream: &Stream, start: Start) -> Result<Option<Joined>, Atta
     };
     // A reader that starts with the first line gets the header from the stream.
     let header = if found == Some(0) { Bytes::new() } else { header };
-    Ok(Some(Joined { format, header, place, start: found }))
+    Ok(Some(Joined { format: Some(format), header, place, start: found }))
 }
 
 /// Whether these bytes, which may begin and end inside a character, are text.
@@ -169,7 +169,7 @@ mod tests {
         chunks.extend(["3,4\n5,6\n"; 1000]);
         let csv = stream(Some("text/csv"), &chunks);
         let joined = join(&csv, Start::Oldest).unwrap().unwrap();
-        assert_eq!((joined.format, &*joined.header), (Format::Csv, &b"time,value\n"[..]));
+        assert_eq!((joined.format, &*joined.header), (Some(Format::Csv), &b"time,value\n"[..]));
         let short = stream(Some("text/csv"), &chunks[..4]);
         assert!(join(&short, Start::Oldest).unwrap().unwrap().header.is_empty());
         assert!(!join(&short, Start::New).unwrap().unwrap().header.is_empty());

@@ -49,9 +49,9 @@ fn joined(stream: &Stream, join: &Joined) -> Vec<u8> {
     run.bytes
 }
 
-fn decodes(format: Format, bytes: &[u8], header: &Bytes) -> bool {
+fn decodes(format: Option<Format>, bytes: &[u8], header: &Bytes) -> bool {
     let mut marks = Vec::new();
-    Indexer::new(format, 0).feed(bytes, &mut marks).unwrap();
+    Indexer::new(format.unwrap(), 0).feed(bytes, &mut marks).unwrap();
     let first = marks.iter().find_map(|mark| match mark {
         Mark::Sync(at) | Mark::SyncEvery(at, _) => Some(*at),
         _ => None,
@@ -224,4 +224,91 @@ fn contents_that_break_the_format_turn_the_index_off() {
     broken.extend([0; 50_000]);
     write(&stream, &broken);
     assert_eq!(join(&stream, Start::Oldest), None);
+}
+
+/// Appends chunks of 1000 bytes as a writer that names its header. The chunks whose numbers are in
+/// `marked` are sync points.
+fn write_by_hand(stream: &Stream, header_bytes: u32, chunks: u64, marked: &[u64]) {
+    let (mut writer, mut marks) = (stream.writer().unwrap(), Marks::new(header_bytes).unwrap());
+    for number in 0..chunks {
+        if marked.contains(&number) {
+            marks.mark(stream, number, number);
+        }
+        let chunk = [number as u8; 1000];
+        writer.try_append(&chunk).unwrap();
+        marks.appended(|| stream.clone(), number, &chunk, writer.offset());
+    }
+}
+
+#[test]
+fn a_reader_of_a_writer_that_names_its_header_joins_at_any_chunk() {
+    let stream = Stream::new("s", config(4096)).unwrap();
+    write_by_hand(&stream, 1500, 20, &[]);
+    let (tail, header) = (stream.extent().tail, [&[0; 1000][..], &[1; 500]].concat());
+    for (start, at) in [(Start::Oldest, tail), (Start::New, 20_000), (Start::Tail(1), 19_000)] {
+        let joined = join(&stream, start).unwrap();
+        assert_eq!((joined.format, joined.start), (None, Some(at)), "{start:?}");
+        assert_eq!(joined.header, header);
+    }
+    // The next writer has a header of its own, which is in the stream.
+    write_by_hand(&stream, 1000, 1, &[]);
+    assert_eq!(join(&stream, Start::Tail(1)).unwrap().header, header, "before the new header");
+    assert_eq!(join(&stream, Start::New).unwrap().header, [0; 1000][..]);
+    assert!(stream.stat().memory > 0 && stream.config().content_type.is_none());
+}
+
+#[test]
+fn a_reader_joins_at_a_sync_point_that_the_writer_marked() {
+    let stream = Stream::new("s", config(8192)).unwrap();
+    write_by_hand(&stream, 700, 20, &[3, 14, 17]);
+    let starts = [(Start::Oldest, 14_000), (Start::New, 17_000), (Start::Tail(4000), 14_000)];
+    for (start, at) in starts {
+        let joined = join(&stream, start).unwrap();
+        assert_eq!((joined.start, &*joined.header), (Some(at), &[0; 700][..]), "{start:?}");
+    }
+    // The sync points are gone, so every reader starts where it would have started without them.
+    write_by_hand(&stream, 0, 20, &[]);
+    let joined = join(&stream, Start::Oldest).unwrap();
+    assert_eq!((joined.start, &*joined.header), (None, &[0; 700][..]));
+}
+
+#[test]
+fn a_marked_chunk_is_a_sync_point_beside_those_that_were_recognised() {
+    let bytes = sample("video.mkv");
+    let stream = Stream::new("s", config(4 * bytes.len() as u64)).unwrap();
+    write(&stream, &bytes[..bytes.len() - 100]);
+    let recognised = join(&stream, Start::New).unwrap();
+    let (mut writer, mut marks) = (stream.writer().unwrap(), Marks::default());
+    marks.mark(&stream, 0, 0);
+    writer.try_append(&bytes[bytes.len() - 100..]).unwrap();
+    marks.appended(|| stream.clone(), 0, &bytes[bytes.len() - 100..], writer.offset());
+    let marked = join(&stream, Start::New).unwrap();
+    assert_eq!((marked.format, &marked.header), (Some(Format::Matroska), &recognised.header));
+    assert_eq!(marked.start, Some(bytes.len() as u64 - 100));
+}
+
+#[test]
+fn a_writer_that_names_its_header_is_believed_whatever_the_contents_are() {
+    let bytes = sample("video.mkv");
+    let stream = Stream::new("s", config(4 * bytes.len() as u64)).unwrap();
+    let (mut writer, mut indexing) = (stream.writer().unwrap(), Indexing::default());
+    let mut marks = Marks::new(250).unwrap();
+    for (number, chunk) in bytes[..].chunks(CHUNK).enumerate() {
+        writer.try_append(chunk).unwrap();
+        indexing.appended(|| stream.clone(), chunk.len() as u64, writer.offset());
+        marks.appended(|| stream.clone(), number as u64, chunk, writer.offset());
+    }
+    let joined = join(&stream, Start::Tail(1)).unwrap();
+    assert_eq!((joined.format, &*joined.header), (None, &bytes[..250]));
+    assert_eq!(joined.start, Some(joined.place));
+}
+
+#[test]
+fn marks_of_chunks_that_never_come_take_a_bounded_amount_of_memory() {
+    let (stream, mut marks) = (Stream::new("s", config(4096)).unwrap(), Marks::new(0).unwrap());
+    for number in 0..1_000_000 {
+        marks.mark(&stream, number, 0);
+    }
+    assert!(marks.pending() <= 1024);
+    assert!(Marks::new(u32::MAX).is_err());
 }

@@ -7,7 +7,11 @@ use pfs_stream::{Departure, WriteError, Writer};
 use tokio::sync::watch;
 
 use super::Patience;
-use crate::{Caller, Cutoff, Failure, caller::routine, media::Indexing};
+use crate::{
+    Caller, Cutoff, Failure,
+    caller::routine,
+    media::{Index, Indexing},
+};
 
 /// A writer. Dropping it means that the writer died, which is reported to readers that wait for the
 /// end of the writers. During a shutdown readers are told only that the daemon ends, however the
@@ -116,6 +120,12 @@ impl Append {
     pub(crate) fn index(&mut self, bytes: u64) {
         let Self { writer, indexing, .. } = self;
         indexing.appended(|| writer.stream(), bytes, writer.offset());
+    }
+
+    /// Marks the last chunk that this writer has appended as a sync point. `bytes` is the size of
+    /// the chunk.
+    pub fn mark_sync(&mut self, bytes: u64) {
+        Index::mark(&self.writer.stream(), self.writer.offset().saturating_sub(bytes));
     }
 
     /// Bytes appended so far.

@@ -202,9 +202,11 @@ fn live(
     let mut skipped = None;
     if let Some(Joined { format, header, place, start: found, .. }) = joined {
         skipped = (start > place).then_some((place, start));
-        match found {
-            Some(_) => prefix = header,
-            None => raw = Raw::searching(Joiner::searching(format, header, start)),
+        match format {
+            Some(format) if found.is_none() => {
+                raw = Raw::searching(Joiner::searching(format, header, start));
+            }
+            _ => prefix = header,
         }
     }
     let header_bytes = prefix.len();

@@ -30,6 +30,10 @@ pub(crate) const NEEDS_ROOM: u8 = 0x1c;
 pub(crate) const FLUSH: u8 = 0x1d;
 /// Like [`OPEN_READER`], for a reader that joins. Only if both ends set `Hello::JOINING`.
 pub(crate) const JOIN_READER: u8 = 0x1e;
+/// Like [`OPEN_WRITER`], for a writer that begins with a header. Only if both ends set
+/// `Hello::JOINING`.
+pub(crate) const HEADER_WRITER: u8 = 0x1f;
+pub(crate) const MARK_SYNC: u8 = 0x20;
 
 pub(crate) const HELLO_REPLY: u8 = 0x81;
 pub(crate) const DONE: u8 = 0x82;

@@ -54,13 +54,28 @@ pub(super) fn put_options(r: &mut FieldReader) -> Result<PutOptions, MessageErro
 }
 
 pub(super) fn put_write_options(w: &mut FieldWriter<'_>, options: &WriteOptions) {
-    let WriteOptions { wait_readers, replace } = options;
+    let WriteOptions { wait_readers, replace, header_bytes } = options;
     w.u32(*wait_readers);
     w.bool(*replace);
+    if *header_bytes > 0 {
+        w.u32(*header_bytes);
+    }
 }
 
-pub(super) fn write_options(r: &mut FieldReader) -> Result<WriteOptions, MessageError> {
-    Ok(WriteOptions { wait_readers: r.u32()?, replace: r.bool("replace")? })
+/// Reads the options of a writer that begins with a header, or of one without.
+pub(super) fn write_options(
+    r: &mut FieldReader,
+    has_header: bool,
+) -> Result<WriteOptions, MessageError> {
+    Ok(WriteOptions {
+        wait_readers: r.u32()?,
+        replace: r.bool("replace")?,
+        header_bytes: match has_header.then(|| r.u32()).transpose()? {
+            None => 0,
+            Some(0) => return Err(r.bad("header size", 0)),
+            Some(bytes) => bytes,
+        },
+    })
 }
 
 pub(super) fn put_read_options(w: &mut FieldWriter<'_>, options: &ReadOptions) {

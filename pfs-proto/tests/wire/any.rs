@@ -28,9 +28,12 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
                 Request::Put(path, PutOptions { create, close }, chunk)
             }
         ),
-        (path(), any::<(u32, bool)>()).prop_map(|(path, (wait_readers, replace))| {
-            Request::OpenWriter(path, WriteOptions { wait_readers, replace })
-        }),
+        (path(), any::<(u32, bool, u32)>()).prop_map(
+            |(path, (wait_readers, replace, header_bytes))| {
+                Request::OpenWriter(path, WriteOptions { wait_readers, replace, header_bytes })
+            }
+        ),
+        any::<u64>().prop_map(|chunk| Request::MarkSync { chunk }),
         (path(), read_options()).prop_map(|(path, options)| Request::OpenReader(path, options)),
         ".{0,40}".prop_map(Request::List),
         stream,

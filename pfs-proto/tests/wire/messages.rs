@@ -130,10 +130,19 @@ fn a_data_header_and_its_payload_equal_the_output_of_encode() {
 #[test]
 fn encoded_messages_match_the_documented_layout() {
     let path: pfs_proto::StreamPath = "/s/é".parse().unwrap();
-    let options = pfs_proto::WriteOptions { wait_readers: 0x0102, replace: true };
+    let options = pfs_proto::WriteOptions::default().wait_readers(0x0102).replace(true);
     assert_eq!(
         encoded(|out| Request::OpenWriter(path, options).encode(out)),
         &[12, 0, 0, 0, 0x03, 5, 0, b'/', b's', b'/', 0xc3, 0xa9, 2, 1, 0, 0, 1][..]
+    );
+    let (path, options) = ("/s/p".parse().unwrap(), options.header_bytes(0x0304));
+    assert_eq!(
+        encoded(|out| Request::OpenWriter(path, options).encode(out)),
+        &[15, 0, 0, 0, 0x1f, 4, 0, b'/', b's', b'/', b'p', 2, 1, 0, 0, 1, 4, 3, 0, 0][..]
+    );
+    assert_eq!(
+        encoded(|out| Request::MarkSync { chunk: 0x0102 }.encode(out)),
+        &[8, 0, 0, 0, 0x20, 2, 1, 0, 0, 0, 0, 0, 0][..]
     );
     let path = "/s/p".parse().unwrap();
     let options = PutOptions::default().ring_buffer_size(0x0102).content_type("a/b").close(true);

@@ -9,6 +9,7 @@ mod failure;
 mod giving_up;
 mod idle;
 mod join;
+mod marks;
 mod puts;
 mod same;
 pub(crate) mod torn;
