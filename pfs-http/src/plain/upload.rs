@@ -7,12 +7,12 @@ use axum::{
     Extension, Json,
     body::Body,
     extract::Request,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use pfs_host::{Append, Failure, Writable};
+use pfs_host::{Append, Failure, Writable, wide};
 use pfs_proto::{CreateOptions, ErrorCode, IfExists, StreamPath};
 use pfs_stream::Stream;
 use serde_json::json;
@@ -27,6 +27,9 @@ use crate::{media_type::refuse_form, presence::Presence, problem::Problem, recor
 
 const KEYS: &[&str] =
     &["close", "create", "replace", "ring-buffer-size", "channel-buffer-size", "ttl", "reserve"];
+
+/// Request header: whether the body begins at a sync point.
+const SYNC: HeaderName = HeaderName::from_static("pfs-sync");
 
 /// Media type that curl sends if it is not given one. It says nothing about the stream, and
 /// is ignored.
@@ -75,6 +78,7 @@ pub(crate) async fn answer(
     };
     let create = if_exists.is_some();
     let options = options(&query, if_exists, request.headers())?;
+    let marks_sync = marks_sync(request.headers())?;
     let empty = request.body().is_end_stream();
 
     let (stream, created) = open(place, options, if_exists, request.headers()).await?;
@@ -88,7 +92,8 @@ pub(crate) async fn answer(
         }
         Written { bytes: 0, offset: stream.summary().head }
     } else {
-        append(place, &stream, request.into_body(), presence, close).await?
+        let input = Input { body: request.into_body(), marks_sync };
+        append(place, &stream, input, presence, close).await?
     };
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let Written { bytes, offset } = written;
@@ -100,6 +105,15 @@ pub(crate) async fn answer(
     let mut response = (status, Extension(outcome), Json(told)).into_response();
     response.headers_mut().insert(stat_headers::OFFSET, offset.into());
     Ok(response)
+}
+
+/// Whether the request says that its body begins at a sync point.
+fn marks_sync(headers: &HeaderMap) -> Result<bool, Problem> {
+    match headers.get(SYNC).map(HeaderValue::as_bytes) {
+        None | Some(b"0") => Ok(false),
+        Some(b"1") => Ok(true),
+        Some(_) => Err(bad("the header pfs-sync must be 0 or 1")),
+    }
 }
 
 /// Opens or creates the stream. Returns whether the stream was created.
@@ -187,18 +201,33 @@ pub(crate) struct Written {
     offset: u64,
 }
 
+/// What to append.
+pub(crate) struct Input {
+    pub(crate) body: Body,
+    /// Whether the first chunk of the body is a sync point.
+    pub(crate) marks_sync: bool,
+}
+
+impl From<Body> for Input {
+    fn from(body: Body) -> Self {
+        Self { body, marks_sync: false }
+    }
+}
+
 /// Appends a body to a stream, as a writer of its own.
 pub(crate) async fn append(
     place: &Writable<'_>,
     stream: &Stream,
-    body: Body,
+    input: impl Into<Input>,
     presence: &Presence,
     close: Close,
 ) -> Result<Written, Problem> {
     let mut append = place.append(stream).await?;
     let mut offset = stream.summary().head;
     let max_chunk = usize::try_from(stream.max_chunk()).unwrap_or(usize::MAX).max(1);
-    match append_body(&mut append, place.path(), body, presence, max_chunk, &mut offset).await {
+    match append_body(&mut append, place.path(), input.into(), presence, max_chunk, &mut offset)
+        .await
+    {
         Ok(()) => {
             let bytes = append.bytes();
             match close {
@@ -220,11 +249,12 @@ pub(crate) async fn append(
 async fn append_body(
     append: &mut Append,
     path: &StreamPath,
-    mut body: Body,
+    input: Input,
     presence: &Presence,
     max_chunk: usize,
     offset: &mut u64,
 ) -> Result<(), Failure> {
+    let Input { mut body, mut marks_sync } = input;
     let cutoff = append.cutoff().clone();
     let (mut failure, mut cut_off) = (pin!(append.failure()), pin!(cutoff.reached()));
     let mut goes_on = pin!(sleep(ANNOUNCE_AFTER));
@@ -257,6 +287,9 @@ async fn append_body(
         for chunk in data.chunks(max_chunk) {
             let appended = presence.append(append.append(chunk)).await?;
             appended.map_err(|rejected| rejected.failure(path))?;
+            if std::mem::take(&mut marks_sync) {
+                append.mark_sync(wide(chunk.len()));
+            }
             *offset = append.writer().offset();
         }
     }
@@ -289,7 +322,8 @@ mod tests {
             Err::<Bytes, _>(io::Error::other("the daemon ends"))
         }));
         let (presence, _guard) = Presence::new(Arc::new(|| Box::pin(pending())));
-        let appended = append_body(&mut append, &path, body, &presence, 1024 * 1024, &mut 0).await;
+        let appended =
+            append_body(&mut append, &path, body.into(), &presence, 1024 * 1024, &mut 0).await;
         assert_eq!(appended, Err(Failure::shutting_down()));
     }
 }
