@@ -1148,7 +1148,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__write)
-            opts="-q -v -h --stream --lines --close --replace --content-type --wait-readers --chunk-size --tee --progress --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
+            opts="-q -v -h --stream --lines --close --replace --content-type --header --wait-readers --chunk-size --tee --progress --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1156,6 +1156,21 @@ _pfs() {
             case "${prev}" in
                 --content-type)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --header)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --wait-readers)

@@ -50,6 +50,7 @@ complete -c pfs -n "__fish_pfs_needs_command" -f -a "stop" -d 'Shut the daemon d
 complete -c pfs -n "__fish_pfs_needs_command" -f -a "bench" -d 'Measure the throughput or latency of streams on this machine'
 complete -c pfs -n "__fish_pfs_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l content-type -d 'Media type of a stream that this command creates, such as text/csv or video/mp2t' -r
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l header -d 'Header for readers that join later: a file, or a number of first bytes of the input' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l wait-readers -d 'Begin only when this many readers are attached' -r
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l chunk-size -d 'Largest chunk to make; pfs never waits for a chunk to fill' -r
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; by default, pfs finds a daemon or starts one' -r -F

@@ -17,6 +17,7 @@ pub use self::bench::{BenchArgs, Transport};
 use crate::{
     age::parse_duration,
     examples,
+    header::{self, HeaderArg},
     paths::PathParser,
     size::{parse_size, parse_size_or_zero},
     until::{Until, parse_until},
@@ -236,6 +237,13 @@ pub struct WriteArgs {
     /// format by the first bytes.
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
+    /// Header for readers that join later: a file, or a number of first bytes of the input
+    ///
+    /// Only for formats that the daemon does not recognise. FILE is appended before the input. With
+    /// SIZE, the header is the first SIZE bytes of the input. A reader that joins later gets the
+    /// header, and then whole chunks. Write ./137 for a file named 137.
+    #[arg(long, value_name = "FILE|SIZE", value_parser = header::parse, value_hint = ValueHint::FilePath)]
+    pub header: Option<HeaderArg>,
     /// Begin only when this many readers are attached
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub wait_readers: u32,

@@ -14,6 +14,7 @@ mod descriptors;
 pub mod examples;
 pub mod exit_code;
 mod hangup;
+pub mod header;
 mod json;
 mod lag;
 mod lines;

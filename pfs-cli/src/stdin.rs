@@ -105,18 +105,8 @@ impl Input {
     ///
     /// The input ends when the reader of the copy is gone.
     pub(crate) fn new(sources: Vec<Source>, block_size: usize, tee: bool) -> io::Result<Self> {
-        Self::after(Vec::new(), sources, block_size, tee)
-    }
-
-    /// Like [`new`](Self::new), but begins with `held`, which was read from the sources before.
-    pub(crate) fn after(
-        held: Vec<u8>,
-        sources: Vec<Source>,
-        block_size: usize,
-        tee: bool,
-    ) -> io::Result<Self> {
         let copy = if tee { Some(Stdout::open().map_err(io::Error::other)?) } else { None };
-        Self::read(io::Cursor::new(held).chain(Sources(sources.into())), copy, block_size)
+        Self::read(Sources(sources.into()), copy, block_size)
     }
 
     fn read<R, W>(input: R, copy: Option<W>, block_size: usize) -> io::Result<Self>

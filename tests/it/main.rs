@@ -21,6 +21,7 @@ mod environments;
 mod errors;
 mod failed;
 mod fan_out;
+mod header;
 mod hostile_daemon;
 mod http;
 mod idle_writers;

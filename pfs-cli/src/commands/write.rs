@@ -20,9 +20,11 @@ use super::{Context, patiently};
 use crate::{
     cli::WriteArgs,
     exit_code::{ExitCode, Failure},
+    header::Header,
     lines::LineCutter,
     pipe,
     place::Place,
+    printer::Printer,
     producer::{End, Producer, Started},
     progress::{Counters, Progress, Role, Style},
     readable::Readable,
@@ -40,6 +42,7 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
         && (args.files.is_empty() || args.files.iter().any(|file| is_stdin(file)));
     stdin::check(reads_stdin, args.tee)?;
     let files = open(&args.files)?;
+    let header = Header::load(args.header.as_ref())?;
     let client = context.daemon.connect().await?.with_half_duplex(true);
     let mut sources = match &*args.command {
         [] if files.is_empty() => vec![Source::Stdin],
@@ -66,6 +69,8 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
         })?;
     }
     let options = WriteOptions::default().wait_readers(args.wait_readers).replace(replace);
+    let options = options.header_bytes(header.size);
+    held.extend(header.contents);
     let place = context.daemon.place();
     let waiting = match args.wait_readers {
         0 => format!("the answer of the daemon {place}"),
@@ -118,12 +123,14 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     let appender = Appender::new(writer, &args.path, place, progress.counters());
     match command {
         None => {
-            append_input(appender, held, sources, &args).await?.finish(whole_end(&args)).await?;
+            let appender = append_input(appender, held, sources, &args).await?;
+            appender.check_header(header.size, &context.printer);
+            appender.finish(whole_end(&args)).await?;
             Ok(ExitCode::Success)
         }
         Some((producer, interruption)) => {
             tokio::select! {
-                code = append_output(context, appender, sources, producer, &args) => code,
+                code = append_output(context, appender, held, sources, producer, &args) => code,
                 code = interruption.comes() => Ok(code),
             }
         }
@@ -131,10 +138,13 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
 }
 
 /// Returns true if a single request can append the whole input: the request waits for no readers,
-/// and shows no progress.
+/// names no header, and shows no progress.
 fn may_put(args: &WriteArgs) -> bool {
-    let WriteArgs { stream, lines, wait_readers, tee, progress, command, .. } = args;
-    !(*stream || *lines || *tee || *progress) && *wait_readers == 0 && command.is_empty()
+    let WriteArgs { stream, lines, header, wait_readers, tee, progress, command, .. } = args;
+    !(*stream || *lines || *tee || *progress)
+        && *wait_readers == 0
+        && header.is_none()
+        && command.is_empty()
 }
 
 /// Appends the whole input as one chunk, with a single request. Returns false if the stream takes
@@ -165,12 +175,13 @@ async fn put(
 async fn append_output(
     context: &Context,
     appender: Appender<'_>,
+    first: Vec<u8>,
     sources: Vec<Source>,
     mut producer: Producer,
     args: &WriteArgs,
 ) -> anyhow::Result<ExitCode> {
     let appended = async {
-        let mut appender = append_input(appender, Vec::new(), sources, args).await?;
+        let mut appender = append_input(appender, first, sources, args).await?;
         // A command may run on after it has closed its output.
         let end = appender.wait_for_end(&mut producer).await?;
         if end.is_success() {
@@ -218,11 +229,11 @@ fn open(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     files.iter().map(source).collect()
 }
 
-/// Appends the input to its end, and returns the writer. `held` was read from the sources before;
-/// it is empty unless the whole input becomes one chunk.
+/// Appends the input to its end, after these `first` bytes: the header, or what was read from the
+/// sources before. Returns the writer.
 async fn append_input<'a>(
     mut appender: Appender<'a>,
-    held: Vec<u8>,
+    first: Vec<u8>,
     sources: Vec<Source>,
     args: &WriteArgs,
 ) -> anyhow::Result<Appender<'a>> {
@@ -232,6 +243,9 @@ async fn append_input<'a>(
             pipe::enlarge(source.as_fd());
         }
         let block = usize::try_from(args.chunk_size).unwrap_or(usize::MAX).min(max_chunk);
+        for part in first.chunks(max_chunk.max(1)) {
+            appender.append(part).await?;
+        }
         if appender.writer.is_shm() && !args.lines && !args.tee {
             for source in &sources {
                 append_directly(source, &mut appender, block).await?;
@@ -245,9 +259,8 @@ async fn append_input<'a>(
             }
         }
     } else {
-        let input =
-            Input::after(held, sources, BLOCK, args.tee).context("cannot read the input")?;
-        match one_chunk(input, &mut appender, max_chunk, &args.path).await {
+        let input = Input::new(sources, BLOCK, args.tee).context("cannot read the input")?;
+        match one_chunk(first, input, &mut appender, max_chunk, &args.path).await {
             Ok(chunk) => appender.append(&chunk).await?,
             Err(error) => {
                 appender.withdraw().await;
@@ -325,25 +338,25 @@ async fn append_lines(
     }
 }
 
-/// Collects the whole input, if the stream takes it as one chunk.
+/// Adds the whole input to `chunk`, if the stream takes it as one chunk.
 async fn one_chunk(
+    mut chunk: Vec<u8>,
     mut input: Input,
     appender: &mut Appender<'_>,
     max_chunk: usize,
     path: &StreamPath,
 ) -> anyhow::Result<Vec<u8>> {
-    let mut chunk = Vec::new();
-    while let Some(block) = appender.next_block(&mut input).await? {
-        if chunk.len() + block.len() > max_chunk {
+    loop {
+        if chunk.len() > max_chunk {
             let message = format!(
                 "cannot append to {path}: the input is larger than {max_chunk} bytes, the largest chunk of the stream, and \
                  nothing was appended; to send the input in chunks: pfs write --stream {path}"
             );
             return Err(Failure::new(ExitCode::Failure, message).into());
         }
+        let Some(block) = appender.next_block(&mut input).await? else { return Ok(chunk) };
         chunk.extend_from_slice(&block);
     }
-    Ok(chunk)
 }
 
 /// Appends chunks, and counts the bytes that are certain to be in the stream.
@@ -428,6 +441,17 @@ impl<'a> Appender<'a> {
         }
         self.counters.head.fetch_add(len as u64, Relaxed);
         self.count();
+    }
+
+    /// Tells the user if the input ended within the header.
+    fn check_header(&self, header_bytes: u32, printer: &Printer) {
+        let appended = self.counters.head.load(Relaxed);
+        if appended < header_bytes.into() {
+            printer.info(format_args!(
+                "the input ended after {appended} bytes of the header, which has {header_bytes} bytes; readers that join later \
+                 get no header",
+            ));
+        }
     }
 
     /// Finishes the writer after all chunks are in the stream.
