@@ -7,6 +7,7 @@ mod ffmpeg;
 mod film;
 mod go;
 mod mpv;
+mod vlc;
 mod wget;
 
 /// The stream of each test.
