@@ -82,6 +82,9 @@ pub enum AttachError {
     /// The stream was removed.
     #[error("the stream was removed")]
     Removed,
+    /// The stream is a replica: writers append to the stream that it replicates.
+    #[error("the stream is a replica, and only its link appends to it")]
+    Replica,
     /// The start offset of a reader is past head.
     #[error("offset {offset} is past the end of the stream at {head}")]
     PastHead {

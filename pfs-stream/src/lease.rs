@@ -215,7 +215,7 @@ impl Writer {
         let up_to = up_to.min(self.shared.look().ring.head().seq);
         // Records the chunk that the slowest `block` reader must reach to avoid being given up.
         self.state.needs.store(up_to, Ordering::Relaxed);
-        let mut waiting = Waiting::new(self);
+        let mut waiting = Waiting::new(&self.shared, &self.state);
         std::future::poll_fn(|cx| {
             waiting.poll(cx, || {
                 let mut append = self.shared.look();

@@ -136,6 +136,8 @@ mod quota;
 mod read;
 mod reader;
 mod registry;
+#[cfg(feature = "host")]
+mod replica;
 mod ring;
 #[cfg(feature = "host")]
 mod scan;
@@ -173,6 +175,8 @@ pub use quota::Quota;
 pub use read::Read;
 pub use reader::Reader;
 pub use registry::{PendingReader, Registry};
+#[cfg(feature = "host")]
+pub use replica::{Link, Upstream, Writers};
 pub use ring::Violation;
 #[cfg(feature = "host")]
 pub use scan::Scan;

@@ -89,6 +89,9 @@ impl Drop for Membership {
             self.shared.watchers.tell(StreamEvent::NoReaders);
         }
         drop(attached);
+        if self.shared.is_replica {
+            self.shared.forget_skipped();
+        }
         self.shared.gone.add_reader(self.state.counted(progress));
         self.shared.lifetime.leave();
         self.shared.reader_count.fetch_sub(1, Ordering::SeqCst);

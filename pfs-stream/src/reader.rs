@@ -45,6 +45,17 @@ impl Drop for Sleep {
     }
 }
 
+/// Continues in the next ring of the stream.
+#[cold]
+fn follow(membership: &Membership, ring: &mut RingReader) {
+    let mut append = lock(&membership.shared.append);
+    let next = append.ring_with(ring.seq).clone();
+    let forgotten = append.forget_skipped(&membership.shared);
+    drop(append);
+    // Replace the ring outside the append lock: freeing the old ring can take milliseconds.
+    (ring.ring, _) = (next, forgotten);
+}
+
 /// Performs one read, records it in the stats, and wakes writers that wait for this reader.
 fn try_read(
     membership: &Membership,
@@ -52,12 +63,15 @@ fn try_read(
     sink: &mut impl Sink,
     most: Most,
 ) -> Result<Option<Read>, ReadError> {
-    if ring.ring.status().moved() {
-        let current = lock(&membership.shared.append).ring.ring().clone();
-        // Replace the ring outside the append lock: freeing the old ring can take milliseconds.
-        ring.ring = current;
+    let status = ring.ring.status();
+    if status.moved() && !status.skipped() {
+        follow(membership, ring);
     }
     let mut read = ring.try_read(sink, most)?;
+    while read.is_none() && ring.has_to_skip() {
+        follow(membership, ring);
+        read = ring.try_read(sink, most)?;
+    }
     if read.is_none() && ring.asks_to_be_told() {
         read = ring.try_read(sink, most)?;
     }

@@ -23,6 +23,8 @@ use crate::{
     totals::Gone,
 };
 
+#[cfg(feature = "host")]
+use crate::replica::{Link, Upstream};
 use expiry::{Expiry, Until};
 use pending::Slot;
 
@@ -142,9 +144,32 @@ impl Registry {
         if names.streams.contains_key(name) {
             return Err(CreateError::Exists);
         }
-        let (stream, _) = self.make(&mut names, name, config)?;
+        let (stream, _) = self.make(&mut names, name, config, |made| made)?;
         begin(&stream);
         Ok(stream)
+    }
+
+    /// Creates a replica of a stream of another host, with the identity, the creation time and the
+    /// offsets of that stream. Returns the [`Link`] that appends to it.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], in the same cases as [`create`](Self::create).
+    #[cfg(feature = "host")]
+    pub fn create_replica(
+        &self,
+        name: &str,
+        config: StreamConfig,
+        upstream: &Upstream,
+    ) -> Result<(Stream, Link), CreateError> {
+        let mut names = self.inner.names();
+        if names.streams.contains_key(name) {
+            return Err(CreateError::Exists);
+        }
+        let (stream, _) =
+            self.make(&mut names, name, config, |shared| shared.replicating(upstream))?;
+        let link = Link::new(&stream);
+        Ok((stream, link))
     }
 
     /// Creates a stream, like [`create_with`](Self::create_with), in place of the stream of this
@@ -163,7 +188,7 @@ impl Registry {
         begin: impl FnOnce(&Stream),
     ) -> Result<Stream, CreateError> {
         let mut names = self.inner.names();
-        let (stream, replaced) = self.make(&mut names, name, config)?;
+        let (stream, replaced) = self.make(&mut names, name, config, |made| made)?;
         begin(&stream);
         if let Some(replaced) = replaced {
             replaced.remove();
@@ -181,16 +206,18 @@ impl Registry {
         let mut names = self.inner.names();
         match names.streams.get(name) {
             Some(stream) => Ok(stream.clone()),
-            None => Ok(self.make(&mut names, name, config)?.0),
+            None => Ok(self.make(&mut names, name, config, |made| made)?.0),
         }
     }
 
-    /// Creates a stream. Returns it, and the stream whose name it took.
+    /// Creates a stream, whose state is what `change` makes of a new one. Returns the stream, and
+    /// the stream whose name it took.
     fn make(
         &self,
         names: &mut Names,
         name: &str,
         config: StreamConfig,
+        change: impl FnOnce(Shared) -> Shared,
     ) -> Result<(Stream, Option<Stream>), CreateError> {
         config.check()?;
         let limits = self.limits();
@@ -223,8 +250,8 @@ impl Registry {
         charge.push(memory);
         let ring = state::first_ring(&config, charge, &self.inner.descriptors)?;
         let (created, gone) = (self.inner.created, Arc::clone(&self.inner.gone));
-        let stream =
-            Stream::from_shared(Shared::new(name, config, ring, charges, Some(created), gone));
+        let shared = Shared::new(name, config, ring, charges, Some(created), gone);
+        let stream = Stream::from_shared(change(shared));
         for slot in names.pending.remove(name).unwrap_or_default() {
             if let Some(slot) = slot.upgrade() {
                 slot.attach(&stream);

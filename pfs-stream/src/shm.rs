@@ -176,6 +176,10 @@ impl Handout {
                 FollowError::NotMoved
             });
         }
+        if append.skipped_with(self.membership.state.stats.seq()).is_some() {
+            // The file of the ring that the reader needs next was closed when the stream skipped.
+            return Err(FollowError::NotShared);
+        }
         let (ring, next) = shared.next_ring(&append).ok_or(FollowError::NotShared)?;
         let left = lock(elsewhere).replace(RingElsewhere::new(ring, &next));
         drop(append);
@@ -210,16 +214,17 @@ impl Handout {
             // The holder may be waiting for the page, which is no longer written.
             append.end_lease(shared, None);
         }
-        let (ring, head) = (append.ring.ring().clone(), append.ring.head());
-        release(append, &mut Vec::new(), shared);
+        let head = append.ring.head();
         let mut start = self.start;
-        if self.has_read.into_inner() {
+        if *self.has_read.get_mut() {
             let state = &self.membership.state;
             let (seq, position) = (state.stats.seq().min(head.seq), state.progress(head).position);
             if seq > start.seq || position > start.offset {
                 (start.seq, start.offset, start.missing) = (seq, position, None);
             }
         }
+        let ring = append.ring_with(start.seq).clone();
+        release(append, &mut Vec::new(), shared);
         let ring = RingReader::from_start(ring, &start);
         self.membership.set_stats(ReaderStats::own(), ring.position());
         Reader::new(self.membership, ring, self.held)

@@ -88,6 +88,9 @@ impl Writer {
         if append.status.closed() {
             return Err(AttachError::Closed);
         }
+        if shared.is_replica {
+            return Err(AttachError::Replica);
+        }
         Ok(Self::join(shared, append, peer))
     }
 
@@ -144,7 +147,7 @@ impl Writer {
     async fn push_later(&mut self, chunk: &Given<'_>) -> Result<Appended, WriteError> {
         // The reader that we wait for may itself be asleep, unaware of the chunks pushed before.
         self.wake_readers();
-        let mut waiting = Waiting::new(self);
+        let mut waiting = Waiting::new(&self.shared, &self.state);
         poll_fn(|cx| waiting.poll(cx, || self.try_push(chunk).transpose())).await
     }
 
@@ -311,14 +314,11 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) fn new(writer: &Writer) -> Self {
-        writer.state.waiting.store(clock::elapsed(), Ordering::Relaxed);
-        lock(&writer.shared.append).waiting += 1;
-        Self {
-            shared: Arc::clone(&writer.shared),
-            state: Arc::clone(&writer.state),
-            ticket: Ticket::default(),
-        }
+    pub(crate) fn new(shared: &Arc<Shared>, state: &Arc<WriterState>) -> Self {
+        state.waiting.store(clock::elapsed(), Ordering::Relaxed);
+        lock(&shared.append).waiting += 1;
+        let (shared, state) = (Arc::clone(shared), Arc::clone(state));
+        Self { shared, state, ticket: Ticket::default() }
     }
 
     pub(crate) fn poll<T>(

@@ -124,8 +124,13 @@ impl Ring {
 
     /// The number of the next chunk, without the bit that ends a lease.
     #[inline]
-    pub(super) fn head_seq(&self) -> u64 {
+    pub(crate) fn head_seq(&self) -> u64 {
         self.load(layout::HEAD_SEQ, Acquire) & !layout::SEALED
+    }
+
+    /// The chunk with which the stream went on when it last skipped; 0 if it never did.
+    pub(super) fn begin_seq(&self) -> u64 {
+        if self.holds() { 0 } else { self.load(layout::BEGIN_SEQ, Ordering::Relaxed) }
     }
 
     /// The index with the entries of all chunks up to a head that was seen before.
@@ -183,6 +188,14 @@ impl Ring {
     /// Whether the memory was given back.
     pub(crate) fn is_released(&self) -> bool {
         self.memory.is_released()
+    }
+
+    /// Takes over from the ring that the stream leaves for this one where the stream last skipped.
+    /// Call this before any reader has this ring.
+    pub(crate) fn begin_as(&self, left: &Self) {
+        if !self.holds() {
+            self.word(layout::BEGIN_SEQ).store(left.begin_seq(), Ordering::Relaxed);
+        }
     }
 
     /// Stores the status for readers. Call this only under the stream's lock.

@@ -21,6 +21,9 @@ const LINE: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// Nonzero once the writer has left the first index, in a ring that has one. Written once.
 pub(crate) const GROWN: usize = 0;
+/// The chunk with which the stream went on when it last skipped, in a ring without a first index.
+/// Written before any reader has the ring.
+pub(crate) const BEGIN_SEQ: usize = GROWN;
 /// Sequence number of the oldest chunk that may be trusted.
 pub(crate) const TAIL_SEQ: usize = LINE;
 /// Sequence number that the next chunk will get.

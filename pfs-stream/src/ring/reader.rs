@@ -130,7 +130,8 @@ impl RingReader {
                         return Err(ReadError::Removed);
                     }
                     self.restart_chunk();
-                    if self.policy == SlowPolicy::Disconnect {
+                    // A reader is not too slow for what the stream itself has skipped.
+                    if self.policy == SlowPolicy::Disconnect && !self.is_before_begin() {
                         return Err(ReadError::TooSlow { lag: Some(head - self.offset) });
                     }
                     let gap = Read::Gap {
@@ -176,7 +177,7 @@ impl RingReader {
             let index = self.ring.index();
             let start_of = |seq| self.ring.load(index.start_of(seq), Relaxed);
             let head = Position { seq: head, offset: start_of(head) };
-            let next = if self.lags(self.offset, head.offset) {
+            let next = if self.lags(self.offset, head.offset) && !self.is_before_begin() {
                 self.first_within_channel(oldest, head, start_of)
             } else {
                 Position { seq: oldest, offset: start_of(oldest) }
@@ -211,6 +212,17 @@ impl RingReader {
         let is_possible =
             |bytes: &u64| (head.seq - from.seq..=self.ring.layout.capacity()).contains(bytes);
         bytes.filter(is_possible).map(|_| ()).ok_or(Violation::Offset)
+    }
+
+    /// Whether the reader is still to be told of what the stream skipped.
+    fn is_before_begin(&self) -> bool {
+        self.seq < self.ring.begin_seq()
+    }
+
+    /// Whether the reader has read all of a ring that the stream has left by skipping.
+    pub(crate) fn has_to_skip(&self) -> bool {
+        let status = self.ring.status();
+        status.moved() && status.skipped() && self.ring.head_seq() == self.seq
     }
 
     /// Whether a reader at `offset` lags by more than it may.

@@ -3,7 +3,8 @@
 use pfs_proto::{End, Until};
 
 /// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 60 closed as failed,
-/// 59 moved to another ring, 58 leased, 24..58 writers that died, 0..24 writers attached.
+/// 59 moved to another ring, 58 leased, 57 skipped, 24..57 writers that died, 0..24 writers
+/// attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status(u64);
 
@@ -13,6 +14,7 @@ const WRITTEN: u64 = 1 << 61;
 const FAILED: u64 = 1 << 60;
 const MOVED: u64 = 1 << 59;
 const LEASED: u64 = 1 << 58;
+const SKIPPED: u64 = 1 << 57;
 const DEATH: u64 = 1 << 24;
 const WRITERS: u64 = DEATH - 1;
 
@@ -39,9 +41,20 @@ impl Status {
     }
 
     /// Whether the stream has moved to another ring. The other ring holds everything that this one
-    /// holds, except what was overwritten.
+    /// holds, except what was overwritten, unless the stream has [skipped](Self::skipped).
     pub(crate) fn moved(self) -> bool {
         self.0 & MOVED != 0
+    }
+
+    /// Whether the stream has moved to a ring that begins later, and that holds nothing of this
+    /// ring. Nothing in this ring is overwritten any more.
+    pub(crate) fn skipped(self) -> bool {
+        self.0 & SKIPPED != 0
+    }
+
+    /// The status to leave in a ring that the stream has left for one that begins later.
+    pub(crate) fn as_skipped(self) -> Self {
+        Self(self.as_moved().0 | SKIPPED)
     }
 
     /// The status to leave in a ring that the stream has left.
@@ -71,7 +84,7 @@ impl Status {
     /// The number of writers, since the stream's creation, that left without finishing or finished
     /// as failed.
     pub(crate) fn deaths(self) -> u64 {
-        (self.0 & (LEASED - 1)) >> DEATH.trailing_zeros()
+        (self.0 & (SKIPPED - 1)) >> DEATH.trailing_zeros()
     }
 
     /// The end for a reader that has read up to head, if this is its end.
@@ -107,6 +120,16 @@ impl Status {
         self.0 = (self.0 | WRITTEN) + 1;
     }
 
+    /// Sets the writers of a stream that are attached elsewhere: their number, whether there was
+    /// ever one, and how many have died. Numbers that do not fit are clamped.
+    #[cfg(feature = "host")]
+    pub(crate) fn set_writers(&mut self, attached: u32, is_written: bool, died: u64) {
+        const ALL: u64 = WRITTEN | (SKIPPED - 1);
+        let died = died.min((SKIPPED - 1) / DEATH) * DEATH;
+        let written = if is_written || attached > 0 { WRITTEN } else { 0 };
+        self.0 = self.0 & !ALL | written | died | u64::from(attached).min(WRITERS);
+    }
+
     pub(crate) fn writer_left(&mut self, finished: bool) {
         self.0 -= 1;
         if !finished {
@@ -135,6 +158,23 @@ mod tests {
         assert_eq!(Status::from_word(status.word()), status);
         status.close_failed();
         assert!(!status.failed(), "the stream was closed before, and readers were told");
+    }
+
+    #[cfg(feature = "host")]
+    #[test]
+    fn writers_elsewhere_replace_all_counts_and_nothing_else() {
+        let mut status = Status::default();
+        status.set_writers(2, false, 5);
+        assert_eq!((status.writers(), status.deaths(), status.writers_gone()), (2, 5, false));
+        status.close();
+        status.set_writers(0, true, 6);
+        assert!(status.closed() && status.writers_gone() && !status.moved());
+        assert_eq!(status.as_skipped().deaths(), 6);
+        assert!(status.as_skipped().skipped() && status.as_skipped().moved());
+        status.set_writers(u32::MAX, true, u64::MAX);
+        assert!(!status.skipped() && !status.leased() && !status.failed() && status.closed());
+        status.set_writers(0, false, 0);
+        assert!(!status.writers_gone(), "there was none yet");
     }
 
     #[test]

@@ -70,6 +70,13 @@ impl RingWriter {
         writer
     }
 
+    /// A writer for an empty ring that no reader has yet, of a stream that skips to position `at`.
+    #[cfg(feature = "host")]
+    pub(crate) fn skipping_to(ring: Ring, at: Position) -> Self {
+        ring.word(layout::BEGIN_SEQ).store(at.seq, Relaxed);
+        Self::from(ring, at)
+    }
+
     /// Empties the ring, and goes on from position `at`.
     fn begin(&mut self, at: Position) {
         let entry = self.index.entry_of(at.seq);

@@ -12,7 +12,7 @@ use super::{Growth, Lease, Shared, WriterState};
 use crate::{
     error::WriteError,
     extent::Extent,
-    ring::{Given, RingWriter, Source, Status, Tail},
+    ring::{Given, Ring, RingWriter, Source, Status, Tail},
     sync::{Arc, MutexGuard, lock},
 };
 
@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Appending {
     pub(crate) ring: RingWriter,
     pub(crate) growth: Growth,
+    /// The ring that the stream left when it last skipped, while readers may still need it.
+    pub(crate) skipped: Option<Ring>,
     /// The lease of a writer that appends to the ring directly.
     pub(crate) lease: Option<Lease>,
     /// Wakes the task that waits for the end of a lease that has ended.
@@ -120,6 +122,26 @@ impl Appending {
             failed: self.status.failed(),
             removed: self.status.removed(),
         }
+    }
+
+    /// The ring in which a reader continues with chunk `seq`.
+    pub(crate) fn ring_with(&self, seq: u64) -> &Ring {
+        self.skipped_with(seq).unwrap_or(self.ring.ring())
+    }
+
+    /// The ring that the stream left when it last skipped, if chunk `seq` or later ones are there.
+    pub(crate) fn skipped_with(&self, seq: u64) -> Option<&Ring> {
+        self.skipped.as_ref().filter(|left| seq < left.head_seq())
+    }
+
+    /// Takes out the ring that the stream left when it last skipped, if no reader needs it any
+    /// more. Drop it after the lock is released.
+    #[must_use]
+    pub(crate) fn forget_skipped(&mut self, shared: &Shared) -> Option<Ring> {
+        self.skipped.take_if(|left| {
+            let head = left.head_seq();
+            lock(&shared.readers).iter().all(|reader| reader.stats.seq() >= head)
+        })
     }
 
     /// Appends a chunk. False if a `block` reader needs the room. An error if there is no memory

@@ -26,7 +26,7 @@ use crate::{
     config::StreamConfig,
     error::WriteError,
     read::Position,
-    ring::{Layout, Ring, RingWriter},
+    ring::{Layout, Ring, RingWriter, Status},
     sync::{Ordering, lock},
 };
 
@@ -308,11 +308,7 @@ impl Appending {
         let is_read_elsewhere = shared.shm_readers.load(Ordering::Relaxed) > 0;
         let needed = layout.bytes();
         let charge = match is_in_place {
-            true => shared
-                .budgets
-                .iter()
-                .filter_map(|budget| budget.reserve_beyond(needed, u64::MAX))
-                .collect(),
+            true => shared.charge_anyway(needed),
             false => shared.charge(layout)?,
         };
         let ring = shared.larger_ring(self.ring.ring(), layout, charge, is_read_elsewhere)?;
@@ -332,13 +328,54 @@ impl Appending {
     /// Moves to another ring, which holds everything that this ring holds. The caller must still
     /// wake sleeping readers, except readers of other processes that sleep on the old ring.
     pub(crate) fn move_to(&mut self, next: RingWriter, shared: &Shared) {
+        next.ring().begin_as(self.ring.ring());
+        self.replace_ring(next, self.status.as_moved(), shared);
+    }
+
+    /// Lets the stream, which is still empty, begin at this position.
+    #[cfg(feature = "host")]
+    pub(crate) fn begin_at(&mut self, at: Position) {
+        let ring = self.ring.ring().clone();
+        self.growth.begin(ring.layout(), at);
+        self.ring = RingWriter::from(ring, at);
+    }
+
+    /// Moves to an empty ring that begins at `at`, a later position. Readers read the rest of this
+    /// ring, and are then told of a gap. Memory for the ring is charged whatever the limits are,
+    /// because this ring is given back once no reader needs it.
+    ///
+    /// # Errors
+    ///
+    /// The system has no memory.
+    #[cfg(feature = "host")]
+    pub(crate) fn skip_to(&mut self, at: Position, shared: &Shared) -> Result<(), WriteError> {
+        let is_read_elsewhere = shared.shm_readers.load(Ordering::Relaxed) > 0;
+        let (full, first) = (self.growth.full, self.growth.full.initial());
+        let layout = full.for_at_least(first.capacity(), first.max_chunks(), is_read_elsewhere);
+        let charge = shared.charge_anyway(layout.bytes());
+        let ring = shared.larger_ring(self.ring.ring(), layout, charge, is_read_elsewhere)?;
+        let next = RingWriter::skipping_to(ring, at);
+        if self.ring.head().seq > self.ring.tail().seq {
+            self.skipped = Some(self.ring.ring().clone());
+        }
+        self.replace_ring(next, self.status.as_skipped(), shared);
+        // Usually no reader lags.
+        let forgotten = self.forget_skipped(shared);
+        if let Some(left) = forgotten {
+            free(left.layout(), left);
+        }
+        Ok(())
+    }
+
+    /// Goes on in another ring, and leaves this status in the ring before.
+    fn replace_ring(&mut self, next: RingWriter, status: Status, shared: &Shared) {
         next.ring().set_status(self.status);
         self.growth.begin(next.ring().layout(), next.tail());
         self.growth.moves += 1;
         self.has_to_wake |= self.waiting > 0 || self.is_sealed;
         self.is_sealed = false;
         let left = std::mem::replace(&mut self.ring, next);
-        left.ring().set_status(self.status.as_moved());
+        left.ring().set_status(status);
         shared.leave(left.ring(), self.ring.ring());
         free(left.ring().layout(), left);
         #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -366,6 +403,12 @@ impl Shared {
         let charge =
             self.budgets.iter().map(|budget| budget.reserve(needed)).collect::<Option<Vec<_>>>();
         charge.ok_or(WriteError::NoMemory { needed })
+    }
+
+    /// Takes memory for a ring from the budgets of the stream, whatever their limits are.
+    fn charge_anyway(&self, needed: u64) -> Vec<Reservation> {
+        let beyond = |budget: &Budget| budget.reserve_beyond(needed, u64::MAX);
+        self.budgets.iter().filter_map(beyond).collect()
     }
 
     /// Takes memory for the ring after `current`, with this charge.

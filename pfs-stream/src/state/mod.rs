@@ -28,6 +28,9 @@ use crate::{
     wait::WaitQueue,
 };
 
+#[cfg(feature = "host")]
+use crate::{read::Position, replica::Upstream};
+
 pub(crate) use appending::{Appending, refusal, refuse, release};
 pub(crate) use attached::{Progress, ReaderState, WriterState};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -62,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) shared_ring: Mutex<Option<Ring>>,
     /// Whether the stream's ring holds chunks by reference.
     pub(crate) holds: bool,
+    /// Whether the stream replicates one of another host.
+    pub(crate) is_replica: bool,
     pub(crate) created: SystemTime,
     /// The one short lock of an append. Never held while copying out, waiting or waking.
     pub(crate) append: Mutex<Appending>,
@@ -139,6 +144,7 @@ impl Shared {
         let appending = Appending {
             growth: Growth::new(ring.layout(), full),
             ring: RingWriter::new(ring),
+            skipped: None,
             status: Status::default(),
             deaths_before: 0,
             finished: 0,
@@ -161,6 +167,7 @@ impl Shared {
             #[cfg(all(target_os = "linux", not(any(miri, loom))))]
             shared_ring: Mutex::new(None),
             holds,
+            is_replica: false,
             created,
             append: Mutex::new(appending),
             readers: Mutex::new(Vec::new()),
@@ -181,6 +188,18 @@ impl Shared {
             reserved: Mutex::new(reserved),
             kept: Mutex::default(),
         }
+    }
+
+    /// Makes this the state of a replica.
+    #[cfg(feature = "host")]
+    pub(crate) fn replicating(mut self, upstream: &Upstream) -> Self {
+        self.is_replica = true;
+        (self.identity, self.created) = (upstream.identity, upstream.created);
+        let mut append = lock(&self.append);
+        append.newest = clock::micros(upstream.created);
+        append.begin_at(Position { seq: 0, offset: upstream.begin });
+        drop(append);
+        self
     }
 
     /// Media type of the contents: the creator's, or the one that the host recognised.
@@ -243,6 +262,14 @@ impl Shared {
             self.release();
         }
         now
+    }
+
+    /// Frees the ring that the stream left when it last skipped, if no reader needs it any more.
+    pub(crate) fn forget_skipped(&self) {
+        let mut append = lock(&self.append);
+        let forgotten = append.forget_skipped(self);
+        drop(append);
+        drop(forgotten);
     }
 
     /// Gives the memory of a removed stream back, even if readers are attached: a reader that has

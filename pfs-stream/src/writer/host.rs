@@ -39,7 +39,7 @@ impl Writer {
     ///
     /// Cancel safe.
     pub async fn much_room(&mut self) {
-        let mut waiting = Waiting::new(self);
+        let mut waiting = Waiting::new(&self.shared, &self.state);
         poll_fn(|cx| {
             waiting.poll(cx, || {
                 let mut append = self.shared.look();
@@ -86,7 +86,7 @@ impl Writer {
         if let Some(appended) = self.try_append_all(chunks)? {
             return Ok(appended);
         }
-        let mut waiting = Waiting::new(self);
+        let mut waiting = Waiting::new(&self.shared, &self.state);
         poll_fn(|cx| waiting.poll(cx, || self.try_append_all(chunks).transpose())).await
     }
 
