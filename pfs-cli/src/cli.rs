@@ -239,9 +239,10 @@ pub struct WriteArgs {
     pub content_type: Option<String>,
     /// Header for readers that join later: a file, or a number of first bytes of the input
     ///
-    /// Only for formats that the daemon does not recognise. FILE is appended before the input. With
-    /// SIZE, the header is the first SIZE bytes of the input. A reader that joins later gets the
-    /// header, and then whole chunks. Write ./137 for a file named 137.
+    /// For formats that the daemon does not recognise; the header takes the place of whatever the
+    /// daemon finds itself. FILE is appended before the input. With SIZE, the header is the first
+    /// SIZE bytes of the input. A reader that joins later gets the header, and then whole chunks.
+    /// The header stays in effect until another writer names one. Write ./137 for a file named 137.
     #[arg(long, value_name = "FILE|SIZE", value_parser = header::parse, value_hint = ValueHint::FilePath)]
     pub header: Option<HeaderArg>,
     /// Begin only when this many readers are attached
@@ -313,10 +314,12 @@ pub struct CatArgs {
     /// where a decoder can start. This is the oldest such offset in the ring buffer; with --new the
     /// latest one; with --tail or --since the nearest one before the start. If the ring buffer
     /// holds none, pfs waits for the next one. After a gap, pfs continues at the next such offset,
-    /// and the bytes that it left out are part of the gap. Streams in other formats are printed as
-    /// they are, and so is every stream with --offset. sync: the same, and text starts with a whole
-    /// line; CSV (media type text/csv) starts with the first line of the stream. raw: exactly the
-    /// bytes of the stream. Default: auto.
+    /// and the bytes that it left out are part of the gap. If a writer named a header or marked
+    /// such offsets, pfs uses these instead, but neither waits for one nor looks for one after a
+    /// gap: it then continues with a whole chunk. Streams in other formats are printed as they are,
+    /// and so is every stream with --offset. sync: the same, and text starts with a whole line; CSV
+    /// (media type text/csv) starts with the first line of the stream. raw: exactly the bytes of
+    /// the stream. Default: auto.
     #[arg(long, value_name = "HOW", group = "following")]
     pub join: Option<Join>,
     /// Show progress on standard error in any case

@@ -199,15 +199,20 @@ impl Writer {
             Some(false) => Ok(()),
             None => {
                 self.say_mark(self.appended);
-                self.append_in_place(chunk).await
+                match self.try_put(chunk) {
+                    Some(false) => Ok(()),
+                    Some(true) => self.send().await,
+                    None => self.append_in_place(chunk).await,
+                }
             }
         }
     }
 
     /// Marks the next chunk as a sync point: a decoder that was given the header
     /// ([`WriteOptions::header_bytes`]) can start there. Readers that [join](pfs_proto::Join::Auto)
-    /// later start at a sync point. Needed only for contents in which the daemon finds no sync
-    /// points itself.
+    /// later start at a sync point, as long as the ring holds one; otherwise they start with a whole
+    /// chunk. Has no effect in a format that the daemon recognises, because the daemon finds the
+    /// sync points itself. The chunk with the header needs no mark.
     ///
     /// After a loss, a reader goes on at the next chunk, whether that is marked or not.
     ///

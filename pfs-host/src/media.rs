@@ -18,16 +18,15 @@
 mod indexed;
 mod lines;
 mod marks;
+mod named;
+mod points;
 mod run;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    ops::Range,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
@@ -36,7 +35,7 @@ use pfs_proto::{Join, Start};
 use pfs_stream::{AttachError, Read, Stream, StreamStat, Writer};
 use tokio::task::yield_now;
 
-use self::{indexed::Indexed, run::Run};
+use self::{indexed::Indexed, named::Named, run::Run};
 
 pub use self::indexed::Joined;
 pub(crate) use self::marks::{HeaderTooLarge, Marks};
@@ -48,12 +47,23 @@ const FIRST_BYTES: u64 = 1024 * 1024;
 /// last scan began.
 const LATER_SHARE: u64 = 8;
 
-/// The media index of a stream: an extension of the stream. Empty until a format is recognised.
+/// The media index of a stream: an extension of the stream.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    indexed: Mutex<Option<Indexed>>,
+    known: Mutex<Known>,
     /// Whether a task completes the index.
     is_scheduled: AtomicBool,
+}
+
+/// What an index holds.
+#[derive(Debug, Default)]
+enum Known {
+    #[default]
+    Nothing,
+    /// What was found in the contents.
+    Parsed(Indexed),
+    /// What writers have named.
+    Named(Named),
 }
 
 /// How a writer keeps the index of its stream up to date.
@@ -102,17 +112,27 @@ impl Indexing {
 
     /// Decides for a writer whose first append began at `start`.
     fn decide(stream: &Stream, start: u64) -> Self {
-        if let Some(index) = Index::of(stream) {
-            let is_by_hand = index.lock().as_ref().is_some_and(|indexed| indexed.format.is_none());
-            return if is_by_hand { Self::Off } else { Self::First(index, FIRST_BYTES) };
+        let index = Index::of(stream);
+        if let Some(index) = &index {
+            match &*index.lock() {
+                Known::Parsed(_) => return Self::First(Arc::clone(index), FIRST_BYTES),
+                Known::Named(named) if !named.is_tentative => return Self::Off,
+                Known::Named(_) | Known::Nothing => {}
+            }
         }
-        let named = stream.content_type().and_then(Format::from_content_type);
-        if named == Some(Format::Lines) {
+        let decided = Self::recognise(stream, start);
+        if let (Self::Off, Some(index)) = (&decided, index) {
+            index.is_decided();
+        }
+        decided
+    }
+
+    fn recognise(stream: &Stream, start: u64) -> Self {
+        match stream.content_type().and_then(Format::from_content_type) {
             // Lines are found when a reader joins.
-            return Self::Off;
-        }
-        if named.is_some() {
-            return Self::First(Index::begin(stream, named), FIRST_BYTES);
+            Some(Format::Lines) => return Self::Off,
+            Some(format) => return Self::First(Index::begin(stream, format), FIRST_BYTES),
+            None => {}
         }
         if start >= Format::SNIFF_BYTES as u64 {
             return Self::Off;
@@ -121,7 +141,7 @@ impl Indexing {
         match Format::sniff(&first) {
             Some(format) => {
                 stream.recognise(format.content_type_of(&first));
-                Self::First(Index::begin(stream, Some(format)), FIRST_BYTES)
+                Self::First(Index::begin(stream, format), FIRST_BYTES)
             }
             None if Format::may_follow(&first) => Self::Undecided,
             None => Self::Off,
@@ -154,20 +174,34 @@ impl Index {
         stream.existing_extension()
     }
 
-    /// Begins to index a stream. Without a format, a writer names the header and the sync points.
-    fn begin(stream: &Stream, format: Option<Format>) -> Arc<Self> {
+    /// Begins to index a stream in this format.
+    fn begin(stream: &Stream, format: Format) -> Arc<Self> {
         let index = stream.extension::<Self>();
-        index.lock().get_or_insert_with(|| Indexed::new(format, capacity(stream)));
+        let mut known = index.lock();
+        if !matches!(*known, Known::Parsed(_)) {
+            *known = Known::Parsed(Indexed::new(format, capacity(stream)));
+        }
+        drop(known);
         index
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Indexed>> {
-        self.indexed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The format of the stream will not be recognised any more.
+    fn is_decided(&self) {
+        if let Known::Named(named) = &mut *self.lock() {
+            named.is_tentative = false;
+        }
     }
 
     /// Scans once. Returns whether there is more to scan before `target`.
     fn scan(&self, stream: &Stream, target: u64) -> bool {
-        self.lock().as_mut().is_some_and(|indexed| indexed.scan(stream, target))
+        match &mut *self.lock() {
+            Known::Parsed(indexed) => indexed.scan(stream, target),
+            Known::Named(_) | Known::Nothing => false,
+        }
     }
 
     /// Scans up to head as it is now.
@@ -198,7 +232,10 @@ impl Index {
     /// Scans what one of a writer's first appends has added. If much else was not scanned yet, a
     /// separate task scans it.
     fn follow(self: &Arc<Self>, stream: Stream) {
-        let position = self.lock().as_ref().map_or(u64::MAX, Indexed::position);
+        let position = match &*self.lock() {
+            Known::Parsed(indexed) => indexed.position(),
+            Known::Named(_) | Known::Nothing => u64::MAX,
+        };
         if stream.extent().head.saturating_sub(position) > FIRST_BYTES {
             self.schedule(stream);
         } else {
@@ -214,25 +251,66 @@ impl Index {
         }
     }
 
-    /// Sets the header that a writer names. The header is in the stream at these offsets.
-    fn set_header(stream: &Stream, header: Bytes, at: Range<u64>) {
-        let index = Self::begin(stream, None);
-        if let Some(indexed) = index.lock().as_mut() {
-            indexed.set_header(stream, header, at);
+    /// A writer that names its header has appended the first byte of the header at this offset.
+    fn begin_header(stream: &Stream, begin: u64) {
+        let index = stream.extension::<Self>();
+        let mut known = index.lock();
+        if !matches!(&*known, Known::Named(named) if !named.is_tentative) {
+            *known = Known::Named(Named::new(capacity(stream)));
+        }
+        if let Known::Named(named) = &mut *known {
+            named.begin_header(stream, begin);
         }
     }
 
-    /// Adds a sync point that a writer has marked.
+    /// Completes a header that begins at `begin` and ends at `end`.
+    fn end_header(stream: &Stream, header: Bytes, begin: u64, end: u64) {
+        let index = Self::of(stream);
+        if let Some(index) = index
+            && let Known::Named(named) = &mut *index.lock()
+        {
+            named.end_header(stream, header, begin, end);
+        }
+    }
+
+    /// Forgets a header whose writer has left before it was complete.
+    fn cancel_header(stream: &Stream, begin: u64) {
+        let index = Self::of(stream);
+        if let Some(index) = index
+            && let Known::Named(named) = &mut *index.lock()
+        {
+            named.cancel_header(begin);
+        }
+    }
+
+    /// Adds a sync point that a writer has marked, unless the format is recognised.
     pub(crate) fn mark(stream: &Stream, point: u64) {
-        let index = Self::begin(stream, None);
-        if let Some(indexed) = index.lock().as_mut() {
-            indexed.mark(stream, point);
+        let index = stream.extension::<Self>();
+        let mut known = index.lock();
+        if let Known::Nothing = *known {
+            let is_tentative =
+                stream.content_type().is_none() && Format::may_follow(&first_bytes(stream));
+            let mut named = Named::new(capacity(stream));
+            named.is_tentative = is_tentative;
+            *known = Known::Named(named);
+        }
+        if let Known::Named(named) = &mut *known {
+            named.mark(stream, point);
         }
     }
 
     /// The newest header.
     fn header(&self) -> Option<Bytes> {
-        self.lock().as_ref().and_then(Indexed::header)
+        match &*self.lock() {
+            Known::Parsed(indexed) => indexed.header(),
+            Known::Named(named) => named.header(),
+            Known::Nothing => None,
+        }
+    }
+
+    /// Whether the ring holds a sync point that a writer has marked.
+    fn has_marks(&self) -> bool {
+        matches!(&*self.lock(), Known::Named(named) if named.has_point())
     }
 
     /// Returns how a reader with this start joins. `None` if the reader gets exact bytes.
@@ -243,9 +321,11 @@ impl Index {
     /// [`AttachError::PastHead`].
     fn join(&self, stream: &Stream, start: Start) -> Result<Option<Joined>, AttachError> {
         let place = stream.locate(start)?;
-        let tail = stream.extent().tail;
-        let chunk = stream.chunk_at(place);
-        Ok(self.lock().as_ref().and_then(|indexed| indexed.join(start, place, chunk, tail)))
+        Ok(match &mut *self.lock() {
+            Known::Parsed(indexed) => indexed.join(start, place, stream.extent().tail),
+            Known::Named(named) => named.join(stream, start, place),
+            Known::Nothing => None,
+        })
     }
 }
 
@@ -253,8 +333,12 @@ impl Index {
 pub(crate) async fn describe(stream: &Stream, stat: &mut StreamStat) {
     let Some(index) = Index::of(stream) else { return };
     index.complete(stream).await;
-    let known = index.lock().as_ref().and_then(|indexed| indexed.stat(stream));
-    stat.media = known.map(Box::new);
+    let media = match &mut *index.lock() {
+        Known::Parsed(indexed) => indexed.stat(stream),
+        Known::Named(named) => named.stat(stream),
+        Known::Nothing => None,
+    };
+    stat.media = media.map(Box::new);
 }
 
 /// Returns how a reader with this start joins. `None` if the reader gets exact bytes.
@@ -273,8 +357,15 @@ pub(crate) async fn join(
     if let Some(index) = Index::of(stream) {
         index.complete(stream).await;
         let joined = index.join(stream, start)?;
-        if joined.as_ref().is_some_and(|joined| joined.format.is_none_or(Format::is_media)) {
-            return Ok(joined);
+        // Text without a marked sync point has lines.
+        let has_lines = how == Join::Sync && !index.has_marks();
+        match joined.as_ref().map(|joined| joined.format) {
+            Some(Some(format)) if format.is_media() => return Ok(joined),
+            Some(None) => {
+                let lines = if has_lines { lines::join(stream, start)? } else { None };
+                return Ok(lines.or(joined));
+            }
+            _ => {}
         }
     }
     if how == Join::Sync { lines::join(stream, start) } else { Ok(None) }

@@ -84,10 +84,11 @@ pub(crate) async fn serve<T: Transport>(
         acks: Acks::default(),
     };
     let outcome = writing.append_all(&cutoff).await;
-    let Writing { wire, mut append, mut acks, mut lease, .. } = writing;
+    let Writing { wire, mut append, mut acks, mut lease, mut marks, .. } = writing;
     if let Some(published) = lease.end(append.writer()) {
         acks.count_published(published, append.writer().readers());
     }
+    marks.leave(&append.writer().stream(), acks.chunks);
     // Readers and the client learn of all appends, however the connection ends.
     append.writer().wake();
     append.count(acks.chunks, acks.bytes);
@@ -170,12 +171,14 @@ impl<T: Transport> Writing<'_, T> {
                     }
                     Request::Heartbeat => {}
                     Request::Flush => {
+                        self.resolve_marks();
                         self.tell_all();
                         self.answers_are_taken(cutoff).await?;
                     }
                     // Also accepted when no lease is held: the client may have sent these before it
                     // learned that its lease has ended.
                     Request::Published if self.wire.can_lease() => {
+                        self.resolve_marks();
                         Lease::published(self.append.writer())
                     }
                     Request::NeedsRoom { up_to } if self.wire.can_lease() => {
@@ -267,10 +270,18 @@ impl<T: Transport> Writing<'_, T> {
 
     /// Marks a chunk of the writer as a sync point.
     fn mark(&mut self, chunk: u64) {
-        let writer = self.append.writer();
-        let leased = self.lease.so_far(writer).map_or(0, |published| published.chunks);
-        let appended = self.acks.chunks.saturating_add(leased);
-        self.marks.mark(&writer.stream(), chunk, appended);
+        self.marks.mark(chunk);
+        self.resolve_marks();
+    }
+
+    /// Finds the marked chunks that are in the stream now.
+    fn resolve_marks(&mut self) {
+        if self.marks.are_pending() {
+            let writer = self.append.writer();
+            let leased = self.lease.so_far(writer).map_or(0, |published| published.chunks);
+            let appended = self.acks.chunks.saturating_add(leased);
+            self.marks.resolve(&writer.stream(), appended);
+        }
     }
 
     /// Acknowledges everything that is in the stream.

@@ -97,8 +97,8 @@ pub enum Request {
         up_to: u64,
     },
     /// Writer: this chunk is a sync point. A decoder that was given the header can start there. Sent
-    /// before the chunk, or, under a lease, before or after the chunk is published. Only if both ends
-    /// set [`Hello::JOINING`].
+    /// before the chunk, or, under a lease, before or after the chunk is published. Ignored in a
+    /// format that the daemon recognises. Only if both ends set [`Hello::JOINING`].
     MarkSync {
         /// Number of this writer's chunks before the sync point.
         chunk: u64,
@@ -184,7 +184,7 @@ pub enum Reply {
         /// The offset where the reader would have started.
         place: u64,
         /// Whether the ring holds no sync point for this reader. The reader then starts at `place`
-        /// and looks for one itself.
+        /// and looks for one itself. Never with an empty `format`.
         seeks: bool,
         /// The media type that names the format. Empty if a writer names the header and the sync
         /// points itself.

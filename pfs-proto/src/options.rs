@@ -74,8 +74,9 @@ pub enum Join {
     #[default]
     Raw,
     /// A reader of media that starts neither at offset 0 nor at an offset of its choice gets what a
-    /// decoder needs: the header in effect, and then the stream from a sync point on. Any other
-    /// reader gets exact bytes.
+    /// decoder needs: the header in effect, and then the stream from a sync point on. So does a
+    /// reader of a stream whose writer names the header or the sync points. Any other reader gets
+    /// exact bytes.
     Auto,
     /// Like [`Auto`](Self::Auto), and a reader of text starts with a whole line. A reader of CSV
     /// gets the first line of the stream as the header.
@@ -354,10 +355,10 @@ pub struct WriteOptions {
     pub wait_readers: u32,
     /// Replace an existing stream, closed or not, with a new one, like [`IfExists::Replace`].
     pub replace: bool,
-    /// The writer begins with a header of this many bytes. Readers that [join](Join::Auto) later get
-    /// a copy of the header, and then start at a chunk: at any chunk, or, once the writer has marked
-    /// sync points, at one of them. The daemon then looks for no other header and no other sync
-    /// points. 0: the daemon recognises the format and finds both itself.
+    /// The writer begins with a header of this many bytes, best in a chunk of its own. Readers that
+    /// [join](Join::Auto) later get a copy of the header, and then start at a chunk: at any chunk
+    /// after the header, or, once the writer has marked sync points, at one of them. The daemon then
+    /// looks for no other header and no other sync points. 0: the writer names no header.
     pub header_bytes: u32,
 }
 

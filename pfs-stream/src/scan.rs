@@ -97,12 +97,25 @@ impl Stream {
         Ok(at?.unwrap_or(head).offset)
     }
 
-    /// Returns the offset of the first byte of the chunk at this offset, or head if the offset is not
-    /// below head.
+    /// Returns the offset of the first byte of the chunk at this offset: tail if the offset is below
+    /// tail, and head if it is not below head.
     pub fn chunk_at(&self, offset: u64) -> u64 {
         let append = self.shared.look();
-        let at = append.ring.chunk_at(offset);
+        let at = append.ring.chunk_at(offset.max(append.ring.tail().offset));
         if append.is_disturbed(at) { offset } else { at.offset }
+    }
+
+    /// Returns the offset of the first chunk that begins at this offset or later; head if there is
+    /// none.
+    pub fn next_chunk(&self, offset: u64) -> u64 {
+        let append = self.shared.look();
+        let at = append.ring.chunk_at(offset.max(append.ring.tail().offset));
+        let next = if at.offset < offset && at.seq < append.ring.head().seq {
+            append.ring.position(at.seq + 1)
+        } else {
+            at
+        };
+        if append.is_disturbed(next) { append.ring.head().offset } else { next.offset }
     }
 
     /// When the chunk at this offset was appended. `None` if the ring does not hold it.

@@ -91,8 +91,40 @@ fn a_header_that_cannot_be_used_is_refused_before_anything_is_appended() {
 fn an_input_that_ends_within_its_header_is_reported() {
     let daemon = Daemon::start();
     let write = daemon.pfs(["write", S, "--header", "100"]).stdin("short");
-    write.run().exits(0).says("the input ended after 5 bytes of the header, which has 100 bytes");
+    write
+        .run()
+        .exits(0)
+        .says("the input ended after 5 bytes of the header, which should have 100 bytes");
+    let write = ["write", "--stream", "--header", "100", S, "--", "printf", "short"];
+    daemon.pfs(write).run().exits(0).says("after 5 bytes of the header");
     assert_eq!(read(&daemon, ["--new"]), b"");
+}
+
+#[test]
+fn a_header_that_is_larger_than_a_chunk_is_told_from_an_input_that_is() {
+    let daemon = Daemon::start();
+    daemon.create_with_buffers(S, 4096, 4096);
+    let file = daemon.dir().join("header");
+    std::fs::write(&file, vec![1; 5000]).unwrap();
+    let write = || daemon.pfs(["write", S, "--header"]).arg(&file).stdin("input");
+    write().run().exits(1).says("the header is larger than 4096 bytes");
+    write().args(["--stream"]).run().exits(0).quietly();
+    assert_eq!(daemon.head(S), 5005);
+    daemon.close(S);
+    write().args(["--stream"]).run().exits(9).says("closed");
+}
+
+#[test]
+fn text_with_a_marked_sync_point_that_is_gone_has_lines_again() {
+    let daemon = Daemon::with_http();
+    daemon.create_with_buffers(S, 4096, 4096);
+    let mut http = daemon.http();
+    http.request("POST", S, &[("pfs-sync", "1")], Some(b"marked\n"));
+    http.response().has(200);
+    let log: String = (0..1000).map(|number| format!("line {number}\n")).collect();
+    daemon.pfs(["write", "--stream", "--chunk-size", "100", S]).stdin(log).run().exits(0).quietly();
+    let read = String::from_utf8(read(&daemon, ["--join", "sync", "--tail", "12"])).unwrap();
+    assert_eq!(read, "line 998\nline 999\n");
 }
 
 #[test]

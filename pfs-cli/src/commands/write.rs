@@ -70,6 +70,7 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     }
     let options = WriteOptions::default().wait_readers(args.wait_readers).replace(replace);
     let options = options.header_bytes(header.size);
+    let before_input = header.contents.len() as u64;
     held.extend(header.contents);
     let place = context.daemon.place();
     let waiting = match args.wait_readers {
@@ -120,11 +121,12 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
         Style::choose(args.progress, context.printer.is_quiet(), shared),
         Role::Writer,
     );
-    let appender = Appender::new(writer, &args.path, place, progress.counters());
+    let mut appender = Appender::new(writer, &args.path, place, progress.counters());
+    (appender.header_bytes, appender.before_input) = (header.size, before_input);
     match command {
         None => {
             let appender = append_input(appender, held, sources, &args).await?;
-            appender.check_header(header.size, &context.printer);
+            appender.check_header(&context.printer);
             appender.finish(whole_end(&args)).await?;
             Ok(ExitCode::Success)
         }
@@ -184,6 +186,7 @@ async fn append_output(
         let mut appender = append_input(appender, first, sources, args).await?;
         // A command may run on after it has closed its output.
         let end = appender.wait_for_end(&mut producer).await?;
+        appender.check_header(&context.printer);
         if end.is_success() {
             appender.finish(whole_end(args)).await?;
         } else {
@@ -346,6 +349,13 @@ async fn one_chunk(
     max_chunk: usize,
     path: &StreamPath,
 ) -> anyhow::Result<Vec<u8>> {
+    if appender.before_input > max_chunk as u64 {
+        let message = format!(
+            "cannot append to {path}: the header is larger than {max_chunk} bytes, the largest chunk of the stream, and \
+             nothing was appended; to send header and input in chunks: pfs write --stream {path}"
+        );
+        return Err(Failure::new(ExitCode::Failure, message).into());
+    }
     loop {
         if chunk.len() > max_chunk {
             let message = format!(
@@ -371,6 +381,9 @@ struct Appender<'a> {
     pending: VecDeque<usize>,
     acked_chunks: u64,
     acked_bytes: u64,
+    /// The size of the header that the writer names, and how much of it comes before the input.
+    header_bytes: u32,
+    before_input: u64,
 }
 
 impl<'a> Appender<'a> {
@@ -383,6 +396,8 @@ impl<'a> Appender<'a> {
             pending: VecDeque::new(),
             acked_chunks: 0,
             acked_bytes: 0,
+            header_bytes: 0,
+            before_input: 0,
         }
     }
 
@@ -444,12 +459,12 @@ impl<'a> Appender<'a> {
     }
 
     /// Tells the user if the input ended within the header.
-    fn check_header(&self, header_bytes: u32, printer: &Printer) {
-        let appended = self.counters.head.load(Relaxed);
-        if appended < header_bytes.into() {
+    fn check_header(&self, printer: &Printer) {
+        let (appended, header) = (self.counters.head.load(Relaxed), self.header_bytes);
+        if appended < header.into() {
             printer.info(format_args!(
-                "the input ended after {appended} bytes of the header, which has {header_bytes} bytes; readers that join later \
-                 get no header",
+                "the input ended after {appended} bytes of the header, which should have {header} bytes, so {} has no new header",
+                self.path
             ));
         }
     }
@@ -467,7 +482,8 @@ impl<'a> Appender<'a> {
 
     /// How many bytes of the input are certain to be in the stream, if known.
     fn appended(&self) -> Option<u64> {
-        self.writer.is_acknowledged().then_some(self.acked_bytes)
+        let input = self.acked_bytes.saturating_sub(self.before_input);
+        self.writer.is_acknowledged().then_some(input)
     }
 
     /// Withdraws the writer before anything was appended, without a trace: no reader

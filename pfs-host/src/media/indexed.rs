@@ -1,21 +1,17 @@
 //! Contents of a media index: headers and sync points of a stream in a known format.
 
-use std::{collections::VecDeque, ops::Range};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use pfs_media::{Format, Indexer, Mark};
 use pfs_proto::{MediaStat, Start};
 use pfs_stream::{Read, Stream};
 
-use super::run::Run;
+use super::{points::Points, run::Run};
 use crate::daemon::wide;
 
 /// Bytes of one scan.
 const SCAN_BYTES: usize = 256 * 1024;
-
-/// Maximum number of sync points that are kept, about: of two that are closer than the ring size
-/// divided by this number, only the first is kept, and the newest of all.
-const MAX_POINTS: u64 = 1024;
 
 /// Maximum number of headers that are kept.
 const MAX_HEADERS: usize = 16;
@@ -26,9 +22,8 @@ const INDEX_BYTES: usize = 1024;
 /// Index of a stream.
 #[derive(Debug)]
 pub(super) struct Indexed {
-    /// `None` if a writer names the header and the sync points itself.
-    pub(super) format: Option<Format>,
-    /// `None` if there is no format, and once the contents could not be parsed.
+    format: Format,
+    /// `None` once the contents could not be parsed.
     indexer: Option<Indexer>,
     /// Whether a header or a sync point was found since the writer started, so that a signature is
     /// a beginning and not a part of a header.
@@ -45,15 +40,9 @@ pub(super) struct Indexed {
 #[derive(Debug, Default)]
 struct Part {
     header: Bytes,
-    /// Sync points, in order.
-    points: VecDeque<u64>,
-    /// The newest sync point, and the one before it.
-    newest: Option<u64>,
-    before: Option<u64>,
+    points: Points,
     /// Offset of the first sync point and distance, if sync points are at equal distances.
     every: Option<(u64, u64)>,
-    /// Offsets between which every chunk is a sync point.
-    chunks: Range<u64>,
 }
 
 /// How a reader joins media.
@@ -67,29 +56,17 @@ pub struct Joined {
     pub header: Bytes,
     /// The offset where the reader would have started.
     pub place: u64,
-    /// The sync point where the reader starts instead. `None` if the stream holds no sync point;
-    /// the reader then starts at `place` and looks for the next sync point.
+    /// Where the reader starts instead: at a sync point. `None` if the stream holds none; the reader
+    /// then starts at `place` and looks for the next sync point. A writer that names sync points is
+    /// not waited for: the reader then starts with a chunk.
     pub start: Option<u64>,
 }
 
 impl Part {
-    fn add(&mut self, point: u64, distance: u64) {
-        let last = self.points.back();
-        if last.is_none_or(|last| point.saturating_sub(*last) >= distance) {
-            self.points.push_back(point);
-        }
-        self.before = self.newest.replace(point);
-    }
-
     /// Forgets the sync points before `tail`. Returns whether any are left.
     fn forget_before(&mut self, tail: u64) -> bool {
-        let gone = self.points.partition_point(|point| *point < tail);
-        self.points.drain(..gone);
-        self.newest = self.newest.filter(|newest| *newest >= tail);
-        if let Some(newest) = self.newest.filter(|_| self.points.is_empty()) {
-            self.points.push_back(newest);
-        }
-        self.every.is_some() || self.newest.is_some() || self.chunks.end > tail
+        self.points.forget_before(tail);
+        self.every.is_some() || self.points.newest.is_some()
     }
 
     /// The first sync point from `offset` on.
@@ -98,11 +75,7 @@ impl Part {
             let steps = offset.saturating_sub(first).checked_next_multiple_of(step)?;
             return first.checked_add(steps);
         }
-        if !self.chunks.is_empty() {
-            return Some(self.chunks.start.max(offset)).filter(|at| self.chunks.contains(at));
-        }
-        let at = self.points.partition_point(|point| *point < offset);
-        self.points.get(at).copied().or(self.newest.filter(|newest| *newest >= offset))
+        self.points.first_from(offset)
     }
 
     /// The last sync point up to `offset`.
@@ -111,90 +84,33 @@ impl Part {
             let beyond = offset.checked_sub(first)?.checked_rem(step)?;
             return offset.checked_sub(beyond);
         }
-        if self.chunks.contains(&offset) {
-            return Some(offset);
-        }
-        if let Some(newest) = self.newest.filter(|newest| *newest <= offset) {
-            return Some(newest);
-        }
-        let after = self.points.partition_point(|point| *point <= offset);
-        self.points.get(after.checked_sub(1)?).copied()
+        self.points.last_up_to(offset)
     }
 
     fn memory(&self) -> usize {
-        let points = self.points.capacity().saturating_mul(size_of::<u64>());
-        self.header.len().saturating_add(points).saturating_add(size_of::<Self>())
+        self.header.len().saturating_add(self.points.memory()).saturating_add(size_of::<Self>())
     }
 }
 
 impl Indexed {
-    /// Creates the index of a stream. Without a format, a writer names the header and the sync
-    /// points.
-    pub(super) fn new(format: Option<Format>, capacity: u64) -> Self {
+    pub(super) fn new(format: Format, capacity: u64) -> Self {
+        Self::of(Indexer::new(format, 0), capacity)
+    }
+
+    fn of(indexer: Indexer, capacity: u64) -> Self {
         Self {
-            format,
-            indexer: format.map(|format| Indexer::new(format, 0)),
+            format: indexer.format(),
+            indexer: Some(indexer),
             has_begun: false,
             position: 0,
             parts: VecDeque::new(),
-            distance: capacity / MAX_POINTS,
+            distance: Points::distance(capacity),
         }
     }
 
     /// Offset after the bytes that were scanned.
     pub(super) fn position(&self) -> u64 {
         self.position
-    }
-
-    /// Sets the header of a writer that names it. The header is in the stream at these offsets.
-    /// Every later chunk is a sync point until the writer marks one.
-    pub(super) fn set_header(&mut self, stream: &Stream, header: Bytes, at: Range<u64>) {
-        if self.format.take().is_some() {
-            (self.indexer, self.parts) = Default::default();
-        }
-        if let Some(before) = self.parts.back_mut() {
-            before.chunks.end = before.chunks.end.min(at.start);
-        }
-        self.parts.push_back(Part { header, chunks: at.end..u64::MAX, ..Part::default() });
-        self.limit_headers();
-        self.forget_before(stream.extent().tail);
-        self.keep(stream);
-    }
-
-    /// Adds a sync point that a writer has marked.
-    pub(super) fn mark(&mut self, stream: &Stream, point: u64) {
-        let is_parsed = self.indexer.is_some() && self.format.is_some_and(Format::is_media);
-        if !is_parsed {
-            (self.format, self.indexer) = (None, None);
-        }
-        let distance = self.distance;
-        let part = self.part();
-        part.chunks = Range::default();
-        if part.newest.is_none_or(|newest| newest < point) {
-            part.add(point, distance);
-        }
-        self.forget_before(stream.extent().tail);
-        self.keep(stream);
-    }
-
-    /// Reserves the memory of the index, or else turns the index off.
-    fn keep(&mut self, stream: &Stream) {
-        if !self.reserve(stream) {
-            self.turn_off(stream);
-        }
-    }
-
-    fn turn_off(&mut self, stream: &Stream) {
-        tracing::debug!(stream = stream.name(), format = ?self.format, "index off");
-        (self.indexer, self.parts) = Default::default();
-        // Giving memory back cannot fail.
-        let _ = stream.keep(0);
-    }
-
-    fn limit_headers(&mut self) {
-        if self.parts.len() > MAX_HEADERS {
-            self.parts.pop_front();
-        }
     }
 
     /// Scans about [`SCAN_BYTES`]. Returns whether there is more to scan before `target`.
@@ -216,10 +132,11 @@ impl Indexed {
         let is_understood = self.take(&run);
         self.position = scan.position();
         self.forget_before(stream.extent().tail);
-        if is_understood {
-            self.keep(stream);
-        } else {
-            self.turn_off(stream);
+        if !is_understood || !self.reserve(stream) {
+            tracing::debug!(stream = stream.name(), format = %self.format, is_understood, "index off");
+            (self.indexer, self.parts) = Default::default();
+            // Giving memory back cannot fail.
+            let _ = stream.keep(0);
         }
         self.position < target
     }
@@ -246,10 +163,10 @@ impl Indexed {
             if let Some(format) = begins {
                 // A writer has started over. If a decoder does not accept the new header in the
                 // middle of its input, no reader may join before that header.
-                if Some(format) != self.format || !format.accepts_new_header() {
+                if format != self.format || !format.accepts_new_header() {
                     self.parts.clear();
                 }
-                self.format = Some(format);
+                self.format = format;
                 self.indexer = Some(Indexer::new(format, offset));
                 self.has_begun = false;
                 is_understood = true;
@@ -268,9 +185,11 @@ impl Indexed {
                     if !is_known {
                         self.parts.push_back(Part { header, ..Part::default() });
                     }
-                    self.limit_headers();
+                    if self.parts.len() > MAX_HEADERS {
+                        self.parts.pop_front();
+                    }
                 }
-                Mark::Sync(point) => self.part().add(point, distance),
+                Mark::Sync(point) => self.part().points.add(point, distance),
                 Mark::SyncEvery(first, step) => self.part().every = Some((first, step)),
                 _ => {}
             }
@@ -306,20 +225,16 @@ impl Indexed {
     /// What is known about media. `None` for other formats, and once the contents could not be
     /// parsed.
     pub(super) fn stat(&self, stream: &Stream) -> Option<MediaStat> {
-        let format = match self.format {
-            Some(format) if self.indexer.is_some() && format.is_media() => format.name(),
-            None if !self.parts.is_empty() => "custom",
-            _ => return None,
-        };
+        self.indexer.as_ref().filter(|_| self.format.is_media())?;
         let part = self.parts.back();
         let newest = part.and_then(|part| match part.every {
             Some(_) => part.last_up_to(self.position),
-            None => part.newest,
+            None => part.points.newest,
         });
-        let before = part.and_then(|part| part.before);
+        let before = part.and_then(|part| part.points.before);
         let time = |point: Option<u64>| stream.appended_at(point?);
         let stat = MediaStat {
-            format: format.to_owned(),
+            format: self.format.name().to_owned(),
             header_bytes: part.map_or(0, |part| wide(part.header.len())),
             last_sync: newest,
             gop_bytes: newest.zip(before).and_then(|(newest, before)| newest.checked_sub(before)),
@@ -335,29 +250,24 @@ impl Indexed {
         self.parts.back().map(|part| part.header.clone())
     }
 
-    /// Returns how a reader joins that would otherwise start at `place`, in the chunk that begins at
-    /// `chunk`. `None` if the reader gets exact bytes.
-    pub(super) fn join(&self, start: Start, place: u64, chunk: u64, tail: u64) -> Option<Joined> {
-        let format = self.format;
-        let is_on = if format.is_some() { self.indexer.is_some() } else { !self.parts.is_empty() };
-        if !is_on || matches!(start, Start::Offset(_)) {
+    /// Returns how a reader joins that would otherwise start at `place`. `None` if the reader gets
+    /// exact bytes.
+    pub(super) fn join(&self, start: Start, place: u64, tail: u64) -> Option<Joined> {
+        let (Some(_), false) = (&self.indexer, matches!(start, Start::Offset(_))) else {
             return None;
-        }
+        };
+        let format = Some(self.format);
         let from_begin = Joined { format, header: Bytes::new(), place, start: Some(0) };
         if place == 0 {
             return Some(from_begin);
         }
-        // Without a format, nothing is scanned, and sync points are at the beginning of chunks.
-        let (position, near) =
-            if format.is_some() { (self.position, place) } else { (u64::MAX, chunk) };
         let join = |part: &Part, point: Option<u64>| {
-            let is_held = |point: &u64| *point >= tail && *point <= position;
-            let start = point.filter(is_held);
+            let start = point.filter(|point| (tail..=self.position).contains(point));
             let header = part.header.clone();
             start.map(|_| Joined { format, header, place, start })
         };
         let after = || self.parts.iter().find_map(|part| join(part, part.first_from(place)));
-        let before = || self.parts.iter().rev().find_map(|part| join(part, part.last_up_to(near)));
+        let before = || self.parts.iter().rev().find_map(|part| join(part, part.last_up_to(place)));
         let found = match start {
             Start::Oldest => after(),
             _ if tail == 0 => return before().or(Some(from_begin)),

@@ -14,9 +14,10 @@ const MAX_PENDING: usize = 1024;
 /// What a writer says about its contents.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
-    /// The header so far, and the number of bytes that are missing.
+    /// The header so far, the number of bytes that are missing, and where the header begins.
     header: Vec<u8>,
     missing: usize,
+    begin: u64,
     /// Marked chunks that are not in the stream yet, oldest first, as numbers of the writer's
     /// chunks.
     pending: VecDeque<u64>,
@@ -68,12 +69,17 @@ impl Marks {
     fn note(&mut self, stream: &Stream, number: u64, chunk: &[u8], end: u64) {
         let begin = end.saturating_sub(chunk.len() as u64);
         if self.missing > 0 {
+            if self.header.is_empty() {
+                self.begin = begin;
+                Index::begin_header(stream, begin);
+            }
             let part = chunk.get(..self.missing).unwrap_or(chunk);
             self.header.extend_from_slice(part);
             self.missing -= part.len();
             if self.missing == 0 {
                 let header = std::mem::take(&mut self.header);
-                Index::set_header(stream, header.into(), begin..end);
+                let end = begin.saturating_add(part.len() as u64);
+                Index::end_header(stream, header.into(), self.begin, end);
             }
         }
         while let Some(marked) = self.pending.front().filter(|marked| **marked <= number) {
@@ -81,6 +87,14 @@ impl Marks {
                 Index::mark(stream, begin);
             }
             self.pending.pop_front();
+        }
+    }
+
+    /// The writer leaves: resolves what it has marked, and forgets a header that is not complete.
+    pub(crate) fn leave(&mut self, stream: &Stream, appended: u64) {
+        self.resolve(stream, appended);
+        if self.missing > 0 && !self.header.is_empty() {
+            Index::cancel_header(stream, self.begin);
         }
     }
 
@@ -95,17 +109,21 @@ impl Marks {
         self.leased = Some((number, seq));
     }
 
-    /// Marks the writer's chunk `number` as a sync point. `appended` is the number of chunks that
-    /// the writer has appended so far.
-    pub(crate) fn mark(&mut self, stream: &Stream, number: u64, appended: u64) {
+    /// Marks the writer's chunk `number` as a sync point. [Resolve](Self::resolve) the mark then.
+    pub(crate) fn mark(&mut self, number: u64) {
         if self.pending.len() < MAX_PENDING && self.pending.back().is_none_or(|last| *last < number)
         {
             self.pending.push_back(number);
         }
-        self.resolve(stream, appended);
     }
 
-    /// Finds the marked chunks that the writer has appended under a lease.
+    /// Whether marked chunks are not in the stream yet.
+    pub(crate) fn are_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Finds the marked chunks that the writer has appended under a lease. `appended` is the number
+    /// of chunks that the writer has appended so far.
     pub(crate) fn resolve(&mut self, stream: &Stream, appended: u64) {
         while let Some(marked) = self.pending.front().filter(|marked| **marked < appended) {
             let seq =

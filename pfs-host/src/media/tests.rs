@@ -226,88 +226,219 @@ fn contents_that_break_the_format_turn_the_index_off() {
     assert_eq!(join(&stream, Start::Oldest), None);
 }
 
-/// Appends chunks of 1000 bytes as a writer that names its header. The chunks whose numbers are in
-/// `marked` are sync points.
-fn write_by_hand(stream: &Stream, header_bytes: u32, chunks: u64, marked: &[u64]) {
-    let (mut writer, mut marks) = (stream.writer().unwrap(), Marks::new(header_bytes).unwrap());
-    for number in 0..chunks {
-        if marked.contains(&number) {
-            marks.mark(stream, number, number);
-        }
-        let chunk = [number as u8; 1000];
-        writer.try_append(&chunk).unwrap();
-        marks.appended(|| stream.clone(), number, &chunk, writer.offset());
+/// A writer that names its header and sync points.
+struct Naming {
+    writer: Writer,
+    marks: Marks,
+    chunks: u64,
+}
+
+impl Naming {
+    fn new(stream: &Stream, header_bytes: u32) -> Self {
+        let marks = Marks::new(header_bytes).unwrap();
+        Self { writer: stream.writer().unwrap(), marks, chunks: 0 }
+    }
+
+    fn append(&mut self, chunk: &[u8]) {
+        self.writer.try_append(chunk).unwrap();
+        let stream = self.writer.stream();
+        self.marks.appended(|| stream, self.chunks, chunk, self.writer.offset());
+        self.chunks += 1;
+    }
+
+    fn append_marked(&mut self, chunk: &[u8]) {
+        self.marks.mark(self.chunks);
+        self.append(chunk);
     }
 }
 
+/// Appends chunks of 1000 bytes, each with its number in every byte. The chunks whose numbers are in
+/// `marked` are sync points.
+fn write_named(stream: &Stream, header_bytes: u32, chunks: u8, marked: &[u8]) {
+    let mut naming = Naming::new(stream, header_bytes);
+    for number in 0..chunks {
+        if marked.contains(&number) {
+            naming.append_marked(&[number; 1000]);
+        } else {
+            naming.append(&[number; 1000]);
+        }
+    }
+}
+
+/// Where a reader starts, and the header that it gets.
+fn start(stream: &Stream, start: Start) -> (Option<u64>, Bytes) {
+    let joined = join(stream, start).unwrap();
+    assert_eq!(joined.format, None);
+    (joined.start, joined.header)
+}
+
 #[test]
-fn a_reader_of_a_writer_that_names_its_header_joins_at_any_chunk() {
+fn a_reader_of_a_writer_that_names_its_header_joins_at_any_chunk_after_the_header() {
     let stream = Stream::new("s", config(4096)).unwrap();
-    write_by_hand(&stream, 1500, 20, &[]);
+    write_named(&stream, 1500, 20, &[]);
     let (tail, header) = (stream.extent().tail, [&[0; 1000][..], &[1; 500]].concat());
-    for (start, at) in [(Start::Oldest, tail), (Start::New, 20_000), (Start::Tail(1), 19_000)] {
-        let joined = join(&stream, start).unwrap();
-        assert_eq!((joined.format, joined.start), (None, Some(at)), "{start:?}");
-        assert_eq!(joined.header, header);
+    for (from, at) in [(Start::Oldest, tail), (Start::New, 20_000), (Start::Tail(1), 19_000)] {
+        assert_eq!(start(&stream, from), (Some(at), header.clone().into()), "{from:?}");
     }
     // The next writer has a header of its own, which is in the stream.
-    write_by_hand(&stream, 1000, 1, &[]);
-    assert_eq!(join(&stream, Start::Tail(1)).unwrap().header, header, "before the new header");
-    assert_eq!(join(&stream, Start::New).unwrap().header, [0; 1000][..]);
+    write_named(&stream, 1000, 1, &[]);
+    assert_eq!(start(&stream, Start::Tail(1)), (Some(20_000), Bytes::new()), "with the header");
+    assert_eq!(start(&stream, Start::New), (Some(21_000), vec![0; 1000].into()));
+    assert_eq!(start(&stream, Start::Oldest).1, header, "before the new header");
     assert!(stream.stat().memory > 0 && stream.config().content_type.is_none());
 }
 
 #[test]
-fn a_reader_joins_at_a_sync_point_that_the_writer_marked() {
+fn contents_in_one_chunk_with_their_header_are_read_with_it_as_long_as_the_ring_holds_it() {
     let stream = Stream::new("s", config(8192)).unwrap();
-    write_by_hand(&stream, 700, 20, &[3, 14, 17]);
-    let starts = [(Start::Oldest, 14_000), (Start::New, 17_000), (Start::Tail(4000), 14_000)];
-    for (start, at) in starts {
-        let joined = join(&stream, start).unwrap();
-        assert_eq!((joined.start, &*joined.header), (Some(at), &[0; 700][..]), "{start:?}");
-    }
-    // The sync points are gone, so every reader starts where it would have started without them.
-    write_by_hand(&stream, 0, 20, &[]);
-    let joined = join(&stream, Start::Oldest).unwrap();
-    assert_eq!((joined.start, &*joined.header), (None, &[0; 700][..]));
+    write_named(&stream, 0, 7, &[]);
+    let mut naming = Naming::new(&stream, 10);
+    naming.append(&[1; 4000]);
+    let (tail, begin) = (stream.extent().tail, 7000);
+    assert!(tail > 0 && tail < begin);
+    assert_eq!(start(&stream, Start::Tail(100)), (Some(begin), Bytes::new()));
+    assert_eq!(join(&stream, Start::Oldest), None, "nothing is named before");
+    naming.append(&[2; 4000]);
+    assert_eq!(start(&stream, Start::Oldest), (Some(begin), Bytes::new()));
+    naming.append(&[3; 4000]);
+    assert_eq!(start(&stream, Start::Oldest), (Some(11_000), vec![1; 10].into()));
 }
 
 #[test]
-fn a_marked_chunk_is_a_sync_point_beside_those_that_were_recognised() {
-    let bytes = sample("video.mkv");
+fn a_header_in_several_chunks_is_never_mixed_with_the_one_before() {
+    let stream = Stream::new("s", config(64 * 1024)).unwrap();
+    write_named(&stream, 1000, 3, &[]);
+    let mut naming = Naming::new(&stream, 2500);
+    naming.append(&[7; 1000]);
+    // The header is not complete, so a reader starts with it.
+    assert_eq!(start(&stream, Start::New), (Some(3000), Bytes::new()));
+    // A writer that leaves in the middle of its header names none.
+    naming.marks.leave(&stream, 1);
+    assert_eq!(start(&stream, Start::New), (Some(4000), vec![0; 1000].into()));
+    let mut naming = Naming::new(&stream, 2500);
+    for number in 7..10 {
+        naming.append(&[number; 1000]);
+    }
+    for tail in [1, 1500, 2500, 3000] {
+        assert_eq!(start(&stream, Start::Tail(tail)), (Some(4000), Bytes::new()), "{tail}");
+    }
+    let header = [[7; 1000], [8; 1000]].concat();
+    assert_eq!(start(&stream, Start::New), (Some(7000), [&header[..], &[9; 500]].concat().into()));
+}
+
+#[tokio::test]
+async fn a_reader_joins_at_a_sync_point_that_the_writer_marked() {
+    let stream = Stream::new("s", config(8192)).unwrap();
+    write_named(&stream, 700, 20, &[3, 14, 17]);
+    let header = Bytes::from(vec![0; 700]);
+    for (from, at) in [(Start::Oldest, 14_000), (Start::New, 17_000), (Start::Tail(4000), 14_000)] {
+        assert_eq!(start(&stream, from), (Some(at), header.clone()), "{from:?}");
+    }
+    // The sync points are gone, so every reader starts with a whole chunk.
+    write_named(&stream, 0, 20, &[]);
+    let tail = stream.extent().tail;
+    for (from, at) in [(Start::Oldest, tail), (Start::New, 40_000), (Start::Tail(3), 39_000)] {
+        assert_eq!(start(&stream, from), (Some(at), header.clone()), "{from:?}");
+    }
+    let mut stat = stream.stat();
+    describe(&stream, &mut stat).await;
+    let media = stat.media.unwrap();
+    assert_eq!((&*media.format, media.header_bytes, media.last_sync), ("custom", 700, None));
+}
+
+#[test]
+fn a_marked_chunk_that_begins_with_the_header_gives_the_header_once() {
+    let stream = Stream::new("s", config(64 * 1024)).unwrap();
+    write_named(&stream, 0, 2, &[]);
+    let mut naming = Naming::new(&stream, 6);
+    naming.append_marked(b"HEADERkey0;");
+    naming.append(b"delta0;");
+    for from in [Start::New, Start::Tail(3), Start::Tail(14)] {
+        assert_eq!(start(&stream, from), (Some(2000), Bytes::new()), "{from:?}");
+    }
+    naming.append_marked(b"key1;");
+    assert_eq!(start(&stream, Start::New), (Some(2018), Bytes::from_static(b"HEADER")));
+}
+
+#[test]
+fn a_late_mark_belongs_to_the_header_before_it_and_not_to_the_newest() {
+    let stream = Stream::new("s", config(64 * 1024)).unwrap();
+    write_named(&stream, 5, 3, &[]);
+    let mut other = Naming::new(&stream, 6);
+    other.append(b"HEADER");
+    other.append(b"1;");
+    Index::mark(&stream, 1000);
+    assert_eq!(start(&stream, Start::Tail(1009)), (Some(1000), vec![0; 5].into()));
+    assert_eq!(start(&stream, Start::Tail(1)), (Some(3006), Bytes::from_static(b"HEADER")));
+}
+
+#[test]
+fn a_mark_does_not_keep_a_format_from_being_recognised_and_none_is_needed_there() {
+    let bytes = sample("video.ts");
     let stream = Stream::new("s", config(4 * bytes.len() as u64)).unwrap();
-    write(&stream, &bytes[..bytes.len() - 100]);
-    let recognised = join(&stream, Start::New).unwrap();
-    let (mut writer, mut marks) = (stream.writer().unwrap(), Marks::default());
-    marks.mark(&stream, 0, 0);
-    writer.try_append(&bytes[bytes.len() - 100..]).unwrap();
-    marks.appended(|| stream.clone(), 0, &bytes[bytes.len() - 100..], writer.offset());
-    let marked = join(&stream, Start::New).unwrap();
-    assert_eq!((marked.format, &marked.header), (Some(Format::Matroska), &recognised.header));
-    assert_eq!(marked.start, Some(bytes.len() as u64 - 100));
+    let (mut naming, mut indexing) = (Naming::new(&stream, 0), Indexing::default());
+    for (number, packet) in bytes[..].chunks(188).enumerate() {
+        if number % 10 == 0 {
+            naming.append_marked(packet);
+        } else {
+            naming.append(packet);
+        }
+        indexing.appended(|| stream.clone(), packet.len() as u64, naming.writer.offset());
+    }
+    let joined = join(&stream, Start::New).unwrap();
+    assert_eq!(joined.format, Some(Format::MpegTs));
+    let unmarked = Stream::new("s", config(4 * bytes.len() as u64)).unwrap();
+    write(&unmarked, &bytes);
+    assert_eq!(join(&unmarked, Start::New).unwrap(), joined);
 }
 
 #[test]
 fn a_writer_that_names_its_header_is_believed_whatever_the_contents_are() {
     let bytes = sample("video.mkv");
     let stream = Stream::new("s", config(4 * bytes.len() as u64)).unwrap();
-    let (mut writer, mut indexing) = (stream.writer().unwrap(), Indexing::default());
-    let mut marks = Marks::new(250).unwrap();
-    for (number, chunk) in bytes[..].chunks(CHUNK).enumerate() {
-        writer.try_append(chunk).unwrap();
-        indexing.appended(|| stream.clone(), chunk.len() as u64, writer.offset());
-        marks.appended(|| stream.clone(), number as u64, chunk, writer.offset());
+    let (mut naming, mut indexing) = (Naming::new(&stream, 250), Indexing::default());
+    for chunk in bytes[..].chunks(CHUNK) {
+        naming.append(chunk);
+        indexing.appended(|| stream.clone(), chunk.len() as u64, naming.writer.offset());
     }
-    let joined = join(&stream, Start::Tail(1)).unwrap();
-    assert_eq!((joined.format, &*joined.header), (None, &bytes[..250]));
-    assert_eq!(joined.start, Some(joined.place));
+    let last = (bytes.len() - 1) / CHUNK * CHUNK;
+    let named = (Some(last as u64), Bytes::copy_from_slice(&bytes[..250]));
+    assert_eq!(start(&stream, Start::Tail(1)), named);
+}
+
+#[test]
+fn a_header_for_which_there_is_no_memory_gives_exact_bytes_and_never_an_empty_header() {
+    let limits = Limits { max_memory: 128 * 1024, ..Limits::default() };
+    let registry = Registry::new(limits);
+    let stream = registry.create("/s", config(32 * 1024)).unwrap();
+    let mut naming = Naming::new(&stream, 100_000);
+    for _ in 0..120 {
+        naming.append_marked(&[1; 1000]);
+    }
+    assert_eq!(join(&stream, Start::New), None);
+    assert!(registry.memory() <= limits.max_memory);
+    // A header for which there is memory is in effect from there on.
+    write_named(&stream, 1000, 40, &[]);
+    assert_eq!(start(&stream, Start::New).1.len(), 1000);
+}
+
+#[test]
+fn the_same_header_of_many_writers_is_kept_once() {
+    let registry = Registry::new(Limits::default());
+    let stream = registry.create("/s", config(1024 * 1024).reserve(true)).unwrap();
+    write_named(&stream, 10_000, 20, &[]);
+    let once = stream.stat().memory;
+    for _ in 0..10 {
+        write_named(&stream, 10_000, 11, &[]);
+    }
+    assert!(stream.stat().memory < once + 5000, "{} and {once}", stream.stat().memory);
 }
 
 #[test]
 fn marks_of_chunks_that_never_come_take_a_bounded_amount_of_memory() {
-    let (stream, mut marks) = (Stream::new("s", config(4096)).unwrap(), Marks::new(0).unwrap());
+    let mut marks = Marks::new(0).unwrap();
     for number in 0..1_000_000 {
-        marks.mark(&stream, number, 0);
+        marks.mark(number);
     }
     assert!(marks.pending() <= 1024);
     assert!(Marks::new(u32::MAX).is_err());

@@ -109,10 +109,11 @@ pub(crate) async fn answer(
 
 /// Whether the request says that its body begins at a sync point.
 fn marks_sync(headers: &HeaderMap) -> Result<bool, Problem> {
-    match headers.get(SYNC).map(HeaderValue::as_bytes) {
-        None | Some(b"0") => Ok(false),
-        Some(b"1") => Ok(true),
-        Some(_) => Err(bad("the header pfs-sync must be 0 or 1")),
+    let mut values = headers.get_all(SYNC).iter().map(HeaderValue::as_bytes);
+    match (values.next(), values.next()) {
+        (None | Some(b"0"), None) => Ok(false),
+        (Some(b"1"), None) => Ok(true),
+        _ => Err(bad("the header pfs-sync must be 0 or 1")),
     }
 }
 
