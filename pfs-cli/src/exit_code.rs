@@ -169,7 +169,7 @@ impl ExitCode {
             | ErrorCode::IsStream
             | ErrorCode::IsDocument => Self::Usage,
             ErrorCode::AlreadyExists | ErrorCode::Closed => Self::ClosedOrExists,
-            ErrorCode::ShuttingDown => Self::NoDaemon,
+            ErrorCode::ShuttingDown | ErrorCode::Unreachable => Self::NoDaemon,
             ErrorCode::TooSlow => Self::TooSlow,
             _ => Self::Failure,
         }
@@ -252,6 +252,7 @@ mod tests {
             (ErrorCode::IsStream, ExitCode::Usage),
             (ErrorCode::IsDocument, ExitCode::Usage),
             (ErrorCode::ShuttingDown, ExitCode::NoDaemon),
+            (ErrorCode::Unreachable, ExitCode::NoDaemon),
             (ErrorCode::AlreadyExists, ExitCode::ClosedOrExists),
             (ErrorCode::Closed, ExitCode::ClosedOrExists),
             (ErrorCode::Limit, ExitCode::Failure),

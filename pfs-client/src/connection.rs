@@ -34,7 +34,7 @@ use crate::{
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Capabilities over every transport.
-const ALWAYS: u64 = Hello::PUT | Hello::LEASING | Hello::JOINING;
+const ALWAYS: u64 = Hello::PUT | Hello::LEASING | Hello::JOINING | Hello::LINKING;
 
 /// Time limit for the end of an HTTP response whose content is already complete.
 #[cfg(feature = "http")]
@@ -163,6 +163,12 @@ impl Connection {
     /// Returns true if the daemon is known to let readers [join](Hello::JOINING).
     pub(crate) fn can_join(&self) -> bool {
         self.capabilities.is_some_and(|capabilities| capabilities & Hello::JOINING != 0)
+    }
+
+    /// Returns true if the daemon is known to serve [links](Hello::LINKING).
+    #[cfg(feature = "link")]
+    pub(crate) fn can_link(&self) -> bool {
+        self.capabilities.is_some_and(|capabilities| capabilities & Hello::LINKING != 0)
     }
 
     /// Checks that the daemon lets writers name headers and sync points. Over HTTP, passes until

@@ -243,6 +243,8 @@ mod error;
 mod events;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "link")]
+mod link;
 pub mod lookup;
 mod operator;
 mod put;
@@ -269,6 +271,8 @@ pub use error::{ConnectError, ProtocolError, RequestError};
 pub use events::Events;
 #[cfg(feature = "http")]
 pub use http::{HttpEndpoint, ProxyBroke};
+#[cfg(feature = "link")]
+pub use link::{LinkEvent, LinkReader, LinkStart};
 pub use operator::{Operator, Stopping};
 pub use pfs_media::MAX_HEADER_BYTES;
 pub use pfs_proto::{

@@ -36,7 +36,8 @@ const READ_BYTES: usize = 256 * 1024;
 /// The largest chunk that is assembled from parts, in bytes. Without this bound, a daemon that
 /// sends parts without end could exhaust all memory. By default, all streams of a daemon together
 /// hold far less.
-const MAX_GATHERED_BYTES: usize = if cfg!(test) { 4 * 1024 * 1024 } else { 4 * 1024 * 1024 * 1024 };
+pub(crate) const MAX_GATHERED_BYTES: usize =
+    if cfg!(test) { 4 * 1024 * 1024 } else { 4 * 1024 * 1024 * 1024 };
 
 /// A reader of one stream, with a connection of its own. Dropping the reader detaches it.
 ///

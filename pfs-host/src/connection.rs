@@ -16,7 +16,7 @@ use crate::{
     daemon::Daemon,
     failure::{Ended, Failure},
     poll::poll_once,
-    reader_connection,
+    reader_connection::{self, Kind},
     refusals::Reason,
     session::Put,
     shutdown::stuck,
@@ -100,7 +100,12 @@ async fn converse<T: Transport>(
             }
             Ok(Request::OpenReader(path, options)) => {
                 let place = daemon.readable(caller, &path)?;
-                return Box::pin(reader_connection::serve(wire, &place, options)).await;
+                return Box::pin(reader_connection::serve(wire, &place, options, Kind::Reader))
+                    .await;
+            }
+            Ok(Request::OpenLink(path, options)) if wire.linking => {
+                let place = daemon.readable(caller, &path)?;
+                return Box::pin(reader_connection::serve(wire, &place, options, Kind::Link)).await;
             }
             Ok(Request::Watch(path)) => {
                 let place = daemon.readable(caller, &path)?;
@@ -201,6 +206,7 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
     wire.resuming = theirs.can_resume();
     wire.leasing = theirs.can_lease();
     wire.joining = theirs.can_join();
+    wire.linking = theirs.can_link();
     let heartbeats = T::HEARTBEATS && theirs.can_heartbeat();
     let shared = [
         (wire.sharing, Hello::SHM),
@@ -210,6 +216,7 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
         (theirs.can_put(), Hello::PUT),
         (wire.leasing, Hello::LEASING),
         (wire.joining, Hello::JOINING),
+        (wire.linking, Hello::LINKING),
     ];
     let capabilities =
         shared.into_iter().filter(|(can, _)| *can).fold(0, |all, (_, one)| all | one);

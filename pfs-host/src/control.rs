@@ -95,6 +95,7 @@ pub(crate) async fn answer<T: Transport>(
         // `connection.rs` handles these requests.
         Request::OpenWriter(..)
         | Request::OpenReader(..)
+        | Request::OpenLink(..)
         | Request::Watch(_)
         | Request::Put(..) => {
             return Err(misplaced("an open or a put").into());

@@ -46,6 +46,7 @@ mod readable;
 mod reader_connection;
 pub mod refusals;
 mod reload;
+mod replica;
 mod session;
 mod settings;
 #[cfg(target_os = "linux")]
@@ -76,6 +77,7 @@ pub use owner::{Owner, TokenId};
 pub use permissions::{Grant, Grants, Permissions};
 pub use readable::Readable;
 pub use reload::ReloadRequest;
+pub use replica::Replica;
 pub use session::{
     Append, Batch, Broken, Checked, Edge, Encoder, Follow, Gap, NotAppended, Page, PageError,
     Piece, Put, Rejected, Watch,

@@ -31,7 +31,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use pfs_media::Format;
-use pfs_proto::{Join, Start};
+use pfs_proto::{Join, Origin, Start};
 use pfs_stream::{AttachError, Read, Stream, StreamStat, Writer};
 use tokio::task::yield_now;
 
@@ -251,6 +251,19 @@ impl Index {
         }
     }
 
+    /// Begins to index a replica whose first byte is at offset `begin`.
+    fn begin_behind(stream: &Stream, origin: &Origin, begin: u64) {
+        let capacity = capacity(stream);
+        let known = match Format::from_content_type(&origin.format) {
+            Some(format) => match Indexed::behind(format, origin, begin, capacity) {
+                Some(indexed) => Known::Parsed(indexed),
+                None => return,
+            },
+            None => Known::Named(Named::behind(origin.header.clone(), begin, capacity)),
+        };
+        *stream.extension::<Self>().lock() = known;
+    }
+
     /// A writer that names its header has appended the first byte of the header at this offset.
     fn begin_header(stream: &Stream, begin: u64) {
         let index = stream.extension::<Self>();
@@ -339,6 +352,23 @@ pub(crate) async fn describe(stream: &Stream, stat: &mut StreamStat) {
         Known::Nothing => None,
     };
     stat.media = media.map(Box::new);
+}
+
+/// How a link keeps the index of its replica up to date, with what the owner knows of the media.
+/// The first byte of the replica is at offset `begin`.
+pub(crate) fn replicated(stream: &Stream, origin: &Origin, begin: u64) -> Indexing {
+    if begin > 0 && (!origin.format.is_empty() || !origin.header.is_empty()) {
+        Index::begin_behind(stream, origin, begin);
+    }
+    Indexing::default()
+}
+
+/// What a replica of the stream must know about its media: the format, the oldest sync point, and
+/// the header in effect there.
+pub(crate) async fn known(stream: &Stream) -> Option<Joined> {
+    let index = Index::of(stream)?;
+    index.complete(stream).await;
+    index.join(stream, Start::Tail(u64::MAX)).ok()?
 }
 
 /// Returns how a reader with this start joins. `None` if the reader gets exact bytes.

@@ -3,8 +3,8 @@
 use std::ops::Deref;
 
 use bytes::Bytes;
-use pfs_media::MAX_SEARCHED_BYTES;
-use pfs_proto::{ErrorCode, Join, ReadOptions, SlowPolicy, Start, StreamPath};
+use pfs_media::{Format, MAX_SEARCHED_BYTES};
+use pfs_proto::{ErrorCode, Join, Origin, ReadOptions, SlowPolicy, Start, StreamPath};
 use pfs_stream::{Reader, Reservation, Sink, Stream, StreamStat};
 
 use crate::{
@@ -176,6 +176,27 @@ impl Readable<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// What a replica takes over from a stream that [`existing`](StreamAt::existing) returned.
+    ///
+    /// # Errors
+    ///
+    /// The budget has no room for a large header.
+    pub(crate) async fn origin(&self, stream: &Stream) -> Result<Origin, Failure> {
+        let known = media::known(stream).await;
+        let config = stream.config();
+        let format = known.as_ref().and_then(|known| known.format);
+        let first_sync = known.as_ref().and_then(|known| known.start);
+        let header = known.map(|known| known.header).unwrap_or_default();
+        Ok(Origin {
+            created: stream.created(),
+            ring_buffer_size: config.ring_buffer_size,
+            channel_buffer_size: config.channel_buffer_size,
+            format: format.map_or("", Format::content_type).to_owned(),
+            first_sync,
+            header: Charged::charge(self.daemon, header, 0)?,
+        })
     }
 
     /// Follows the stream with a reader that [`attach`](Self::attach) returned.

@@ -3,12 +3,15 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
+    time::{Duration, SystemTime},
 };
 
 use bytes::BytesMut;
 use pfs_media::Format;
-use pfs_proto::{DataKind, End, HEADER_LEN, MAX_PAYLOAD, ReadOptions, Reply, put_data_header};
-use pfs_stream::{Reader, Sink};
+use pfs_proto::{
+    DataKind, End, HEADER_LEN, MAX_PAYLOAD, ReadOptions, Reply, Writers, put_data_header,
+};
+use pfs_stream::{Reader, Sink, Stream};
 
 #[cfg(target_os = "linux")]
 use crate::shm;
@@ -27,27 +30,43 @@ use crate::{
 /// buffer means fewer wake-ups on both sides.
 const SEND_BUFFER: usize = 1024 * 1024;
 
+/// What reads a stream over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Reader,
+    /// A link, which replicates the stream at another daemon.
+    Link,
+}
+
 /// Serves a reader to its end.
 pub(crate) async fn serve<T: Transport>(
     wire: &mut Wire<T>,
     place: &Readable<'_>,
     options: ReadOptions,
+    kind: Kind,
 ) -> Result<(), Ended> {
     if !wire.input_is_empty() {
         return Err(unexpected());
     }
-    let (reader, joined) = match place.join(options).await? {
+    let joined = if kind == Kind::Reader { place.join(options).await? } else { None };
+    let (reader, joined) = match joined {
         Some((reader, joined)) => (reader, Some(joined)),
         None => (attach(wire, place, options).await?, None),
     };
-    let header = joined.as_ref().map(|joined| joined.header.clone());
+    let origin = match kind {
+        Kind::Reader => None,
+        Kind::Link => Some(place.origin(&reader.stream()).await?),
+    };
+    let header = joined.as_ref().map(|joined| &joined.header);
+    let header = header.or(origin.as_ref().map(|origin| &origin.header)).cloned();
     let (log, cutoff) = (place.joined(&reader), place.cutoff(options.policy));
     let announce = [
         Some(Reply::Identity {
             identity: reader.identity(),
             deaths_before: reader.deaths_before(),
         })
-        .filter(|_| wire.resuming),
+        .filter(|_| wire.resuming || kind == Kind::Link),
+        origin.map(Reply::Origin),
         joined.map(|joined| Reply::Joined {
             place: joined.place,
             seeks: joined.start.is_none(),
@@ -61,7 +80,10 @@ pub(crate) async fn serve<T: Transport>(
         }),
     ];
     #[cfg(target_os = "linux")]
-    let reader = shm::hand_out(wire, place, reader).await?;
+    let reader = match kind {
+        Kind::Reader => shm::hand_out(wire, place, reader).await?,
+        Kind::Link => Err(reader),
+    };
     announce.into_iter().flatten().for_each(|reply| wire.put(&reply));
     if let Some(header) = header.filter(|header| header.len() > UNCHARGED_ANSWER) {
         // A large header is charged until it is sent.
@@ -77,7 +99,9 @@ pub(crate) async fn serve<T: Transport>(
         Ok(handout) => shm::serve(wire, place, handout, log, &cutoff).await?,
         Err(reader) => (log, reader),
     };
-    let follow = place.resume(log, cutoff.clone(), reader, Frames::default());
+    let noted = (kind == Kind::Link).then(|| Box::new(Noted::new(reader.stream())));
+    let frames = Frames { bytes: Vec::new(), noted };
+    let follow = place.resume(log, cutoff.clone(), reader, frames);
     send(wire, follow, &cutoff).await
 }
 
@@ -152,20 +176,39 @@ async fn unless_stuck(
 }
 
 /// Encoder of frames: chunks with their headers, copied once from the ring, and replies.
-#[derive(Debug, Default)]
-struct Frames(Vec<u8>);
+#[derive(Debug)]
+struct Frames {
+    bytes: Vec<u8>,
+    /// What a link was told besides the contents. `None` for a reader.
+    noted: Option<Box<Noted>>,
+}
+
+/// What a link was told.
+#[derive(Debug)]
+struct Noted {
+    stream: Stream,
+    /// The time of the newest chunk; 0 before the first.
+    time: u64,
+    writers: Option<Writers>,
+}
+
+impl Noted {
+    fn new(stream: Stream) -> Self {
+        Self { stream, time: 0, writers: None }
+    }
+}
 
 impl Frames {
     fn put(&mut self, reply: &Reply) {
         let mut encoded = BytesMut::new();
         reply.encode(&mut encoded);
-        self.0.extend_from_slice(&encoded);
+        self.bytes.extend_from_slice(&encoded);
     }
 }
 
 impl Sink for Frames {
     fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.0
+        &mut self.bytes
     }
 
     fn max_piece(&self) -> usize {
@@ -180,9 +223,29 @@ impl Sink for Frames {
         true
     }
 
+    fn notes_times(&self) -> bool {
+        self.noted.is_some()
+    }
+
+    fn appended_at(&mut self, micros: u64) {
+        let Some(noted) = &mut self.noted else { return };
+        let before = std::mem::replace(&mut noted.time, micros);
+        let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros));
+        if let Some(time) = time.filter(|_| before != micros) {
+            self.put(&Reply::AppendedAt(time));
+        }
+    }
+
+    fn undo_to(&mut self, len: usize) {
+        self.bytes.truncate(len);
+        if let Some(noted) = &mut self.noted {
+            noted.time = 0;
+        }
+    }
+
     fn piece(&mut self, len: usize, last: bool) {
         let kind = if last { DataKind::Data } else { DataKind::DataPart };
-        put_data_header(&mut self.0, kind, len);
+        put_data_header(&mut self.bytes, kind, len);
     }
 }
 
@@ -193,6 +256,16 @@ impl Encoder for Frames {
         let Gap { from, to, chunks } = gap;
         self.put(&Reply::Gap { from, to, chunks });
         Ok(())
+    }
+
+    fn caught_up(&mut self, position: u64) {
+        let Some(noted) = &mut self.noted else { return };
+        // The link is told of the writers when it has all that they have appended.
+        let (writers, head) = noted.stream.writers();
+        if head == position && noted.writers != Some(writers) {
+            noted.writers = Some(writers);
+            self.put(&Reply::Writers(writers));
+        }
     }
 
     fn end(&mut self, reason: End, offset: u64) -> Result<(), Broken> {

@@ -46,6 +46,8 @@ pub(crate) struct Wire<T> {
     pub(crate) leasing: bool,
     /// Whether the client supports readers that join, and the stats of media.
     pub(crate) joining: bool,
+    /// Whether the client may be a link.
+    pub(crate) linking: bool,
 }
 
 impl<T: Transport> Wire<T> {
@@ -62,6 +64,7 @@ impl<T: Transport> Wire<T> {
             resuming: false,
             leasing: false,
             joining: false,
+            linking: false,
         }
     }
 

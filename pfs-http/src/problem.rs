@@ -61,6 +61,7 @@ impl From<Failure> for Problem {
             ErrorCode::PastHead => (StatusCode::RANGE_NOT_SATISFIABLE, "past_head"),
             ErrorCode::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too_slow"),
             ErrorCode::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+            ErrorCode::Unreachable => (StatusCode::BAD_GATEWAY, "unreachable"),
             ErrorCode::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             ErrorCode::Denied => (StatusCode::FORBIDDEN, "denied"),
             ErrorCode::Protocol | ErrorCode::Version => (StatusCode::BAD_REQUEST, "protocol"),

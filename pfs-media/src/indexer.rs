@@ -256,12 +256,7 @@ impl Indexer {
     /// Creates an indexer that starts at offset `at` and has parsed this header in place of the
     /// bytes before `at`. Adds the marks of the header to `marks`. `None` if the header is not of
     /// the format, or is larger than `at`.
-    pub(crate) fn behind(
-        format: Format,
-        header: &[u8],
-        at: u64,
-        marks: &mut Vec<Mark>,
-    ) -> Option<Self> {
+    pub fn behind(format: Format, header: &[u8], at: u64, marks: &mut Vec<Mark>) -> Option<Self> {
         let mut indexer = Self::new(format, at.checked_sub(header.len() as u64)?);
         indexer.feed(header, marks).ok()?;
         indexer.parser.end_header(&indexer.pending);

@@ -46,6 +46,8 @@ pub enum ErrorCode {
     Internal,
     /// The daemon is in use.
     Busy,
+    /// The daemon that owns the stream cannot be reached.
+    Unreachable,
     /// An error code of a later version.
     Unknown(u16),
 }
@@ -72,6 +74,7 @@ impl fmt::Display for ErrorCode {
             Self::Denied => "not allowed",
             Self::Internal => "internal error",
             Self::Busy => "the daemon is in use",
+            Self::Unreachable => "the daemon that owns the stream cannot be reached",
             Self::Unknown(code) => return write!(f, "unknown error {code}"),
         })
     }
@@ -99,6 +102,7 @@ impl From<u16> for ErrorCode {
             17 => Self::Denied,
             18 => Self::Internal,
             19 => Self::Busy,
+            20 => Self::Unreachable,
             code => Self::Unknown(code),
         }
     }
@@ -127,6 +131,7 @@ impl From<ErrorCode> for u16 {
             ErrorCode::Denied => 17,
             ErrorCode::Internal => 18,
             ErrorCode::Busy => 19,
+            ErrorCode::Unreachable => 20,
             ErrorCode::Unknown(code) => code,
         }
     }
@@ -254,7 +259,7 @@ mod tests {
         for number in 0..=u16::MAX {
             let code = ErrorCode::from(number);
             assert_eq!(u16::from(code), number);
-            assert_eq!(matches!(code, ErrorCode::Unknown(_)), !(1..=19).contains(&number));
+            assert_eq!(matches!(code, ErrorCode::Unknown(_)), !(1..=20).contains(&number));
         }
     }
 }

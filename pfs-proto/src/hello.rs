@@ -86,6 +86,15 @@ impl Hello {
     /// [`Request::MarkSync`](crate::Request::MarkSync)).
     pub const JOINING: u64 = 512;
 
+    /// Capability: replicate a stream at another daemon
+    /// ([`Request::OpenLink`](crate::Request::OpenLink)).
+    pub const LINKING: u64 = 1024;
+
+    /// Returns true if the sender of this `Hello` supports links.
+    pub fn can_link(&self) -> bool {
+        self.capabilities & Self::LINKING != 0
+    }
+
     /// Returns true if the sender of this `Hello` supports readers that join.
     pub fn can_join(&self) -> bool {
         self.capabilities & Self::JOINING != 0

@@ -173,6 +173,13 @@
 //! | path | wait_readers: u32 | replace: bool |
 //! ```
 //!
+//! `OpenWriter` of a writer that begins with a header, 0x1f → `Writing`. Only if both ends set
+//! [`Hello::JOINING`].
+//!
+//! ```text
+//! | path | wait_readers: u32 | replace: bool | header_bytes: u32, at least 1 |
+//! ```
+//!
 //! `OpenReader`, 0x04 → `Waiting` and `Reading`, or `Reading`
 //!
 //! ```text
@@ -191,6 +198,10 @@
 //!
 //!   join    1 auto   2 sync
 //! ```
+//!
+//! `OpenLink`, 0x21 → `Waiting`, `Identity`, `Origin` and `Reading`, then a reader's replies,
+//! `AppendedAt` and `Writers`. Laid out like `OpenReader`, 0x04. Only if both ends set
+//! [`Hello::LINKING`].
 //!
 //! `List`, 0x05 → `Summary`..., `Done`. The path may be `/` or a mount.
 //!
@@ -257,6 +268,13 @@
 //!
 //! ```text
 //! | up_to: u64 |
+//! ```
+//!
+//! `MarkSync`, 0x20: this chunk of the writer is a sync point. Only if both ends set
+//! [`Hello::JOINING`].
+//!
+//! ```text
+//! | chunk: u64 |
 //! ```
 //!
 //! # Replies
@@ -386,6 +404,25 @@
 //! | tail: u64 | tail_offset: u64 | head: u64 | head_offset: u64 | newest: u64 | max_chunk: u64 | pages: u32 |
 //! ```
 //!
+//! `Origin`, 0xa2: what a replica takes over from its stream. `header` is in effect at `first_sync`.
+//!
+//! ```text
+//! | created: time | ring_buffer_size: u64 | channel_buffer_size: u64 | format: str |
+//! | first_sync: opt u64 | header: bytes |
+//! ```
+//!
+//! `AppendedAt`, 0xa3: when the chunks that follow were appended.
+//!
+//! ```text
+//! | time: time |
+//! ```
+//!
+//! `Writers`, 0xa4: the writers of the stream, whose chunks the link has all received.
+//!
+//! ```text
+//! | attached: u32 | were_any: bool | died: u64 | died_before: u64 | finished: u64 |
+//! ```
+//!
 //! `LeaseEnded`, 0x9e. The number of chunks appended under the lease, and the offset after the last
 //! one, or 0 if there was none.
 //!
@@ -443,6 +480,7 @@ pub mod json;
 mod message;
 mod options;
 mod path;
+mod replica;
 mod size;
 mod stat;
 mod unprintable;
@@ -464,6 +502,7 @@ pub use options::{
     RingLayout, ShmStart, SlowPolicy, Start, UnknownJoin, UnknownPolicy, Until, WriteOptions,
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
+pub use replica::{Origin, Writers};
 pub use size::{SizeError, parse_size};
 pub use stat::{
     DaemonInfo, MediaStat, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat,

@@ -1,11 +1,13 @@
 //! Protocol messages: requests from the client, replies from the daemon, one per frame.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 
 use crate::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, LeaseStart, MediaStat, PutOptions,
-    ReadOptions, ReaderStat, RingLayout, ShmStart, StreamEvent, StreamPath, StreamStat,
-    StreamSummary, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, LeaseStart, MediaStat, Origin,
+    PutOptions, ReadOptions, ReaderStat, RingLayout, ShmStart, StreamEvent, StreamPath, StreamStat,
+    StreamSummary, WriteOptions, WriterStat, Writers,
 };
 
 /// A message from the client to the daemon.
@@ -53,6 +55,12 @@ pub enum Request {
         /// [`ErrorCode::Busy`].
         if_idle: bool,
     },
+    /// Attach a link, which replicates a stream at another daemon: a reader that gets exact bytes
+    /// over the connection. Answered by [`Reply::Waiting`] if the link has to wait, then
+    /// [`Reply::Identity`], [`Reply::Origin`] and [`Reply::Reading`], then a reader's replies, and
+    /// [`Reply::AppendedAt`] and [`Reply::Writers`] among them. Only if both ends set
+    /// [`Hello::LINKING`].
+    OpenLink(StreamPath, ReadOptions),
     /// Watch a stream: report its events from now on. Answered by [`Reply::Watching`], then
     /// [`Reply::Happened`]s.
     Watch(StreamPath),
@@ -214,6 +222,13 @@ pub enum Reply {
         /// Whether a writer in another process appends to the ring.
         leased: bool,
     },
+    /// Link: what a replica takes over from the stream.
+    Origin(Origin),
+    /// Link: when the chunks that follow were appended.
+    AppendedAt(SystemTime),
+    /// Link: the writers of the stream, when everything before this message was all that they had
+    /// appended.
+    Writers(Writers),
     /// Shm reader: there is no ring to share, either for lack of memory or because the stream ended
     /// in a ring that a former holder of a lease can still write to. The rest of the stream comes
     /// over the connection.

@@ -169,14 +169,14 @@ pub use extent::Extent;
 pub use lost::LostData;
 pub use pfs_proto::{
     End, Event, Identity, Join, Peer, ReadOptions, ReaderStat, RingLayout, ShmStart, SlowPolicy,
-    Start, State, StreamEvent, StreamStat, StreamSummary, Until, WriterStat,
+    Start, State, StreamEvent, StreamStat, StreamSummary, Until, WriterStat, Writers,
 };
 pub use quota::Quota;
 pub use read::Read;
 pub use reader::Reader;
 pub use registry::{PendingReader, Registry};
 #[cfg(feature = "host")]
-pub use replica::{Link, Upstream, Writers};
+pub use replica::{Link, Upstream};
 pub use ring::Violation;
 #[cfg(feature = "host")]
 pub use scan::Scan;

@@ -11,7 +11,7 @@
 use std::{future::poll_fn, time::SystemTime};
 
 use bytes::Bytes;
-use pfs_proto::{Identity, Peer};
+use pfs_proto::{Identity, Peer, Writers};
 
 use crate::{
     Chunk, Stream, WriteError, clock,
@@ -32,23 +32,6 @@ pub struct Upstream {
     pub created: SystemTime,
     /// The offset where the replica begins.
     pub begin: u64,
-}
-
-/// The writers of a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs, reason = "a replica needs all of it")]
-pub struct Writers {
-    /// Number of writers attached now.
-    pub attached: u32,
-    /// Whether a writer was ever attached.
-    pub were_any: bool,
-    /// Number of writers that have died.
-    pub died: u64,
-    /// Number of those that had died before the first of the writers that are attached now, or were
-    /// attached last.
-    pub died_before: u64,
-    /// Number of writers that have finished.
-    pub finished: u64,
 }
 
 /// Appends to a replica, in the name of the stream that it repeats. A link that is dropped leaves
@@ -189,6 +172,20 @@ impl Link {
 }
 
 impl Stream {
+    /// The writers, and head at the same moment.
+    pub fn writers(&self) -> (Writers, u64) {
+        let append = self.shared.look();
+        let status = append.status;
+        let writers = Writers {
+            attached: u32::try_from(status.writers()).unwrap_or(u32::MAX),
+            were_any: status.writers() > 0 || status.writers_gone(),
+            died: status.deaths(),
+            died_before: append.deaths_before,
+            finished: append.finished,
+        };
+        (writers, append.ring.head().offset)
+    }
+
     /// Whether this stream is a replica of a stream of another host.
     pub fn is_replica(&self) -> bool {
         self.shared.is_replica

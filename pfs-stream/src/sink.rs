@@ -45,6 +45,18 @@ pub trait Sink {
         self.piece(len, left == 0);
     }
 
+    /// Returns true if [`appended_at`](Self::appended_at) is to be called. A sink that
+    /// [joins](Self::joins) chunks is not told.
+    fn notes_times(&self) -> bool {
+        false
+    }
+
+    /// Called before the first bytes of a chunk, with the time when the chunk was appended, in
+    /// microseconds since the Unix epoch.
+    fn appended_at(&mut self, micros: u64) {
+        let _ = micros;
+    }
+
     /// Returns true if chunks may follow each other with nothing between them.
     /// [`chunks`](Self::chunks) is then called instead of [`piece`](Self::piece), which is cheaper
     /// for small chunks.

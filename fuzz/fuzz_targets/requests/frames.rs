@@ -48,7 +48,7 @@ fn create_options(u: &mut Unstructured<'_>) -> Result<CreateOptions> {
 }
 
 fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
-    Ok(match u.int_in_range(0..=26)? {
+    Ok(match u.int_in_range(0..=27)? {
         0 => Message::Create(path, create_options(u)?),
         24..=25 => {
             let options = PutOptions { create: create_options(u)?, close: u.arbitrary()? };
@@ -95,6 +95,7 @@ fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
         20 => Message::Finish { close: u.arbitrary()? },
         21 => Message::Fail { close: u.arbitrary()? },
         22 => Message::Withdraw,
+        27 => Message::OpenLink(path, ReadOptions::default().until(Until::CaughtUp)),
         26 => Message::MarkSync { chunk: u.arbitrary::<u8>()?.into() },
         _ => {
             const NEWS: [Message; 4] =

@@ -172,6 +172,7 @@ fn said(body: &[u8]) -> Option<(Option<ErrorCode>, String)> {
     let code = match error.get("code")?.as_str()? {
         "limit" | "too_many_connections" => Some(ErrorCode::Limit),
         "shutting_down" => Some(ErrorCode::ShuttingDown),
+        "unreachable" => Some(ErrorCode::Unreachable),
         "denied" => Some(ErrorCode::Denied),
         _ => None,
     };

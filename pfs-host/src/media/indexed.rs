@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use pfs_media::{Format, Indexer, Mark};
-use pfs_proto::{MediaStat, Start};
+use pfs_proto::{MediaStat, Origin, Start};
 use pfs_stream::{Read, Stream};
 
 use super::{points::Points, run::Run};
@@ -95,6 +95,34 @@ impl Part {
 impl Indexed {
     pub(super) fn new(format: Format, capacity: u64) -> Self {
         Self::of(Indexer::new(format, 0), capacity)
+    }
+
+    /// Creates the index of a replica whose first byte is at offset `begin`. `None` if the header is
+    /// not of the format.
+    pub(super) fn behind(
+        format: Format,
+        origin: &Origin,
+        begin: u64,
+        capacity: u64,
+    ) -> Option<Self> {
+        let position = origin.first_sync.unwrap_or(begin).max(begin);
+        let mut marks = Vec::new();
+        let mut indexer = Indexer::behind(format, &origin.header, position, &mut marks)?;
+        let every = marks.into_iter().find_map(|mark| match mark {
+            Mark::SyncEvery(first, step) => Some((first, step)),
+            _ => None,
+        });
+        if origin.first_sync != Some(position) {
+            // The replica begins in the middle of a unit.
+            indexer.skip_to(position);
+        }
+        let part = Part { header: origin.header.clone(), every, ..Part::default() };
+        Some(Self {
+            has_begun: true,
+            position,
+            parts: [part].into(),
+            ..Self::of(indexer, capacity)
+        })
     }
 
     fn of(indexer: Indexer, capacity: u64) -> Self {

@@ -71,6 +71,14 @@ impl Named {
         Self { parts: VecDeque::new(), distance, is_tentative: false }
     }
 
+    /// What is named in a replica, whose first byte is at offset `begin`.
+    pub(super) fn behind(header: Bytes, begin: u64, capacity: u64) -> Self {
+        let mut named = Self::new(capacity);
+        let header = Header::Known(header, begin);
+        named.parts.push_back(Part { header, ..Part::default() });
+        named
+    }
+
     /// The part that holds this offset.
     fn part_at(&self, offset: u64) -> Option<&Part> {
         let after = self.parts.partition_point(|part| part.begin <= offset);

@@ -12,6 +12,7 @@ mod puts;
 mod quotas;
 mod refusals;
 mod reload;
+mod replicating;
 mod revoked;
 mod stop;
 

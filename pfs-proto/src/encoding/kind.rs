@@ -34,6 +34,7 @@ pub(crate) const JOIN_READER: u8 = 0x1e;
 /// `Hello::JOINING`.
 pub(crate) const HEADER_WRITER: u8 = 0x1f;
 pub(crate) const MARK_SYNC: u8 = 0x20;
+pub(crate) const OPEN_LINK: u8 = 0x21;
 
 pub(crate) const HELLO_REPLY: u8 = 0x81;
 pub(crate) const DONE: u8 = 0x82;
@@ -67,3 +68,6 @@ pub(crate) const LEASE_ENDED: u8 = 0x9e;
 pub(crate) const RING_LEFT: u8 = 0x9f;
 pub(crate) const JOINED: u8 = 0xa0;
 pub(crate) const MEDIA_STAT: u8 = 0xa1;
+pub(crate) const ORIGIN: u8 = 0xa2;
+pub(crate) const APPENDED_AT: u8 = 0xa3;
+pub(crate) const WRITERS: u8 = 0xa4;

@@ -74,6 +74,9 @@ impl Reply {
                 w.u64(identity.stream());
                 w.u64(*deaths_before);
             }
+            Self::Origin(origin) => stat::put_origin(&mut w, origin),
+            Self::AppendedAt(time) => w.time(*time),
+            Self::Writers(writers) => stat::put_writers(&mut w, writers),
             Self::Shm(start) => options::put_shm_start(&mut w, start),
             Self::Ring { layout, leased } => options::put_ring(&mut w, *layout, *leased),
             Self::LeaseOffer(layout) => options::put_ring(&mut w, *layout, false),
@@ -152,6 +155,9 @@ impl Reply {
                     header: r.rest(),
                 });
             }
+            kind::ORIGIN => return stat::origin(r).map(Self::Origin),
+            kind::APPENDED_AT => Self::AppendedAt(r.time("append time")?),
+            kind::WRITERS => Self::Writers(stat::writers(&mut r)?),
             kind::READING => Self::Reading {
                 start: r.u64()?,
                 head: r.u64()?,
@@ -194,6 +200,9 @@ impl Reply {
             Self::LeaseEnded { .. } => kind::LEASE_ENDED,
             Self::Identity { .. } => kind::IDENTITY,
             Self::Joined { .. } => kind::JOINED,
+            Self::Origin(_) => kind::ORIGIN,
+            Self::AppendedAt(_) => kind::APPENDED_AT,
+            Self::Writers(_) => kind::WRITERS,
             Self::Reading { .. } => kind::READING,
             Self::Data(_) => kind::DATA,
             Self::DataPart(_) => kind::DATA_PART,

@@ -42,6 +42,10 @@ impl Request {
                 w.string(path.as_str());
                 put_read_options(&mut w, options);
             }
+            Self::OpenLink(path, options) => {
+                w.string(path.as_str());
+                put_read_options(&mut w, &options.join(Join::Raw));
+            }
             Self::List(path) => w.string(path),
             Self::Stat(path)
             | Self::Close(path)
@@ -88,6 +92,7 @@ impl Request {
             kind::HEADER_WRITER => Self::OpenWriter(r.path()?, write_options(&mut r, true)?),
             kind::OPEN_READER => Self::OpenReader(r.path()?, read_options(&mut r, false)?),
             kind::JOIN_READER => Self::OpenReader(r.path()?, read_options(&mut r, true)?),
+            kind::OPEN_LINK => Self::OpenLink(r.path()?, read_options(&mut r, false)?),
             kind::LIST => Self::List(r.string()?),
             kind::STAT => Self::Stat(r.path()?),
             kind::CLOSE => Self::Close(r.path()?),
@@ -125,6 +130,7 @@ impl Request {
             Self::OpenWriter(..) => kind::HEADER_WRITER,
             Self::OpenReader(_, options) if options.join == Join::Raw => kind::OPEN_READER,
             Self::OpenReader(..) => kind::JOIN_READER,
+            Self::OpenLink(..) => kind::OPEN_LINK,
             Self::List(_) => kind::LIST,
             Self::Stat(_) => kind::STAT,
             Self::Close(_) => kind::CLOSE,

@@ -5,8 +5,8 @@ use super::{
     options::{policy, put_policy},
 };
 use crate::{
-    DaemonInfo, MediaStat, MessageError, Peer, ReaderStat, State, StreamStat, StreamSummary,
-    WriterStat,
+    DaemonInfo, MediaStat, MessageError, Origin, Peer, ReaderStat, State, StreamStat,
+    StreamSummary, WriterStat, Writers,
 };
 
 pub(super) fn put_summary(w: &mut FieldWriter<'_>, summary: &StreamSummary) {
@@ -222,4 +222,45 @@ pub(super) fn put_peer(w: &mut FieldWriter<'_>, Peer { pid, uid }: Peer) {
 
 pub(super) fn peer(r: &mut FieldReader) -> Result<Peer, MessageError> {
     Ok(Peer { pid: r.option("pid", FieldReader::u32)?, uid: r.option("uid", FieldReader::u32)? })
+}
+
+pub(super) fn put_origin(w: &mut FieldWriter<'_>, origin: &Origin) {
+    let Origin { created, ring_buffer_size, channel_buffer_size, format, first_sync, header } =
+        origin;
+    w.time(*created);
+    w.u64(*ring_buffer_size);
+    w.u64(*channel_buffer_size);
+    w.string(format);
+    w.option(*first_sync, FieldWriter::u64);
+    w.bytes(header);
+}
+
+pub(super) fn origin(mut r: FieldReader) -> Result<Origin, MessageError> {
+    Ok(Origin {
+        created: r.time("creation time")?,
+        ring_buffer_size: r.u64()?,
+        channel_buffer_size: r.u64()?,
+        format: r.string()?,
+        first_sync: r.option("first sync point", FieldReader::u64)?,
+        header: r.rest(),
+    })
+}
+
+pub(super) fn put_writers(w: &mut FieldWriter<'_>, writers: &Writers) {
+    let Writers { attached, were_any, died, died_before, finished } = writers;
+    w.u32(*attached);
+    w.bool(*were_any);
+    w.u64(*died);
+    w.u64(*died_before);
+    w.u64(*finished);
+}
+
+pub(super) fn writers(r: &mut FieldReader) -> Result<Writers, MessageError> {
+    Ok(Writers {
+        attached: r.u32()?,
+        were_any: r.bool("were any")?,
+        died: r.u64()?,
+        died_before: r.u64()?,
+        finished: r.u64()?,
+    })
 }

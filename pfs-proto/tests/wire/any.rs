@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use pfs_proto::{
     CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, Join, LeaseStart,
-    MediaStat, Peer, PutOptions, ReadOptions, ReaderStat, Reply, Request, RingLayout, ShmStart,
-    SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until,
-    WriteOptions, WriterStat,
+    MediaStat, Origin, Peer, PutOptions, ReadOptions, ReaderStat, Reply, Request, RingLayout,
+    ShmStart, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until,
+    WriteOptions, WriterStat, Writers,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -35,6 +35,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         ),
         any::<u64>().prop_map(|chunk| Request::MarkSync { chunk }),
         (path(), read_options()).prop_map(|(path, options)| Request::OpenReader(path, options)),
+        (path(), read_options())
+            .prop_map(|(path, options)| Request::OpenLink(path, options.join(Join::Raw))),
         ".{0,40}".prop_map(Request::List),
         stream,
         Just(Request::Info),
@@ -95,6 +97,24 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         (any::<(u64, u64)>(), content_type())
             .prop_map(|((start, head), content_type)| Reply::Reading { start, head, content_type }),
         media().prop_map(Reply::MediaStat),
+        (time(), any::<(u64, u64, Option<u64>)>(), ".{0,40}", bytes()).prop_map(
+            |(created, (ring_buffer_size, channel_buffer_size, first_sync), format, header)| {
+                Reply::Origin(Origin {
+                    created,
+                    ring_buffer_size,
+                    channel_buffer_size,
+                    format,
+                    first_sync,
+                    header,
+                })
+            }
+        ),
+        time().prop_map(Reply::AppendedAt),
+        any::<(u32, bool, u64, u64, u64)>().prop_map(
+            |(attached, were_any, died, died_before, finished)| {
+                Reply::Writers(Writers { attached, were_any, died, died_before, finished })
+            }
+        ),
         (any::<(u64, bool)>(), ".*", bytes()).prop_map(|((place, seeks), format, header)| {
             Reply::Joined { place, seeks, format, header }
         }),

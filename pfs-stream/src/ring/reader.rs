@@ -283,7 +283,8 @@ impl RingReader {
                 self.copy_bytes(at.offset, len, sink);
             } else {
                 let mut start = 0;
-                for &end in &ends[..count] {
+                for (seq, &end) in (at.seq..).zip(&ends[..count]) {
+                    self.note_time(seq, sink);
                     self.copy_chunk(at.offset + start as u64, end - start, sink);
                     start = end;
                 }
@@ -332,6 +333,7 @@ impl RingReader {
     /// the copy.
     fn copy_part(&mut self, (len, left): (usize, u64), sink: &mut impl Sink) -> Option<Read> {
         let mark = sink.buffer().len();
+        self.note_time(self.seq, sink);
         sink.part(len, left);
         self.copy_bytes(self.offset, len, sink);
         if self.is_overtaken() {
@@ -409,6 +411,12 @@ impl RingReader {
             }
         }
         count
+    }
+
+    fn note_time(&self, seq: u64, sink: &mut impl Sink) {
+        if sink.notes_times() {
+            sink.appended_at(self.ring.load(self.ring.index().time_of(seq), Relaxed));
+        }
     }
 
     fn copy_chunk(&self, offset: u64, len: usize, sink: &mut impl Sink) {

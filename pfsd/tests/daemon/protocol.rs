@@ -72,7 +72,8 @@ async fn a_client_of_several_versions_gets_our_version_and_the_shared_capabiliti
     let mut client = running.stranger().await;
     let many = Hello { min_version: 0, max_version: VERSION + 5, capabilities: u64::MAX };
     let memory = if cfg!(target_os = "linux") { Hello::SHM | Hello::MOVING } else { 0 };
-    let shared = Hello::RESUMING | Hello::PUT | Hello::LEASING | Hello::JOINING | memory;
+    let others = Hello::LEASING | Hello::JOINING | Hello::LINKING;
+    let shared = Hello::RESUMING | Hello::PUT | others | memory;
     let ours = Hello { capabilities: shared, ..Hello::OURS };
     assert_eq!(client.ask(Request::Hello(many)).await, Reply::Hello(ours));
 }

@@ -1,0 +1,226 @@
+//! Link: follows a stream in order to replicate it. Internal to pfs's own daemons.
+
+use std::{future::poll_fn, time::SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use pfs_proto::{
+    End, Identity, Origin, PathError, ReadOptions, Reply, Request, StreamPath, Writers,
+};
+
+use crate::{
+    Client, ReadError, RequestError, client::checked, connection::Connection, error::ProtocolError,
+    reader::MAX_GATHERED_BYTES,
+};
+
+/// The size of a read from the connection, in bytes.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Follows a stream in order to replicate it: like a [`Reader`](crate::Reader) of exact bytes that
+/// also learns when the chunks were appended, and of the writers. Never reconnects by itself.
+#[derive(Debug)]
+pub struct LinkReader {
+    connection: Connection,
+    start: LinkStart,
+    /// The offset after everything that was returned.
+    position: u64,
+    /// The parts of the current chunk that have arrived.
+    parts: BytesMut,
+}
+
+/// Where a link starts, and what a replica takes over from its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkStart {
+    /// The identity of the stream.
+    pub identity: Identity,
+    /// What a replica takes over.
+    pub origin: Origin,
+    /// The offset of the first byte or gap that follows.
+    pub start: u64,
+    /// Head when the link attached.
+    pub head: u64,
+    /// The media type of the contents.
+    pub content_type: Option<String>,
+}
+
+/// What a link receives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkEvent {
+    /// When the chunks that follow were appended.
+    AppendedAt(SystemTime),
+    /// One whole chunk; the rest of a chunk if the link started inside it.
+    Chunk(Bytes),
+    /// A range of offsets that this link will never get.
+    Gap {
+        /// The first lost offset.
+        from: u64,
+        /// The offset after the last lost byte.
+        to: u64,
+        /// The number of lost chunks; 0 if unknown.
+        chunks: u64,
+    },
+    /// The writers of the stream, which have appended nothing that was not received before.
+    Writers(Writers),
+    /// The end of the stream; nothing follows.
+    End(End),
+}
+
+impl Client {
+    /// Attaches a link. With [`ReadOptions::wait`], waits until the stream is created.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Unsupported`] if the daemon knows no links, and the errors of
+    /// [`reader`](Self::reader).
+    ///
+    /// # Cancel safety
+    ///
+    /// If cancelled, nothing is lost. The client stays usable.
+    pub async fn link(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+        options: ReadOptions,
+    ) -> Result<LinkReader, RequestError> {
+        let path = checked(path)?;
+        let mut connection = self.connection().await?;
+        connection.learn_abilities().await?;
+        if !connection.can_link() {
+            return Err(RequestError::Unsupported { feature: "links" });
+        }
+        let (mut identity, mut origin) = (None, None);
+        let mut reply = connection.request(&Request::OpenLink(path, options)).await?;
+        loop {
+            match reply {
+                Reply::Waiting => {}
+                Reply::Identity { identity: found, .. } => identity = Some(found),
+                Reply::Origin(found) => origin = Some(found),
+                Reply::Reading { start, head, content_type } => {
+                    let (Some(identity), Some(origin)) = (identity, origin) else {
+                        return Err(RequestError::unexpected("the origin of a stream"));
+                    };
+                    let attached = LinkStart { identity, origin, start, head, content_type };
+                    return Ok(LinkReader {
+                        connection,
+                        position: start,
+                        start: attached,
+                        parts: BytesMut::new(),
+                    });
+                }
+                Reply::Error { code, message } => return Err(RequestError::refused(code, message)),
+                _ => return Err(RequestError::unexpected("the position in the stream")),
+            }
+            reply = connection.receive().await?;
+        }
+    }
+}
+
+impl LinkReader {
+    /// Where the link started.
+    pub fn start(&self) -> &LinkStart {
+        &self.start
+    }
+
+    /// The offset after everything that was returned.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Returns the next event if it has already arrived.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`next`](Self::next).
+    pub fn try_next(&mut self) -> Result<Option<LinkEvent>, ReadError> {
+        while let Some(reply) = self.connection.received()? {
+            if let Some(event) = self.event(reply)? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::DaemonGone`] if the connection broke, [`ReadError::Removed`] if the stream was
+    /// removed, or another [`ReadError`]. Do not call this again then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an event that was not returned is not lost.
+    pub async fn next(&mut self) -> Result<LinkEvent, ReadError> {
+        loop {
+            if let Some(event) = self.try_next()? {
+                return Ok(event);
+            }
+            poll_fn(|cx| {
+                let filled = self.connection.poll_fill(cx, READ_BYTES);
+                if filled.is_pending() {
+                    self.connection.release();
+                }
+                filled
+            })
+            .await?;
+        }
+    }
+
+    fn event(&mut self, reply: Reply) -> Result<Option<LinkEvent>, RequestError> {
+        Ok(match reply {
+            Reply::Data(bytes) => self.chunk(bytes)?,
+            Reply::DataPart(bytes) => {
+                self.gather(&bytes)?;
+                None
+            }
+            Reply::AppendedAt(time) => Some(LinkEvent::AppendedAt(time)),
+            Reply::Gap { from, to, chunks } => {
+                // The rest of a chunk was overwritten before it was sent.
+                self.parts = BytesMut::new();
+                self.check(from)?;
+                if to <= from {
+                    return Err(ProtocolError::Offset { said: to, counted: from }.into());
+                }
+                self.position = to;
+                Some(LinkEvent::Gap { from, to, chunks })
+            }
+            Reply::Writers(writers) => Some(LinkEvent::Writers(writers)),
+            Reply::End { reason, offset } => {
+                self.check(offset)?;
+                Some(LinkEvent::End(reason))
+            }
+            Reply::Error { code, message } => return Err(RequestError::refused(code, message)),
+            _ => return Err(RequestError::unexpected("a chunk, a gap or the end")),
+        })
+    }
+
+    fn gather(&mut self, part: &[u8]) -> Result<(), ProtocolError> {
+        if self.parts.len().saturating_add(part.len()) > MAX_GATHERED_BYTES {
+            return Err(ProtocolError::TooLarge { most: MAX_GATHERED_BYTES });
+        }
+        self.parts.extend_from_slice(part);
+        Ok(())
+    }
+
+    fn chunk(&mut self, last: Bytes) -> Result<Option<LinkEvent>, ProtocolError> {
+        let chunk = if self.parts.is_empty() {
+            last
+        } else {
+            self.gather(&last)?;
+            std::mem::take(&mut self.parts).freeze()
+        };
+        if chunk.is_empty() {
+            return Ok(None);
+        }
+        let counted = self.position;
+        let end = counted.checked_add(chunk.len() as u64);
+        self.position = end.ok_or(ProtocolError::Offset { said: u64::MAX, counted })?;
+        Ok(Some(LinkEvent::Chunk(chunk)))
+    }
+
+    /// Checks the daemon's offset against the link's own count.
+    fn check(&self, said: u64) -> Result<(), ProtocolError> {
+        let counted = self.position;
+        if said == counted { Ok(()) } else { Err(ProtocolError::Offset { said, counted }) }
+    }
+}

@@ -1,0 +1,76 @@
+//! Links: what a daemon tells one that replicates its stream.
+
+use std::{sync::Arc, time::Duration};
+
+use pfs_host::Daemon;
+use pfs_proto::{Hello, ReadOptions, Reply, Request, Start, Writers};
+use pfs_stream::Stream;
+
+use super::{
+    CHUNK, chunk, daemon,
+    link::{Far, connect},
+    path,
+};
+
+async fn linked(daemon: &Arc<Daemon>, options: ReadOptions) -> Far {
+    let mut far = connect::<true>(daemon, 64 * 1024);
+    let greeting = far.greet(Hello::LINKING).await;
+    assert!(matches!(greeting, Some(Reply::Hello(hello)) if hello.can_link()));
+    far.send(&Request::OpenLink(path(), options)).await;
+    far
+}
+
+/// Checks what comes first. Returns where the link starts.
+async fn start(far: &mut Far, stream: &Stream) -> u64 {
+    let Some(Reply::Identity { identity, .. }) = far.reply().await else { panic!("no identity") };
+    assert_eq!(identity, stream.identity());
+    let Some(Reply::Origin(origin)) = far.reply().await else { panic!("no origin") };
+    // Times have microseconds on the wire.
+    let after = stream.created().duration_since(origin.created).unwrap();
+    assert!(after < Duration::from_micros(1) && origin.ring_buffer_size == 4096);
+    assert!(origin.format.is_empty() && origin.header.is_empty());
+    let Some(Reply::Reading { start, .. }) = far.reply().await else { panic!("not attached") };
+    start
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_is_told_when_each_chunk_was_appended_and_of_the_writers_at_head() {
+    let (daemon, stream) = daemon();
+    let mut writer = stream.writer().unwrap();
+    writer.try_append(chunk(1)).unwrap();
+    let appended = stream.appended_at(0).unwrap();
+    let mut far = linked(&daemon, ReadOptions::default()).await;
+    assert_eq!(start(&mut far, &stream).await, 0);
+    assert_eq!(far.reply().await, Some(Reply::AppendedAt(appended)));
+    assert_eq!(far.reply().await, Some(Reply::Data(chunk(1).into())));
+    let writers = Writers { attached: 1, were_any: true, ..Writers::default() };
+    assert_eq!(far.reply().await, Some(Reply::Writers(writers)));
+    drop(writer);
+    let gone = Writers { attached: 0, died: 1, ..writers };
+    assert_eq!(far.reply().await, Some(Reply::Writers(gone)));
+    stream.close();
+    assert!(matches!(far.reply().await, Some(Reply::End { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_begins_where_it_is_told_to_and_is_told_what_is_gone() {
+    let (daemon, stream) = daemon();
+    let mut writer = stream.writer().unwrap();
+    for number in 0..10 {
+        writer.try_append(chunk(number)).unwrap();
+    }
+    let options = ReadOptions::default().start(Start::Offset(CHUNK as u64));
+    let mut far = linked(&daemon, options).await;
+    assert_eq!(start(&mut far, &stream).await, CHUNK as u64);
+    let tail = stream.extent().tail;
+    let gap = Reply::Gap { from: CHUNK as u64, to: tail, chunks: 0 };
+    assert_eq!(far.reply().await, Some(gap));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_no_link_cannot_open_one() {
+    let (daemon, _stream) = daemon();
+    let mut far = super::greeted(&daemon, 64 * 1024).await;
+    far.send(&Request::OpenLink(path(), ReadOptions::default())).await;
+    assert!(matches!(far.reply().await, Some(Reply::Error { .. })));
+}
