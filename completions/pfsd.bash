@@ -23,7 +23,7 @@ _pfsd() {
 
     case "${cmd}" in
         pfsd)
-            opts="-h -V --config --socket --http --check-config --reload --autostarted --log --log-format --help --version"
+            opts="-h -V --config --socket --http --mount --check-config --reload --autostarted --log --log-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -38,6 +38,10 @@ _pfsd() {
                     return 0
                     ;;
                 --http)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mount)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

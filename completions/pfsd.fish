@@ -1,6 +1,7 @@
 complete -c pfsd -l config -d 'Read the configuration from this file (TOML)' -r -F
 complete -c pfsd -l socket -d 'Serve on this Unix socket' -r -F
 complete -c pfsd -l http -d 'Serve HTTP on this address, such as 127.0.0.1:4437' -r
+complete -c pfsd -l mount -d 'Mount the streams of another daemon: /edge=http://HOST:4437/streamfs' -r
 complete -c pfsd -l log -d 'Log filter: off, error, warn, info, debug or trace, or levels of targets: info,requests=off' -r
 complete -c pfsd -l log-format -d 'Format of the log on stderr' -r -f -a "text\t'Lines for people'
 json\t'One JSON object per line'"

@@ -17,7 +17,7 @@ use crate::{
     caller::Caller,
     connections::{Admitted, Connections},
     failure::Failure,
-    mount::Local,
+    mount::{Local, Mount},
     namespace::{Namespace, Place},
     quotas::Quotas,
     refusals::{Reason, Refusals},
@@ -117,6 +117,13 @@ impl Daemon {
         {
             time.send_if_modified(|time| mem::replace(time, new) != *time);
         }
+    }
+
+    /// Adds a mount. Its path must not be that of another mount.
+    #[must_use]
+    pub fn with_mount(mut self, mount: Arc<dyn Mount>) -> Self {
+        self.namespace.add(mount);
+        self
     }
 
     /// Sets the time limit for a client's hello, which is five seconds by default.

@@ -30,6 +30,11 @@ impl Namespace {
         Self { mounts }
     }
 
+    /// Adds a mount.
+    pub(crate) fn add(&mut self, mount: Arc<dyn Mount>) {
+        self.mounts.push(mount);
+    }
+
     /// The paths of the mounts.
     pub fn mounts(&self) -> impl Iterator<Item = &str> {
         self.mounts.iter().map(|mount| mount.path())

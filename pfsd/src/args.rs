@@ -44,6 +44,15 @@ pub struct Args {
     )]
     pub http: Option<SocketAddr>,
 
+    /// Mount the streams of another daemon: /edge=http://HOST:4437/streamfs
+    ///
+    /// The streams of the mount /streamfs of that daemon are then here, below /edge. The last part
+    /// of the URL is the mount there; without a path, /streamfs is meant. Can be given several
+    /// times. A mount that needs a token or certificates is set in the configuration, [mounts].
+    #[cfg(feature = "remote")]
+    #[arg(long = "mount", value_name = "PATH=URL", value_parser = crate::config::parse_mount)]
+    pub mounts: Vec<crate::config::Remote>,
+
     /// Check the configuration, print the result and exit with 0 or 1
     #[arg(long)]
     pub check_config: bool,
@@ -133,6 +142,15 @@ pub const MANUAL: &[(&str, &str)] = &[
 
   [auth]
   #token_file = "/etc/pfs/token" # permissions over HTTP; see below
+
+  #[mounts.edge]                 # streams of another daemon; see below
+  #path = "/edge"
+  #url = "https://camera.example.org:4437/streamfs"  # or a list
+  #token_file = "/etc/pfs/camera.token"
+  #ca_file = "/etc/pfs/camera-ca.pem"
+  #client_cert_file = "/etc/pfs/client.pem"  # with its key
+  #keep = "30s"                  # how long a stream that nobody reads is
+                                 # still followed; or "always"
 
   [limits]
   max_streams = 1000000
@@ -354,7 +372,8 @@ mod tests {
         // Keys without a default are commented out; they must be valid too.
         let uncommented = |line: &str| {
             let key = line.trim_start().strip_prefix('#');
-            key.filter(|key| key.starts_with(char::is_lowercase)).unwrap_or(line).to_owned()
+            let is_toml = |key: &&str| key.starts_with(|it: char| it.is_lowercase() || it == '[');
+            key.filter(is_toml).unwrap_or(line).to_owned()
         };
         let all: Vec<String> = example.lines().map(uncommented).collect();
         let config = crate::config::Config::from_toml(&all.join("\n"), "help", None).unwrap();

@@ -23,6 +23,8 @@ use rustix::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+#[cfg(feature = "remote")]
+use crate::config::Remote;
 use crate::{
     args::Args,
     ask, cgroup,
@@ -71,7 +73,32 @@ pub(crate) fn configuration(args: &Args) -> Result<Config> {
     config.socket = args.socket.clone().or(config.socket);
     config.http.address = args.http.or(config.http.address);
     config.host.idle_exit = config.idle_exit.time(args.autostarted);
+    #[cfg(feature = "remote")]
+    {
+        config.remotes.extend(args.mounts.iter().cloned());
+        crate::config::check_mounts(&config.local_mounts(), &config.remotes)
+            .map_err(anyhow::Error::msg)?;
+    }
     Ok(config)
+}
+
+/// Prepares the remote mounts: reads the files that they need.
+#[cfg(feature = "remote")]
+fn remotes(config: &Config) -> Result<Vec<pfs_remote::RemoteSettings>> {
+    let load = |remote: &Remote| {
+        remote.load().with_context(|| format!("cannot use the mount {}", remote.path()))
+    };
+    config.remotes.iter().map(load).collect()
+}
+
+/// Adds the remote mounts to a daemon.
+#[cfg(feature = "remote")]
+fn with_remotes(daemon: Daemon, remotes: Vec<pfs_remote::RemoteSettings>) -> Daemon {
+    remotes.into_iter().fold(daemon, |daemon, settings| {
+        let registry = daemon.registry().clone();
+        tracing::info!(path = settings.path, owner = settings.owner(), "remote mount");
+        daemon.with_mount(Arc::new(pfs_remote::RemoteMount::new(settings, registry)))
+    })
 }
 
 /// Prepares HTTP before it listens, or returns `None` if HTTP is off.
@@ -91,6 +118,8 @@ pub(crate) fn http(config: &Config) -> Result<Option<Setup>> {
 fn check_config(args: &Args) -> Result<ExitCode> {
     let config = configuration(args)?;
     let http = http(&config)?;
+    #[cfg(feature = "remote")]
+    remotes(&config)?;
     let notes =
         config.derived.iter().chain(&config.notes).chain(http.iter().flat_map(|http| &http.notes));
     stdout::print(|| {
@@ -152,6 +181,8 @@ fn serve(args: &Args) -> Result<ExitCode> {
     }
     let config = configuration(&args)?;
     let http = http(&config)?;
+    #[cfg(feature = "remote")]
+    let remotes = remotes(&config)?;
     logging::init(args.log_format, &args.log)?;
     // Signals are caught before a client can connect, so that they shut the daemon down gracefully
     // as soon as its socket exists. They are also caught before the first log line, whose file may
@@ -183,7 +214,10 @@ fn serve(args: &Args) -> Result<ExitCode> {
         tracing::warn!("{shortage}");
     }
     let (reloads, requests) = mpsc::channel(1);
-    let daemon = Arc::new(Daemon::new(&host).with_reload(geteuid().as_raw(), reloads));
+    let daemon = Daemon::new(&host).with_reload(geteuid().as_raw(), reloads);
+    #[cfg(feature = "remote")]
+    let daemon = with_remotes(daemon, remotes);
+    let daemon = Arc::new(daemon);
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen")?;
     let http = http.map(|setup| listen_http(setup, passed.tcp, Arc::clone(&daemon))).transpose()?;
     let (listeners, replacements) = mpsc::channel(1);

@@ -61,6 +61,13 @@ impl Transport {
         Daemon::launched("", Some(crate::address_of_its_own()), self)
     }
 
+    /// Starts a daemon with this configuration (TOML) that serves HTTP too. Its commands use this
+    /// transport.
+    #[track_caller]
+    pub fn daemon_with_http_config(self, toml: &str) -> Daemon {
+        Daemon::launched(toml, Some(crate::address_of_its_own()), self)
+    }
+
     /// Starts a daemon with ring buffers and channels of these sizes, in bytes. Its commands use
     /// this transport.
     #[track_caller]

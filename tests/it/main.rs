@@ -43,6 +43,7 @@ mod programs;
 mod progress;
 mod proxies;
 mod reload;
+mod remote;
 mod second_run;
 mod seed;
 mod shm;

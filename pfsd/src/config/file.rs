@@ -1,6 +1,9 @@
 //! Schema of the configuration file, table by table. Parsing checks only the names of tables and
 //! keys; `values.rs` validates the values.
 
+#[cfg(feature = "remote")]
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
@@ -15,6 +18,20 @@ pub(super) struct File {
     pub(super) http: Http,
     pub(super) auth: Auth,
     pub(super) limits: LimitsTable,
+    #[cfg(feature = "remote")]
+    pub(super) mounts: BTreeMap<Spanned<String>, MountTable>,
+}
+
+#[cfg(feature = "remote")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct MountTable {
+    pub(super) path: Given,
+    pub(super) url: Given,
+    pub(super) token_file: Given,
+    pub(super) ca_file: Given,
+    pub(super) client_cert_file: Given,
+    pub(super) keep: Given,
 }
 
 #[derive(Debug, Default, Deserialize)]

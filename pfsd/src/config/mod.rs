@@ -3,6 +3,8 @@
 mod error;
 mod file;
 mod http;
+#[cfg(feature = "remote")]
+mod mounts;
 mod quotas;
 mod reload;
 #[cfg(test)]
@@ -19,6 +21,10 @@ use pfs_host::Settings;
 use pfs_stream::CreateError;
 
 pub use self::error::{ConfigError, Invalid};
+#[cfg(feature = "remote")]
+pub use self::mounts::Remote;
+#[cfg(feature = "remote")]
+pub(crate) use self::mounts::{check as check_mounts, parse as parse_mount};
 pub(crate) use self::reload::Reload;
 use self::{error::Mistake, file::File};
 
@@ -33,6 +39,9 @@ pub struct Config {
     pub socket_mode: u32,
     /// Which clients of the Unix socket share memory with the daemon.
     pub shm: Shm,
+    /// Mounts of other daemons' streams.
+    #[cfg(feature = "remote")]
+    pub remotes: Vec<Remote>,
     /// HTTP address and settings.
     pub http: pfs_http::settings::Settings,
     /// When the daemon ends by itself. [`Settings::idle_exit`] is derived from this at the start.
@@ -63,6 +72,8 @@ impl Default for Config {
             socket: None,
             socket_mode: 0o600,
             shm: Shm::default(),
+            #[cfg(feature = "remote")]
+            remotes: Vec::new(),
             http: pfs_http::settings::Settings::default(),
             idle_exit: IdleExit::default(),
             notes: Vec::new(),
@@ -156,9 +167,19 @@ impl Config {
         config.shm = values::shm("listen.shm", &file.listen.shm)?.unwrap_or_default();
 
         config.read_mounts(file)?;
+        #[cfg(feature = "remote")]
+        {
+            config.remotes = mounts::read(file, &config.local_mounts())?;
+        }
         config.http = http::settings(file, config.host.max_connections)?;
         quotas::read(&file.limits, &mut config)?;
         Ok(config)
+    }
+
+    /// The paths of the local mounts.
+    #[cfg(feature = "remote")]
+    pub(crate) fn local_mounts(&self) -> Vec<String> {
+        self.host.mounts.iter().map(|mount| mount.path.clone()).collect()
     }
 
     fn set_max_memory(&mut self, given: Option<u64>, memory_limit: Option<u64>) {

@@ -36,7 +36,8 @@ const LIMITS: [Key; 16] = [
 ];
 
 /// Keys that take effect at the next start.
-const AT_START: [Key; 11] = [
+const AT_START: [Key; 12] = [
+    ("mounts", |config| remotes(config)),
     ("plugins.streamfs.enabled", |config| (!config.host.mounts.is_empty()).to_string()),
     ("plugins.streamfs.path", |config| mounts(config, |mount| mount.path.clone())),
     ("plugins.streamfs.config.channel_buffer_size", |config| {
@@ -53,6 +54,16 @@ const AT_START: [Key; 11] = [
     ("http.allowed_origins", |config| format!("{:?}", config.http.allowed_origins)),
     ("http.certificate", |config| config.http.tls.is_some().to_string()),
 ];
+
+#[cfg(feature = "remote")]
+fn remotes(config: &Config) -> String {
+    format!("{:?}", config.remotes)
+}
+
+#[cfg(not(feature = "remote"))]
+fn remotes(_: &Config) -> String {
+    String::new()
+}
 
 fn mounts(config: &Config, value: impl Fn(&MountSettings) -> String) -> String {
     config.host.mounts.iter().map(value).collect()

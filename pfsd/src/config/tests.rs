@@ -418,3 +418,41 @@ fn a_directory_and_a_missing_file_are_told_apart() {
     assert!(matches!(missing, ConfigError::Unreadable { .. }), "{missing}");
     assert!(missing.to_string().contains("none.toml"), "{missing}");
 }
+
+#[cfg(feature = "remote")]
+#[test]
+fn a_remote_mount_needs_a_path_of_its_own_and_urls_of_one_mount() {
+    let config = Config::from_toml(
+        r#"
+        [mounts.edge]
+        path = "/edge"
+        url = ["http://one:4437/cams", "https://two/cams"]
+        keep = "always"
+        [mounts.far]
+        path = "/far"
+        url = "far"
+        "#,
+        "pfsd.toml",
+        None,
+    )
+    .unwrap();
+    let paths: Vec<_> = config.remotes.iter().map(Remote::path).collect();
+    assert_eq!(paths, ["/edge", "/far"]);
+    for (toml, part) in [
+        ("[mounts.a]\npath = \"/a\"\n", "mounts.a needs mounts.a.path and mounts.a.url"),
+        ("[mounts.a]\npath = \"/streamfs\"\nurl = \"x\"\n", "two mounts have the path /streamfs"),
+        ("[mounts.a]\npath = \"/a\"\nurl = []\n", "the list is empty"),
+        ("[mounts.a]\npath = \"/a\"\nurl = \"ftp://x/y\"\n", "must start with http:// or https://"),
+        (
+            "[mounts.a]\npath = \"/a\"\nurl = [\"x/one\", \"y/two\"]\n",
+            "must end with the same mount",
+        ),
+        ("[mounts.a]\npath = \"/a/b\"\nurl = \"x\"\n", "more than one segment"),
+        ("[mounts.a]\npath = \"/a\"\nurl = \"x\"\nkeep = \"0s\"\n", "out of range"),
+        ("[mounts.a]\nroad = \"/a\"\n", "unknown key"),
+    ] {
+        assert!(error(toml).contains(part), "{}", error(toml));
+    }
+    assert!(parse_mount("/edge").is_err() && parse_mount("edge=x").is_err());
+    assert_eq!(parse_mount("/edge=host:1/x").unwrap().path(), "/edge");
+}

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use pfs_http::settings::parse_listen_address;
 use pfs_proto::{StreamPath, parse_size};
+#[cfg(feature = "remote")]
+use pfs_remote::Keep;
 use toml::{Spanned, Value};
 
 use super::{IdleExit, Shm, error::Mistake, file::Given};
@@ -78,14 +80,18 @@ pub(super) fn count(key: &str, given: &Given) -> Validated<u32> {
 pub(super) fn mount(key: &str, given: &Given) -> Validated<String> {
     validate(key, given, "an absolute path of one segment, such as \"/streamfs\"", |value| {
         let mount = text(value)?;
-        // A mount is valid if a stream below it has a valid path with exactly this mount.
-        let stream: StreamPath =
-            format!("{mount}/s").parse().map_err(|error| format!("{error}"))?;
-        if stream.mount() != mount || stream.name() != "s" {
-            return Err("the path has more than one segment".to_owned());
-        }
-        Ok(mount.to_owned())
+        mount_path(mount).map(|()| mount.to_owned())
     })
+}
+
+/// Checks the path of a mount.
+pub(super) fn mount_path(mount: &str) -> Result<(), String> {
+    // A mount is valid if a stream below it has a valid path with exactly this mount.
+    let stream: StreamPath = format!("{mount}/s").parse().map_err(|error| format!("{error}"))?;
+    if stream.mount() != mount || stream.name() != "s" {
+        return Err("the path has more than one segment".to_owned());
+    }
+    Ok(())
 }
 
 pub(super) fn absolute_path(key: &str, given: &Given) -> Validated<PathBuf> {
@@ -138,6 +144,31 @@ pub(super) fn list<T>(
     validate(key, given, allowed, |value| {
         let list = value.as_array().ok_or_else(|| wrong_type(value))?;
         list.iter().map(|entry| meaning(text(entry)?)).collect()
+    })
+}
+
+/// Validates a text or a list of texts, at least one; `meaning` converts each.
+#[cfg(feature = "remote")]
+pub(super) fn one_or_more<T>(
+    key: &str,
+    given: &Given,
+    allowed: &str,
+    meaning: impl Fn(&str) -> Result<T, String>,
+) -> Validated<Vec<T>> {
+    validate(key, given, allowed, |value| match value.as_array() {
+        Some(list) if list.is_empty() => Err("the list is empty".to_owned()),
+        Some(list) => list.iter().map(|entry| meaning(text(entry)?)).collect(),
+        None => meaning(text(value)?).map(|one| vec![one]),
+    })
+}
+
+/// Validates how long a replica without readers is kept.
+#[cfg(feature = "remote")]
+pub(super) fn keep(key: &str, given: &Given) -> Validated<Keep> {
+    let allowed = "a time from \"1s\" to \"365days\", such as \"30s\" or \"1h\", or \"always\"";
+    validate(key, given, allowed, |value| match text(value)? {
+        "always" => Ok(Keep::Always),
+        other => time(other, Duration::from_secs(1)..=365 * DAY).map(Keep::For),
     })
 }
 

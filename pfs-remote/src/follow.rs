@@ -1,0 +1,278 @@
+//! Following: the task that opens one replica, fills it from the owner, and ends it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use pfs_client::{LinkEvent, LinkReader, ReadError};
+use pfs_host::{Failure, Replica};
+use pfs_proto::{End, ErrorCode, ReadOptions, Start, StreamPath};
+use pfs_stream::{CreateError, Stream, StreamEvent, WriteError};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::{
+    mount::{self, Shared},
+    owner::Keep,
+    replicas::Opened,
+};
+
+/// The pause before the first attempt to connect again. Each further pause is twice as long, up to
+/// the maximum. A link that has lasted longer than that resets the pause.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// The task of one replica.
+pub(crate) struct Task {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) path: StreamPath,
+    pub(crate) used: Arc<Notify>,
+    pub(crate) tell: watch::Sender<Option<Opened>>,
+}
+
+/// Why a replica is no longer followed.
+enum Ended {
+    /// The stream was closed at its owner. The replica keeps what it holds.
+    Closed,
+    /// The stream was removed at its owner, or there is another stream now.
+    Removed,
+    /// The replica cannot go on.
+    Failed(WriteError),
+    /// Nobody has used the replica for a while.
+    Unused,
+}
+
+impl Task {
+    /// Opens the replica, with this link if one is given, and follows it to its end.
+    pub(crate) async fn run(self, link: Option<LinkReader>) {
+        let (path, used) = (self.path.clone(), Arc::clone(&self.used));
+        let shared = Arc::clone(&self.shared);
+        self.work(link).await;
+        shared.replicas.forget(&path, &used);
+    }
+
+    async fn work(self, link: Option<LinkReader>) {
+        let (mut replica, mut link) = match self.open(link).await {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return self.told(Ok(None)),
+            Err(failure) => return self.told(Err(failure)),
+        };
+        let stream = replica.stream().clone();
+        let name = stream.name().to_owned();
+        tracing::info!(stream = name, start = link.position(), "link opened");
+        let mut use_ended = Unused::new(&self, &stream);
+        let ended = tokio::select! {
+            ended = self.follow(&mut replica, &mut link) => ended,
+            () = use_ended.ends() => Ended::Unused,
+        };
+        drop(link);
+        // A client that asked meanwhile finds the stream ended, or asks again.
+        self.told(Ok(Some(stream.clone())));
+        match ended {
+            Ended::Closed => {
+                tracing::info!(stream = name, "link ended: the stream is closed");
+                use_ended.ends().await;
+            }
+            Ended::Unused => {}
+            Ended::Removed => tracing::info!(stream = name, "link ended: the stream was removed"),
+            Ended::Failed(error) => tracing::warn!(stream = name, %error, "link ended"),
+        }
+        self.shared.replicas.forget(&self.path, &self.used);
+        self.shared.registry.remove_stream(&stream);
+        tracing::info!(stream = name, "replica removed");
+    }
+
+    fn told(&self, opened: Opened) {
+        self.tell.send_if_modified(|told| {
+            let is_first = told.is_none();
+            if is_first {
+                *told = Some(opened);
+            }
+            is_first
+        });
+    }
+
+    /// Attaches the link and creates the replica. `None` if the owner has no such stream.
+    async fn open(
+        &self,
+        link: Option<LinkReader>,
+    ) -> Result<Option<(Replica, LinkReader)>, Failure> {
+        let link = match link {
+            Some(link) => link,
+            None => match self.shared.attach(&self.path, mount::everything()).await {
+                Ok(link) => link,
+                Err(failure) if failure.code == ErrorCode::NoSuchStream => return Ok(None),
+                Err(failure) => return Err(failure),
+            },
+        };
+        let (start, registry) = (link.start(), &self.shared.registry);
+        let create = || {
+            let (name, content_type) = (self.path.as_str(), start.content_type.clone());
+            let (identity, begin) = (start.identity, link.position());
+            Replica::create(registry, name, identity, &start.origin, content_type, begin)
+        };
+        let replica = match create() {
+            // A replica that has just ended.
+            Err(CreateError::Exists) => {
+                registry.remove(self.path.as_str());
+                create()
+            }
+            created => created,
+        };
+        let replica = replica.map_err(|error| {
+            let message = format!(
+                "cannot replicate {}: {error}; raise limits.max_memory or limits.max_streams of this daemon",
+                self.path
+            );
+            Failure::new(ErrorCode::Limit, message)
+        })?;
+        Ok(Some((replica, link)))
+    }
+
+    /// Fills the replica until the stream ends, with one link after the other.
+    async fn follow(&self, replica: &mut Replica, link: &mut LinkReader) -> Ended {
+        let identity = link.start().identity;
+        let caught_up = link.start().head;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let begun = Instant::now();
+            let error = match self.pump(replica, link, caught_up).await {
+                Ok(ended) => return ended,
+                Err(error) => error,
+            };
+            replica.wake();
+            if let ReadError::Removed = error {
+                return Ended::Removed;
+            }
+            let (stream, lost) = (self.path.as_str(), Instant::now());
+            tracing::warn!(stream, %error, "link lost");
+            // A link that breaks again and again must not occupy both daemons.
+            if begun.elapsed() > MAX_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            *link = match self.connect_again(replica.head(), &mut pause).await {
+                Some(again) if again.start().identity == identity => again,
+                _ => return Ended::Removed,
+            };
+            let millis = u64::try_from(lost.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let after = humantime::format_duration(Duration::from_millis(millis));
+            tracing::info!(stream, offset = link.position(), %after, "link restored");
+        }
+    }
+
+    /// Passes on everything from a link, until the stream ends or the link breaks.
+    async fn pump(
+        &self,
+        replica: &mut Replica,
+        link: &mut LinkReader,
+        caught_up: u64,
+    ) -> Result<Ended, ReadError> {
+        let mut time = SystemTime::UNIX_EPOCH;
+        loop {
+            if replica.head() >= caught_up {
+                self.told(Ok(Some(replica.stream().clone())));
+            }
+            let event = match link.try_next()? {
+                Some(event) => event,
+                None => {
+                    replica.wake();
+                    link.next().await?
+                }
+            };
+            let done = match event {
+                LinkEvent::AppendedAt(at) => {
+                    time = at;
+                    Ok(())
+                }
+                LinkEvent::Chunk(chunk) => replica.push(chunk, time).await,
+                LinkEvent::Gap { to, chunks, .. } => replica.skip_to(to, chunks),
+                LinkEvent::Writers(writers) => {
+                    replica.set_writers(writers);
+                    Ok(())
+                }
+                LinkEvent::End(end) => {
+                    replica.wake();
+                    replica.close(end == End::Failed);
+                    return Ok(Ended::Closed);
+                }
+                _ => Ok(()),
+            };
+            if let Err(error) = done {
+                return Ok(match error {
+                    // By the limits of the registry, or by an operator.
+                    WriteError::Removed => Ended::Removed,
+                    error => Ended::Failed(error),
+                });
+            }
+        }
+    }
+
+    /// Attaches a link at this offset, however long that takes. `None` if the stream is not there
+    /// any more.
+    async fn connect_again(&self, offset: u64, pause: &mut Duration) -> Option<LinkReader> {
+        let options = ReadOptions::default().start(Start::Offset(offset));
+        loop {
+            sleep(*pause).await;
+            *pause = pause.saturating_mul(2).min(MAX_PAUSE);
+            match self.shared.attach(&self.path, options).await {
+                Ok(link) => return Some(link),
+                Err(failure) => match failure.code {
+                    ErrorCode::NoSuchStream | ErrorCode::PastHead => return None,
+                    _ => tracing::debug!(stream = self.path.as_str(), %failure.message, "no link"),
+                },
+            }
+        }
+    }
+}
+
+/// Notices that nobody uses a replica.
+struct Unused {
+    keep: Keep,
+    used: Arc<Notify>,
+    stream: Stream,
+    events: pfs_stream::Events,
+    since: Instant,
+}
+
+impl Unused {
+    fn new(task: &Task, stream: &Stream) -> Self {
+        Self {
+            keep: task.shared.owner.settings().keep,
+            used: Arc::clone(&task.used),
+            stream: stream.clone(),
+            events: stream.events(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Waits until the replica had no reader for as long as it is kept, and nobody asked for it.
+    /// Never ends while the replica is to be kept always, unless it is removed.
+    async fn ends(&mut self) {
+        loop {
+            let due = match self.keep {
+                Keep::For(time) => self.since.checked_add(time),
+                Keep::Always => None,
+            };
+            let is_idle = self.stream.readers() == 0;
+            tokio::select! {
+                () = self.used.notified() => self.since = Instant::now(),
+                event = self.events.next() => match event {
+                    None => return,
+                    Some(StreamEvent::NoReaders) => self.since = Instant::now(),
+                    Some(_) => {}
+                },
+                () = async {
+                    match due.filter(|_| is_idle) {
+                        Some(due) => sleep_until(due).await,
+                        None => std::future::pending().await,
+                    }
+                } => if self.stream.readers() == 0 {
+                    return;
+                },
+            }
+        }
+    }
+}

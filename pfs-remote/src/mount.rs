@@ -1,0 +1,224 @@
+//! [`RemoteMount`]: the mount of another daemon's streams.
+
+use std::{sync::Arc, time::Duration};
+
+use pfs_client::LinkReader;
+use pfs_host::{
+    Failure, Owner,
+    mount::{Answer, Entry, First, Mount},
+};
+use pfs_proto::{ErrorCode, PathPrefix, Peer, ReadOptions, Start, StreamPath};
+use pfs_stream::{
+    Events, Reader, Registry, Stream, StreamConfig, StreamStat, StreamSummary, Writer,
+};
+use tokio::time::timeout;
+
+use crate::{
+    owner::{self, RemoteSettings},
+    replicas::Replicas,
+};
+
+/// Time limit for the owner to attach a link.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The streams of another daemon, replicated on demand. See the [crate documentation](crate).
+#[derive(Debug)]
+pub struct RemoteMount {
+    shared: Arc<Shared>,
+}
+
+/// What a mount and the tasks of its replicas share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) owner: owner::Owner,
+    /// The registry that the replicas are in, which limits them together with all other streams.
+    pub(crate) registry: Registry,
+    pub(crate) replicas: Replicas,
+}
+
+impl RemoteMount {
+    /// Creates a mount whose replicas are in this registry. Connects to nothing yet.
+    pub fn new(settings: RemoteSettings, registry: Registry) -> Self {
+        let owner = owner::Owner::new(settings);
+        Self { shared: Arc::new(Shared { owner, registry, replicas: Replicas::default() }) }
+    }
+
+    /// The replica of a stream; `None` if the owner has no such stream.
+    async fn open(&self, path: &StreamPath) -> Result<Option<Stream>, Failure> {
+        let shared = &self.shared;
+        let opened = shared.replicas.open(shared, path, None).await?;
+        let Some(stream) = opened else { return Ok(None) };
+        // The link has ended with the stream, so nothing tells of another stream in its place.
+        if !stream.extent().closed || self.is_still_there(path, &stream).await {
+            return Ok(Some(stream));
+        }
+        shared.replicas.remove(path, &stream);
+        shared.registry.remove_stream(&stream);
+        shared.replicas.open(shared, path, None).await
+    }
+
+    /// Whether the owner still has the stream of this replica. True if the owner does not answer.
+    async fn is_still_there(&self, path: &StreamPath, stream: &Stream) -> bool {
+        let start = Start::Offset(stream.extent().head);
+        match self.shared.attach(path, ReadOptions::default().start(start)).await {
+            Ok(link) => link.start().identity == stream.identity(),
+            Err(failure) => !matches!(failure.code, ErrorCode::NoSuchStream | ErrorCode::PastHead),
+        }
+    }
+
+    /// Waits until the owner has the stream, and attaches a reader before the first byte.
+    async fn attach_later(
+        &self,
+        path: &StreamPath,
+        options: ReadOptions,
+        peer: Peer,
+    ) -> Result<Reader, Failure> {
+        let shared = &self.shared;
+        let pending = shared.registry.reader_when_created(path.as_str(), options, peer);
+        let theirs = shared.owner.path(path)?;
+        let client = shared.owner.client().await?;
+        let link = client.link(theirs, everything().wait(true)).await;
+        let link = link.map_err(|error| shared.owner.failed(&error))?;
+        shared.replicas.open(shared, path, Some(link)).await?;
+        pending.await.map_err(|error| Failure::attaching("cannot read", path, error))
+    }
+
+    fn read_only<T>(&self, operation: &str, path: &StreamPath) -> Result<T, Failure> {
+        let mount = &self.shared.owner.settings().path;
+        Err(Failure::new(
+            ErrorCode::Denied,
+            format!("cannot {operation} {path}: the mount {mount} is read-only"),
+        ))
+    }
+}
+
+/// Options of a link that gets all that the owner's ring holds.
+pub(crate) fn everything() -> ReadOptions {
+    ReadOptions::default().start(Start::Tail(u64::MAX))
+}
+
+impl Shared {
+    /// Attaches a link to an existing stream, if the owner answers in time.
+    pub(crate) async fn attach(
+        &self,
+        path: &StreamPath,
+        options: ReadOptions,
+    ) -> Result<LinkReader, Failure> {
+        let attached = async {
+            let theirs = self.owner.path(path)?;
+            let client = self.owner.client().await?;
+            client.link(theirs, options).await.map_err(|error| self.owner.failed(&error))
+        };
+        match timeout(ANSWER_TIMEOUT, attached).await {
+            Ok(attached) => attached,
+            Err(_) => {
+                self.owner.forget_client();
+                Err(self.owner.unreachable("no answer"))
+            }
+        }
+    }
+}
+
+impl Mount for RemoteMount {
+    fn path(&self) -> &str {
+        &self.shared.owner.settings().path
+    }
+
+    fn stream_config(&self) -> StreamConfig {
+        StreamConfig::default()
+    }
+
+    fn find<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Option<Stream>> {
+        Box::pin(self.open(path))
+    }
+
+    fn attach<'a>(
+        &'a self,
+        path: &'a StreamPath,
+        options: ReadOptions,
+        peer: Peer,
+    ) -> Answer<'a, Reader> {
+        Box::pin(async move {
+            match self.open(path).await? {
+                Some(stream) => stream
+                    .reader_of(options, peer)
+                    .map_err(|error| Failure::attaching("cannot read", path, error)),
+                None if options.wait => self.attach_later(path, options, peer).await,
+                None => Err(Failure::no_such_stream(path.as_str())),
+            }
+        })
+    }
+
+    fn writer<'a>(
+        &'a self,
+        path: &'a StreamPath,
+        _stream: &'a Stream,
+        _peer: Peer,
+    ) -> Answer<'a, Writer> {
+        Box::pin(async move { self.read_only("write to", path) })
+    }
+
+    fn create<'a>(
+        &'a self,
+        path: &'a StreamPath,
+        _config: StreamConfig,
+        _first: First<'a>,
+        _replace: bool,
+        _owner: Owner,
+    ) -> Answer<'a, Stream> {
+        Box::pin(async move { self.read_only("create", path) })
+    }
+
+    fn close<'a>(&'a self, path: &'a StreamPath, _stream: &'a Stream) -> Answer<'a, ()> {
+        Box::pin(async move { self.read_only("close", path) })
+    }
+
+    fn close_failed<'a>(&'a self, path: &'a StreamPath, _stream: &'a Stream) -> Answer<'a, ()> {
+        Box::pin(async move { self.read_only("close", path) })
+    }
+
+    fn remove<'a>(&'a self, path: &'a StreamPath, _stream: &'a Stream) -> Answer<'a, ()> {
+        Box::pin(async move { self.read_only("remove", path) })
+    }
+
+    fn stat<'a>(&'a self, path: &'a StreamPath, _stream: &'a Stream) -> Answer<'a, StreamStat> {
+        Box::pin(async move {
+            let owner = &self.shared.owner;
+            let theirs = owner.path(path)?;
+            let stat = owner.client().await?.stat(theirs).await;
+            let stat = stat.map_err(|error| owner.failed(&error))?;
+            Ok(StreamStat { path: path.to_string(), ..stat })
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        below: &'a PathPrefix,
+        after: &'a str,
+        most: usize,
+    ) -> Answer<'a, Vec<Entry>> {
+        Box::pin(async move {
+            let owner = &self.shared.owner;
+            let settings = owner.settings();
+            let rest = below.as_str().strip_prefix(&settings.path).unwrap_or_default();
+            let theirs = format!("{}{rest}", settings.mounted);
+            let listed = match owner.client().await?.list(&theirs).await {
+                Err(error) if error.code() == Some(ErrorCode::NoSuchStream) => Vec::new(),
+                listed => listed.map_err(|error| owner.failed(&error))?,
+            };
+            let entries = listed.into_iter().filter_map(|summary| {
+                let path = owner.local_path(&summary.path).filter(|path| path.as_str() > after)?;
+                Some(Entry { summary: StreamSummary { path, ..summary }, content_type: None })
+            });
+            Ok(entries.take(most).collect())
+        })
+    }
+
+    fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Events> {
+        Box::pin(async move {
+            let stream = self.open(path).await?;
+            let stream = stream.ok_or_else(|| Failure::no_such_stream(path.as_str()))?;
+            Ok(stream.events())
+        })
+    }
+}

@@ -1,0 +1,215 @@
+//! Owner of a mount: the daemon whose streams are mounted, and how to reach it.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use pfs_client::{Client, ConnectError, HttpEndpoint, RequestError};
+use pfs_host::Failure;
+use pfs_proto::{ErrorCode, PathError, StreamPath};
+
+/// The mount that is meant by a URL without a path.
+const USUAL_MOUNT: &str = "/streamfs";
+
+/// How long a replica without readers is kept by default.
+const USUAL_KEEP: Duration = Duration::from_secs(30);
+
+/// How long a replica without readers is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a time, or no limit")]
+pub enum Keep {
+    /// For this time.
+    For(Duration),
+    /// Until the stream ends.
+    Always,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self::For(USUAL_KEEP)
+    }
+}
+
+/// Settings of a remote mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "made by pfsd from its configuration")]
+pub struct RemoteSettings {
+    /// The path of the mount, such as `/edge`.
+    pub path: String,
+    /// The owner's addresses. The first that answers is used.
+    pub endpoints: Vec<HttpEndpoint>,
+    /// The path of the mount at the owner, such as `/streamfs`.
+    pub mounted: String,
+    /// How long a replica without readers is kept.
+    pub keep: Keep,
+}
+
+impl RemoteSettings {
+    /// The owner's addresses, for messages.
+    pub fn owner(&self) -> String {
+        let urls: Vec<&str> = self.endpoints.iter().map(HttpEndpoint::url).collect();
+        urls.join(", ")
+    }
+}
+
+/// Why a URL is not that of a mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlError;
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the last part of the URL must be the name of a mount, as in http://HOST:4437/streamfs",
+        )
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+/// Splits the URL of a mount into the URL of the daemon and the path of the mount there: the last
+/// segment of the URL, or `/streamfs` if the URL has no path.
+///
+/// # Errors
+///
+/// [`UrlError`]: the last segment cannot be a mount.
+pub fn mounted_path(url: &str) -> Result<(String, String), UrlError> {
+    let trimmed = url.trim_end_matches('/');
+    let after_scheme = trimmed.find("://").map_or(0, |at| at + 3);
+    let rest = trimmed.get(after_scheme..).unwrap_or_default();
+    let Some(at) = rest.rfind('/') else {
+        return Ok((trimmed.to_owned(), USUAL_MOUNT.to_owned()));
+    };
+    let (daemon, mount) = trimmed.split_at_checked(after_scheme + at).ok_or(UrlError)?;
+    // A mount is the first segment of the paths of its streams.
+    let is_mount = format!("{mount}/x").parse::<StreamPath>().is_ok_and(|it| it.mount() == mount);
+    if is_mount { Ok((daemon.to_owned(), mount.to_owned())) } else { Err(UrlError) }
+}
+
+/// The owner of a mount.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    settings: RemoteSettings,
+    /// The client, once the owner has answered.
+    client: Mutex<Option<Client>>,
+}
+
+impl Owner {
+    pub(crate) fn new(settings: RemoteSettings) -> Self {
+        Self { settings, client: Mutex::default() }
+    }
+
+    pub(crate) fn settings(&self) -> &RemoteSettings {
+        &self.settings
+    }
+
+    /// The owner's name for a stream of the mount.
+    ///
+    /// # Errors
+    ///
+    /// The name would be too long there.
+    pub(crate) fn path(&self, path: &StreamPath) -> Result<StreamPath, Failure> {
+        format!("{}/{}", self.settings.mounted, path.name()).parse().map_err(|error: PathError| {
+            Failure::new(ErrorCode::BadPath, format!("{path} is no path of its owner: {error}"))
+        })
+    }
+
+    /// The mount's name for a stream of the owner; `None` if it is not below what is mounted.
+    pub(crate) fn local_path(&self, path: &str) -> Option<String> {
+        let below = path.strip_prefix(&self.settings.mounted)?.strip_prefix('/')?;
+        Some(format!("{}/{below}", self.settings.path))
+    }
+
+    /// A client of the owner, at the first address that answers.
+    pub(crate) async fn client(&self) -> Result<Client, Failure> {
+        let known = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(client) = known {
+            return Ok(client);
+        }
+        let mut last = None;
+        for endpoint in &self.settings.endpoints {
+            match Client::connect(endpoint.clone()).await {
+                Ok(client) => {
+                    let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+                    return Ok(known.insert(client).clone());
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(
+            || self.unreachable("it has no address"),
+            |error| self.not_connected(&error),
+        ))
+    }
+
+    /// Forgets the client, so that all addresses are tried again.
+    pub(crate) fn forget_client(&self) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn not_connected(&self, error: &ConnectError) -> Failure {
+        let path = &self.settings.path;
+        match error {
+            ConnectError::Rejected { .. } | ConnectError::Untrusted { .. } => {
+                let message = format!(
+                    "the daemon that owns {path} refuses this daemon: {error}; set token_file, ca_file or client_cert_file of the mount"
+                );
+                return Failure::new(ErrorCode::Denied, message);
+            }
+            _ => {}
+        }
+        let mut reason = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            reason = format!("{reason}: {cause}");
+            source = cause.source();
+        }
+        self.unreachable(&reason)
+    }
+
+    /// The failure of an operation for which the owner was not reached.
+    pub(crate) fn unreachable(&self, reason: &str) -> Failure {
+        let path = &self.settings.path;
+        Failure::new(
+            ErrorCode::Unreachable,
+            format!("the daemon that owns {path} cannot be reached: {reason}"),
+        )
+    }
+
+    /// The failure of a request to the owner.
+    pub(crate) fn failed(&self, error: &RequestError) -> Failure {
+        match error {
+            RequestError::Daemon { code, message } => {
+                Failure::new(*code, format!("{message} (at the owner of {})", self.settings.path))
+            }
+            RequestError::Connect(error) => {
+                self.forget_client();
+                self.not_connected(error)
+            }
+            error => {
+                self.forget_client();
+                self.unreachable(&error.to_string())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_segment_of_a_url_is_the_mount_at_the_owner() {
+        for (url, daemon, mount) in [
+            ("http://host:4437/streamfs", "http://host:4437", "/streamfs"),
+            ("https://host/pfs/cams/", "https://host/pfs", "/cams"),
+            ("http://host:4437", "http://host:4437", "/streamfs"),
+            ("host", "host", "/streamfs"),
+            ("host/cams", "host", "/cams"),
+        ] {
+            assert_eq!(mounted_path(url), Ok((daemon.to_owned(), mount.to_owned())), "{url}");
+        }
+        assert_eq!(mounted_path("http://host/a b\n"), Err(UrlError));
+    }
+}

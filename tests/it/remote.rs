@@ -1,0 +1,308 @@
+//! Remote mounts: readers at one daemon follow the streams of another one.
+
+use harness::{Daemon, Direction, Link, Signal, Transport, digest, eventually, gaps, kept, noise};
+
+/// The stream at its owner, and at the daemon that mounts it.
+const S: &str = "/streamfs/s";
+const EDGE: &str = "/edge/s";
+
+harness::per_transport! {
+    a_reader_gets_the_history_then_live_data_and_the_end,
+    a_stream_that_does_not_exist_yet_is_waited_for,
+    a_gap_of_the_link_reaches_a_reader_exactly,
+    a_link_that_breaks_again_and_again_loses_nothing,
+    a_reader_ends_with_the_last_writer_at_the_owner,
+    media_is_joined_with_the_header_that_only_the_owner_has,
+}
+
+/// Starts a daemon that mounts the streams at this URL below `/edge`.
+fn edge(transport: Transport, url: &str) -> Daemon {
+    let mount = format!("[mounts.edge]\npath = \"/edge\"\nurl = \"{url}/streamfs\"\n");
+    transport.daemon_with_http_config(&mount)
+}
+
+fn owner_and_edge(transport: Transport) -> (Daemon, Daemon) {
+    let owner = Daemon::with_http();
+    let edge = edge(transport, &owner.url(""));
+    (owner, edge)
+}
+
+/// Reads what is there now. Returns the output and the messages.
+#[track_caller]
+fn read<const N: usize>(edge: &Daemon, args: [&str; N]) -> (Vec<u8>, String) {
+    let cat = edge.pfs(["cat", "--stream", "--until", "caught-up", EDGE]).args(args);
+    let run = cat.run().exits(0);
+    (run.stdout, run.stderr)
+}
+
+fn a_reader_gets_the_history_then_live_data_and_the_end(transport: Transport) {
+    let (owner, edge) = owner_and_edge(transport);
+    let data = noise(1, 3_000_000);
+    let (history, live) = data.split_at(1_000_000);
+    owner.append(S, history);
+    assert!(read(&edge, []).0 == history);
+    assert!(read(&edge, ["--tail", "1000"]).0 == history[999_000..]);
+    assert_eq!(read(&edge, ["--new"]).0, b"");
+    let mut readers: Vec<_> = (0..3).map(|_| edge.reader(EDGE, [])).collect();
+    for part in live.chunks(100_000) {
+        owner.append(S, part);
+    }
+    for reader in &readers {
+        eventually("everything is read", || reader.stdout_len() == data.len() as u64);
+    }
+    // One copy crossed the network: the owner has one reader, the link.
+    let readers_of_owner = owner.stat(S).unwrap()["readers"].as_array().unwrap().len();
+    assert_eq!(readers_of_owner, 1);
+    owner.close(S);
+    for reader in readers.drain(..) {
+        let read = reader.finish().exits(0).quietly();
+        assert_eq!(digest(&read.stdout), digest(&data));
+    }
+    // A reader of the closed stream gets all of it, too.
+    let all = edge.pfs(["cat", "--stream", EDGE]).run().exits(0).quietly();
+    assert_eq!(digest(&all.stdout), digest(&data));
+}
+
+fn a_stream_that_does_not_exist_yet_is_waited_for(transport: Transport) {
+    let (owner, edge) = owner_and_edge(transport);
+    let missing = edge.pfs(["cat", "--stream", "--until", "caught-up", EDGE]);
+    missing.run().exits(3).says("there is no stream /edge/s");
+    let waiting = edge.pfs(["cat", "--stream", EDGE]).spawn();
+    eventually("the reader says that it waits", || waiting.stderr().contains("waiting"));
+    owner.append(S, b"first");
+    owner.append(S, b" second");
+    owner.close(S);
+    assert_eq!(waiting.finish().exits(0).stdout, b"first second");
+}
+
+fn a_gap_of_the_link_reaches_a_reader_exactly(transport: Transport) {
+    let owner = Daemon::with_http();
+    owner.create_with_buffers(S, 64 * 1024, 64 * 1024);
+    let link = Link::to(owner.http_address(), "");
+    let edge = edge(transport, &link.url());
+    owner.append(S, noise(1, 10_000));
+    let reader = edge.reader(EDGE, []);
+    eventually("the history is read", || reader.stdout_len() == 10_000);
+    // While the link is broken, the owner overwrites more than its ring holds.
+    link.stall(Some(Direction::ToClient));
+    for seed in 2..30 {
+        owner.append(S, noise(seed, 10_000));
+    }
+    link.cut();
+    link.stall(None);
+    owner.append(S, noise(30, 10_000));
+    eventually("the newest is read", || edge.head(EDGE) == 300_000);
+    owner.close(S);
+    let read = reader.finish().exits(4);
+    let lost = gaps(&read.stderr);
+    let all: Vec<u8> = (1..=30).flat_map(|seed| noise(seed, 10_000)).collect();
+    assert!(!lost.is_empty());
+    assert_eq!(digest(&read.stdout), digest(&kept(&all, 0, &lost)));
+    // A reader that joins later starts after the gap.
+    let late = edge.pfs(["cat", "--stream", EDGE]).run().exits(0);
+    assert!(all.ends_with(&late.stdout) && !late.stdout.is_empty());
+}
+
+fn a_link_that_breaks_again_and_again_loses_nothing(transport: Transport) {
+    let owner = Daemon::with_http();
+    let link = Link::to(owner.http_address(), "");
+    let edge = edge(transport, &link.url());
+    let data = noise(3, 2_000_000);
+    let mut parts = data.chunks(20_000);
+    owner.append(S, parts.next().unwrap());
+    let reader = edge.reader(EDGE, []);
+    for (number, part) in parts.enumerate() {
+        owner.append(S, part);
+        match number % 20 {
+            5 => link.cut(),
+            15 => link.reset(),
+            _ => {}
+        }
+    }
+    eventually("everything is read", || reader.stdout_len() == data.len() as u64);
+    owner.close(S);
+    let read = reader.finish().exits(0).quietly();
+    assert_eq!(digest(&read.stdout), digest(&data));
+    assert!(edge.log().contains("link restored"), "{}", edge.log());
+}
+
+fn a_reader_ends_with_the_last_writer_at_the_owner(transport: Transport) {
+    for (signal, code) in [(None, 0), (Some(Signal::KILL), 8)] {
+        let (owner, edge) = owner_and_edge(transport);
+        let mut writer = owner.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+        writer.send(b"some");
+        eventually("it is there", || owner.head(S) == 4);
+        let reader = edge.reader(EDGE, ["--until", "writers-gone"]);
+        eventually("it is read", || reader.stdout_len() == 4);
+        writer.send(b" more");
+        eventually("all of it is there", || owner.head(S) == 9);
+        match signal {
+            Some(signal) => writer.signal(signal),
+            None => writer.end_input(),
+        }
+        assert_eq!(reader.finish().exits(code).stdout, b"some more");
+    }
+}
+
+fn media_is_joined_with_the_header_that_only_the_owner_has(transport: Transport) {
+    let (owner, edge) = owner_and_edge(transport);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../pfs-media/tests/samples");
+    for name in ["video.webm", "audio.wav", "video.ts"] {
+        let film = std::fs::read(format!("{folder}/{name}")).unwrap();
+        let ring = film.len() as u64 / 3;
+        let stream = format!("/streamfs/{name}");
+        owner.create_with_buffers(&stream, ring, ring);
+        let write = ["write", "--stream", "--chunk-size", "100", &stream];
+        owner.pfs(write).stdin(&*film).run().exits(0).quietly();
+        let read = |daemon: &Daemon, stream: &str, args: [&str; 2]| {
+            let cat = daemon.pfs(["cat", "--stream", "--until", "caught-up", stream]);
+            cat.args(args).run().exits(0).stdout
+        };
+        for args in [["--tail", "1MB"], ["--tail", "1000"]] {
+            let (here, there) =
+                (read(&edge, &format!("/edge/{name}"), args), read(&owner, &stream, args));
+            assert!(!there.is_empty() && here == there, "{name} {args:?}");
+        }
+    }
+}
+
+#[test]
+fn stats_and_listings_are_those_of_the_owner() {
+    let (owner, edge) = owner_and_edge(Transport::Shm);
+    for name in ["a", "b/c", "b/d"] {
+        owner.append(&format!("/streamfs/{name}"), name.as_bytes());
+    }
+    edge.append("/streamfs/here", b"local");
+    let list = |path: &str| edge.pfs(["ls", path]).run().exits(0).quietly().text().to_owned();
+    assert_eq!(list("/"), "/edge/a\n/edge/b/c\n/edge/b/d\n/streamfs/here\n");
+    assert_eq!(list("/edge/b"), "/edge/b/c\n/edge/b/d\n");
+    edge.pfs(["ls", "/edge/x"]).run().exits(3).says("/edge/x");
+    let stat = edge.stat("/edge/b/c").unwrap();
+    let there = owner.stat("/streamfs/b/c").unwrap();
+    assert_eq!((&stat["path"], &stat["head"]), (&"/edge/b/c".into(), &there["head"]));
+    assert_eq!(stat["created"], there["created"]);
+    assert_eq!(edge.stat("/edge/x"), None);
+}
+
+#[test]
+fn a_mount_is_read_only() {
+    let (owner, edge) = owner_and_edge(Transport::Shm);
+    owner.append(S, b"kept");
+    for args in [["write", EDGE], ["create", "/edge/new"], ["close", EDGE], ["rm", EDGE]] {
+        edge.pfs(args).stdin("x").run().exits(1).says("the mount /edge is read-only");
+    }
+    assert_eq!((owner.head(S), owner.stat("/streamfs/new")), (4, None));
+}
+
+#[test]
+fn a_removed_stream_is_removed_here_and_a_new_one_is_another() {
+    let (owner, edge) = owner_and_edge(Transport::Shm);
+    owner.append(S, b"old");
+    let reader = edge.reader(EDGE, []);
+    eventually("it is read", || reader.stdout_len() == 3);
+    owner.pfs(["rm", S]).run().exits(0);
+    reader.finish().exits(7).says("removed");
+    owner.append(S, b"new stream");
+    assert_eq!(read(&edge, []).0, b"new stream");
+    // A closed stream whose link has ended is found anew when another one took its place.
+    owner.close(S);
+    assert_eq!(edge.pfs(["cat", "--stream", EDGE]).run().exits(0).stdout, b"new stream");
+    owner.pfs(["rm", S]).run().exits(0);
+    owner.append(S, b"third");
+    assert_eq!(read(&edge, []).0, b"third");
+}
+
+#[test]
+fn a_stream_that_was_closed_as_failed_is_failed_here() {
+    let (owner, edge) = owner_and_edge(Transport::Shm);
+    owner.append(S, b"half");
+    let reader = edge.reader(EDGE, []);
+    owner.pfs(["close", "--failed", S]).run().exits(0);
+    assert_eq!(reader.finish().exits(8).stdout, b"half");
+}
+
+#[test]
+fn a_restarted_owner_has_other_streams_and_readers_are_told() {
+    let mut owner = Daemon::with_http();
+    let edge = edge(Transport::Shm, &owner.url(""));
+    owner.append(S, b"before");
+    let reader = edge.reader(EDGE, []);
+    eventually("it is read", || reader.stdout_len() == 6);
+    owner.kill9();
+    let error = edge.pfs(["stat", EDGE]).run().exits(5);
+    error.says("the daemon that owns /edge cannot be reached");
+    edge.pfs(["cat", "--stream", "/edge/other"]).run().exits(5).says("cannot be reached");
+    owner.restart();
+    reader.finish().exits(7);
+    owner.append(S, b"after");
+    eventually("the new stream is found", || {
+        edge.pfs(["cat", "--stream", "--until", "caught-up", EDGE]).run().stdout == b"after"
+    });
+}
+
+#[test]
+fn a_token_of_a_client_is_not_passed_on_and_the_mount_has_its_own() {
+    let tokens = tempfile::tempdir().unwrap();
+    let (all, own) = (tokens.path().join("tokens"), tokens.path().join("own"));
+    let (token, of_client) = ("token-of-the-mount", "token-of-the-client");
+    std::fs::write(&all, format!("{token} read\n")).unwrap();
+    std::fs::write(&own, token).unwrap();
+    let owner = Daemon::with_http_config(&format!("[auth]\ntoken_file = \"{}\"\n", all.display()));
+    owner.append(S, b"secret");
+    let mount = |token: &str| {
+        let url = owner.url("/streamfs");
+        Daemon::with_config(&format!("[mounts.edge]\npath = \"/edge\"\nurl = \"{url}\"\n{token}"))
+    };
+    let refused = mount("").pfs(["cat", "--stream", EDGE]).env("PFS_TOKEN", of_client).run();
+    refused.exits(1).says("the daemon that owns /edge refuses this daemon");
+    let file = format!("token_file = \"{}\"\n", own.display());
+    assert_eq!(read(&mount(&file), []).0, b"secret");
+    let missing = format!("token_file = \"{}\"\n", tokens.path().join("none").display());
+    let config = tokens.path().join("config");
+    let text = format!("[mounts.edge]\npath = \"/edge\"\nurl = \"{}\"\n{missing}", owner.url(""));
+    std::fs::write(&config, text).unwrap();
+    let check = harness::Pfs::new(harness::binary("pfsd")).arg("--check-config").arg("--config");
+    check.arg(&config).run().exits(1).says("cannot use the mount /edge");
+}
+
+#[test]
+fn a_replica_that_nobody_reads_is_given_up_after_a_while() {
+    let owner = Daemon::with_http();
+    let url = owner.url("/streamfs");
+    let mount = format!("[mounts.edge]\npath = \"/edge\"\nurl = \"{url}\"\nkeep = \"1s\"\n");
+    let edge = Daemon::with_config(&mount);
+    owner.append(S, b"contents");
+    let reader = edge.reader(EDGE, []);
+    eventually("it is read", || reader.stdout_len() == 8);
+    assert_eq!(owner.stat(S).unwrap()["readers"].as_array().unwrap().len(), 1);
+    reader.signal(Signal::TERM);
+    reader.finish().exits(143);
+    eventually("the link is gone", || owner.stat(S).unwrap()["readers"] == serde_json::json!([]));
+    assert_eq!(read(&edge, []).0, b"contents");
+}
+
+#[test]
+fn the_first_owner_that_answers_is_used() {
+    let owner = Daemon::with_http();
+    owner.append(S, b"from the second");
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let urls = format!("[\"http://{nobody}/streamfs\", \"{}\"]", owner.url("/streamfs"));
+    let edge = Daemon::with_config(&format!("[mounts.edge]\npath = \"/edge\"\nurl = {urls}\n"));
+    assert_eq!(read(&edge, []).0, b"from the second");
+}
+
+#[test]
+fn mounts_of_mounts_pass_everything_on() {
+    let owner = Daemon::with_http();
+    let middle = edge(Transport::Shm, &owner.url(""));
+    let url = middle.url("/edge");
+    let far = Daemon::with_config(&format!("[mounts.far]\npath = \"/far\"\nurl = \"{url}\"\n"));
+    let data = noise(9, 1_000_000);
+    owner.append(S, &*data);
+    let reader = far.reader("/far/s", []);
+    eventually("it is read", || reader.stdout_len() == data.len() as u64);
+    owner.append(S, b"live");
+    owner.close(S);
+    let read = reader.finish().exits(0).quietly();
+    assert_eq!(digest(&read.stdout), digest(&[&data[..], b"live"].concat()));
+}
