@@ -272,7 +272,7 @@ pub use events::Events;
 #[cfg(feature = "http")]
 pub use http::{HttpEndpoint, ProxyBroke};
 #[cfg(feature = "link")]
-pub use link::{LinkEvent, LinkReader, LinkStart};
+pub use link::{LinkEvent, LinkReader, LinkStart, RelayWriter};
 pub use operator::{Operator, Stopping};
 pub use pfs_media::MAX_HEADER_BYTES;
 pub use pfs_proto::{

@@ -1,10 +1,16 @@
-//! Link: follows a stream in order to replicate it. Internal to pfs's own daemons.
+//! Link: follows a stream in order to replicate it. Relay: a writer's connection of another daemon's
+//! client. Internal to pfs's own daemons.
 
-use std::{future::poll_fn, time::SystemTime};
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+    time::SystemTime,
+};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use pfs_proto::{
-    End, Identity, Origin, PathError, ReadOptions, Reply, Request, StreamPath, Writers,
+    End, Identity, Origin, PathError, ReadOptions, Reply, Request, StreamPath, WriteOptions,
+    Writers,
 };
 
 use crate::{
@@ -111,6 +117,108 @@ impl Client {
                 _ => return Err(RequestError::unexpected("the position in the stream")),
             }
             reply = connection.receive().await?;
+        }
+    }
+}
+
+/// A writer's connection, whose messages are those of a client of another daemon.
+#[derive(Debug)]
+pub struct RelayWriter {
+    connection: Connection,
+    max_chunk: u64,
+}
+
+impl Client {
+    /// Sends a request that has one reply, and returns the reply, which is not an error.
+    ///
+    /// # Errors
+    ///
+    /// Any [`RequestError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// If cancelled, the daemon may or may not have carried out the request.
+    pub async fn ask(&self, request: &Request) -> Result<Reply, RequestError> {
+        let mut connection = self.connection().await?;
+        let reply = connection.request(request).await?;
+        self.keep(connection);
+        match reply {
+            Reply::Error { code, message } => Err(RequestError::refused(code, message)),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Attaches a writer whose messages come from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`writer`](Self::writer).
+    ///
+    /// # Cancel safety
+    ///
+    /// If cancelled, the daemon may have attached a writer, which then counts as dead.
+    pub async fn relay(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+        options: WriteOptions,
+    ) -> Result<RelayWriter, RequestError> {
+        let path = checked(path)?;
+        let mut connection = self.connection().await?;
+        if options.header_bytes > 0 {
+            connection.learn_abilities().await?;
+            connection.check_marks()?;
+        }
+        match connection.request(&Request::OpenWriter(path, options)).await? {
+            Reply::Writing { max_chunk } => Ok(RelayWriter { connection, max_chunk }),
+            Reply::Error { code, message } => Err(RequestError::refused(code, message)),
+            _ => Err(RequestError::unexpected("the confirmation of a writer")),
+        }
+    }
+}
+
+impl RelayWriter {
+    /// The largest chunk that the stream takes, in bytes.
+    pub fn max_chunk(&self) -> u64 {
+        self.max_chunk
+    }
+
+    /// Whether the daemon knows [`Request::MarkSync`].
+    pub fn can_mark(&self) -> bool {
+        self.connection.can_join()
+    }
+
+    /// Sends the encoded messages in `out`, and takes what was sent out of it. Ready with the next
+    /// reply, or with `None` when `out` has become empty.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refuses the writer, or the connection broke.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut BytesMut,
+    ) -> Poll<Result<Option<Reply>, RequestError>> {
+        let had_more = !out.is_empty();
+        while !out.is_empty() {
+            match self.connection.poll_write(cx, out, &[]) {
+                Poll::Ready(Ok(written)) => out.advance(written),
+                // The daemon has sent the reason before it closed the connection.
+                Poll::Ready(Err(_)) | Poll::Pending => break,
+            }
+        }
+        loop {
+            match self.connection.received()? {
+                Some(Reply::Error { code, message }) => {
+                    return Poll::Ready(Err(RequestError::refused(code, message)));
+                }
+                Some(reply) => return Poll::Ready(Ok(Some(reply))),
+                None => {}
+            }
+            match self.connection.poll_fill(cx, 0) {
+                Poll::Ready(filled) => filled?,
+                Poll::Pending if had_more && out.is_empty() => return Poll::Ready(Ok(None)),
+                Poll::Pending => return Poll::Pending,
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     control,
     daemon::Daemon,
     failure::{Ended, Failure},
+    forward,
     poll::poll_once,
     reader_connection::{self, Kind},
     refusals::Reason,
@@ -96,6 +97,9 @@ async fn converse<T: Transport>(
         let answered = match request {
             Ok(Request::OpenWriter(path, options)) => {
                 let place = daemon.writable(caller, &path)?;
+                if let Some(owner) = place.mount.elsewhere() {
+                    return Box::pin(forward::serve(wire, &place, owner, options)).await;
+                }
                 return Box::pin(writer_connection::serve(wire, &place, options)).await;
             }
             Ok(Request::OpenReader(path, options)) => {

@@ -24,6 +24,14 @@ pub(crate) async fn answer<T: Transport>(
     caller: &Caller,
     request: Request,
 ) -> Result<(), Ended> {
+    if let Some(path) = changed(&request) {
+        let place = daemon.writable(caller, path)?;
+        if place.is_elsewhere() {
+            let reply = place.ask(request).await?;
+            wire.put(&reply);
+            return Ok(());
+        }
+    }
     match request {
         Request::Create(path, options) => {
             daemon.writable(caller, &path)?.create(options).await?;
@@ -102,6 +110,17 @@ pub(crate) async fn answer<T: Transport>(
         }
     }
     Ok(())
+}
+
+/// The path of the stream that a request changes.
+fn changed(request: &Request) -> Option<&StreamPath> {
+    match request {
+        Request::Create(path, _)
+        | Request::Close(path)
+        | Request::CloseFailed(path)
+        | Request::Remove(path) => Some(path),
+        _ => None,
+    }
 }
 
 fn misplaced(what: &str) -> Failure {

@@ -31,6 +31,7 @@ mod cutoff;
 mod daemon;
 mod expiry;
 mod failure;
+mod forward;
 mod idle;
 mod listing;
 mod media;
@@ -80,7 +81,7 @@ pub use reload::ReloadRequest;
 pub use replica::Replica;
 pub use session::{
     Append, Batch, Broken, Checked, Edge, Encoder, Follow, Gap, NotAppended, Page, PageError,
-    Piece, Put, Rejected, Watch,
+    Piece, Put, Rejected, Upload, Watch,
 };
 pub use settings::{MountSettings, Settings};
 pub use shutdown::DRAIN_TIMEOUT;

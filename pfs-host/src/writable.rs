@@ -6,8 +6,8 @@ use std::{
 };
 
 use pfs_proto::{
-    CreateOptions, ErrorCode, Identity, IfExists, MAX_CONTENT_TYPE, PathPrefix, StreamPath,
-    Unprintable,
+    CreateOptions, ErrorCode, Identity, IfExists, MAX_CONTENT_TYPE, PathPrefix, Request,
+    StreamPath, Unprintable,
 };
 use pfs_stream::{Stream, StreamConfig};
 
@@ -63,6 +63,10 @@ impl Daemon {
             for entry in mount.list(prefix, "", usize::MAX).await? {
                 let Ok(path) = entry.summary.path.parse() else { continue };
                 let place = self.writable(caller, &path)?;
+                if place.is_elsewhere() {
+                    removed += usize::from(place.ask(Request::Remove(path)).await.is_ok());
+                    continue;
+                }
                 let Some(stream) = place.find().await? else { continue };
                 // Another client may have removed the stream meanwhile.
                 removed += usize::from(place.remove(&stream).await.is_ok());

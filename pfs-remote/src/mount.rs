@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use pfs_client::LinkReader;
 use pfs_host::{
     Failure, Owner,
-    mount::{Answer, Entry, First, Mount},
+    mount::{Answer, Elsewhere, Entry, First, Mount},
 };
 use pfs_proto::{ErrorCode, PathPrefix, Peer, ReadOptions, Start, StreamPath};
 use pfs_stream::{
@@ -83,11 +83,13 @@ impl RemoteMount {
         pending.await.map_err(|error| Failure::attaching("cannot read", path, error))
     }
 
-    fn read_only<T>(&self, operation: &str, path: &StreamPath) -> Result<T, Failure> {
+    fn other_protocol<T>(&self, operation: &str, path: &StreamPath) -> Result<T, Failure> {
         let mount = &self.shared.owner.settings().path;
         Err(Failure::new(
             ErrorCode::Denied,
-            format!("cannot {operation} {path}: the mount {mount} is read-only"),
+            format!(
+                "cannot {operation} {path} over this protocol: the streams of {mount} belong to another daemon; use pfs, or plain HTTP"
+            ),
         ))
     }
 }
@@ -124,6 +126,10 @@ impl Mount for RemoteMount {
         &self.shared.owner.settings().path
     }
 
+    fn elsewhere(&self) -> Option<&dyn Elsewhere> {
+        Some(&*self.shared)
+    }
+
     fn stream_config(&self) -> StreamConfig {
         StreamConfig::default()
     }
@@ -155,7 +161,7 @@ impl Mount for RemoteMount {
         _stream: &'a Stream,
         _peer: Peer,
     ) -> Answer<'a, Writer> {
-        Box::pin(async move { self.read_only("write to", path) })
+        Box::pin(async move { self.other_protocol("write to", path) })
     }
 
     fn create<'a>(
@@ -166,19 +172,19 @@ impl Mount for RemoteMount {
         _replace: bool,
         _owner: Owner,
     ) -> Answer<'a, Stream> {
-        Box::pin(async move { self.read_only("create", path) })
+        Box::pin(async move { self.other_protocol("create", path) })
     }
 
     fn close<'a>(&'a self, path: &'a StreamPath, _stream: &'a Stream) -> Answer<'a, ()> {
-        Box::pin(async move { self.read_only("close", path) })
+        Box::pin(async move { self.other_protocol("close", path) })
     }
 
     fn close_failed<'a>(&'a self, path: &'a StreamPath, _stream: &'a Stream) -> Answer<'a, ()> {
-        Box::pin(async move { self.read_only("close", path) })
+        Box::pin(async move { self.other_protocol("close", path) })
     }
 
     fn remove<'a>(&'a self, path: &'a StreamPath, _stream: &'a Stream) -> Answer<'a, ()> {
-        Box::pin(async move { self.read_only("remove", path) })
+        Box::pin(async move { self.other_protocol("remove", path) })
     }
 
     fn stat<'a>(&'a self, path: &'a StreamPath, _stream: &'a Stream) -> Answer<'a, StreamStat> {

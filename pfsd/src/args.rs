@@ -48,7 +48,7 @@ pub struct Args {
     ///
     /// The streams of the mount /streamfs of that daemon are then here, below /edge. The last part
     /// of the URL is the mount there; without a path, /streamfs is meant. Can be given several
-    /// times. A mount that needs a token or certificates is set in the configuration, [mounts].
+    /// times. A mount that needs a token or certificates is set in the configuration.
     #[cfg(feature = "remote")]
     #[arg(long = "mount", value_name = "PATH=URL", value_parser = crate::config::parse_mount)]
     pub mounts: Vec<crate::config::Remote>,

@@ -12,6 +12,8 @@ harness::per_transport! {
     a_gap_of_the_link_reaches_a_reader_exactly,
     a_link_that_breaks_again_and_again_loses_nothing,
     a_reader_ends_with_the_last_writer_at_the_owner,
+    what_is_written_here_is_at_the_owner_when_pfs_exits,
+    a_writer_that_dies_here_dies_at_the_owner,
     media_is_joined_with_the_header_that_only_the_owner_has,
 }
 
@@ -184,14 +186,105 @@ fn stats_and_listings_are_those_of_the_owner() {
     assert_eq!(edge.stat("/edge/x"), None);
 }
 
-#[test]
-fn a_mount_is_read_only() {
-    let (owner, edge) = owner_and_edge(Transport::Shm);
-    owner.append(S, b"kept");
-    for args in [["write", EDGE], ["create", "/edge/new"], ["close", EDGE], ["rm", EDGE]] {
-        edge.pfs(args).stdin("x").run().exits(1).says("the mount /edge is read-only");
+fn what_is_written_here_is_at_the_owner_when_pfs_exits(transport: Transport) {
+    let (owner, edge) = owner_and_edge(transport);
+    let data = noise(5, 3_000_000);
+    for (args, stream) in [(&["--stream", "--close"][..], "/edge/a"), (&["--close"], "/edge/b")] {
+        edge.pfs(["write", stream]).args(args).stdin(&*data).run().exits(0).quietly();
+        let there = stream.replace("/edge", "/streamfs");
+        let read = owner.pfs(["cat", "--stream", &there]).run().exits(0).quietly();
+        assert_eq!(digest(&read.stdout), digest(&data));
+        assert_eq!(owner.stat_number(&there, "writers_finished"), 1);
+        edge.pfs(["write", "--stream", stream]).stdin("x").run().exits(9).says("closed");
     }
-    assert_eq!((owner.head(S), owner.stat("/streamfs/new")), (4, None));
+    let lines = "one\ntwo\nthree\n";
+    edge.pfs(["write", "--lines", EDGE]).stdin(lines).run().exits(0).quietly();
+    edge.pfs(["write", EDGE]).stdin("four\n").run().exits(0).quietly();
+    assert_eq!(read(&edge, []).0, b"one\ntwo\nthree\nfour\n");
+    edge.pfs(["write", "--replace", EDGE]).stdin("new").run().exits(0).quietly();
+    assert_eq!((owner.head(S), read(&edge, []).0), (3, b"new".to_vec()));
+}
+
+fn a_writer_that_dies_here_dies_at_the_owner(transport: Transport) {
+    let (owner, edge) = owner_and_edge(transport);
+    let reader = owner.pfs(["cat", "--stream", "--until", "writers-gone", S]).spawn();
+    let mut writer = edge.pfs(["write", "--stream", EDGE]).stdin_pipe().spawn();
+    writer.send(b"half");
+    eventually("it is read", || reader.stdout_len() == 4);
+    writer.signal(Signal::KILL);
+    assert_eq!(reader.finish().exits(8).stdout, b"half");
+    let failed = edge.pfs(["write", "--stream", "--close", "/edge/c", "--", "sh", "-c", "exit 3"]);
+    failed.run().exits(3);
+    owner.pfs(["cat", "--stream", "/streamfs/c"]).run().exits(8);
+}
+
+#[test]
+fn streams_are_created_closed_and_removed_at_the_owner() {
+    let (owner, edge) = owner_and_edge(Transport::Shm);
+    let create = ["create", "--ring-buffer-size", "1MB", "--content-type", "text/csv", EDGE];
+    edge.pfs(create).run().exits(0).quietly();
+    let stat = owner.stat(S).unwrap();
+    assert_eq!(
+        (&stat["ring_buffer_size"], &stat["content_type"]),
+        (&1_048_576.into(), &"text/csv".into())
+    );
+    edge.pfs(["create", EDGE]).run().exits(9).says("/streamfs/s").says("at the owner of /edge");
+    edge.pfs(["close", EDGE]).run().exits(0).quietly();
+    assert_eq!(owner.stat(S).unwrap()["state"], "closed");
+    edge.pfs(["rm", EDGE]).run().exits(0).quietly();
+    edge.pfs(["rm", EDGE]).run().exits(3);
+    assert_eq!(owner.stat(S), None);
+    for name in ["x/1", "x/2", "y"] {
+        owner.append(&format!("/streamfs/{name}"), b"z");
+    }
+    edge.pfs(["rm", "-r", "/edge/x"]).run().exits(0).says("removed 2 streams");
+    assert_eq!(owner.pfs(["ls"]).run().exits(0).text(), "/streamfs/y\n");
+}
+
+#[test]
+fn a_body_is_passed_on_to_the_owner() {
+    let (owner, edge) = owner_and_edge(Transport::Http);
+    let data = noise(6, 500_000);
+    let mut http = edge.http();
+    http.request("PUT", EDGE, &[("content-type", "video/mp2t")], Some(&data));
+    let told = http.response().has(201);
+    assert_eq!(told.header("pfs-offset"), Some("500000"));
+    http.request("POST", &format!("{EDGE}?close"), &[], Some(b"the end"));
+    http.response().has(200);
+    let stat = owner.stat(S).unwrap();
+    assert_eq!((&stat["content_type"], &stat["head"]), (&"video/mp2t".into(), &500_007.into()));
+    assert_eq!(owner.get(&format!("{S}?from=0")).has(200).body, [&data[..], b"the end"].concat());
+    http.request("POST", EDGE, &[], Some(b"too late"));
+    assert!(http.response().has(409).text().contains("closed"));
+    // A refused body ends its connection.
+    let mut http = edge.http();
+    http.request("PUT", &format!("{EDGE}?create"), &[], Some(b""));
+    http.response().has(409);
+    http.request("PUT", EDGE, &[("if-match", "\"x\"")], Some(b"x"));
+    http.response().has(400);
+    let mut http = edge.http();
+    http.request("DELETE", EDGE, &[], None);
+    http.response().has(204);
+    assert_eq!(owner.stat(S), None);
+}
+
+#[test]
+fn an_append_whose_acknowledgement_is_lost_is_reported_as_unknown() {
+    let owner = Daemon::with_http();
+    let link = Link::to(owner.http_address(), "");
+    let edge = edge(Transport::Shm, &link.url());
+    let mut writer = edge.pfs(["write", "--stream", EDGE]).stdin_pipe().spawn();
+    writer.send(b"acknowledged");
+    eventually("it is there", || owner.head(S) == 12);
+    link.stall(Some(Direction::ToClient));
+    writer.send(b" perhaps");
+    eventually("that is there, too", || owner.head(S) == 20);
+    link.cut();
+    link.stall(None);
+    let lost = writer.finish_with_input().exits(5);
+    lost.says("what was not acknowledged may or may not be in the stream");
+    // The owner was told of no end.
+    eventually("the writer has died", || owner.stat_number(S, "writers_died") == 1);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Mounts: trees of streams. Sessions and protocols do not know which mount serves them.
 
+mod elsewhere;
 mod local;
 
 use std::{fmt, future::Future, pin::Pin};
@@ -7,6 +8,7 @@ use std::{fmt, future::Future, pin::Pin};
 use pfs_proto::{PathPrefix, Peer, ReadOptions, StreamPath};
 use pfs_stream::{Events, Reader, Stream, StreamConfig, StreamStat, StreamSummary, Writer};
 
+pub use self::elsewhere::{Elsewhere, Relay};
 pub(crate) use self::local::{Local, expire};
 use crate::{Failure, Owner};
 
@@ -27,6 +29,13 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send 
 pub trait Mount: fmt::Debug + Send + Sync {
     /// The path of the tree, such as `/streamfs`.
     fn path(&self) -> &str;
+
+    /// The daemon that owns the streams, if it is another one. Then [`writer`](Self::writer),
+    /// [`create`](Self::create), [`close`](Self::close), [`close_failed`](Self::close_failed) and
+    /// [`remove`](Self::remove) are not used: a protocol goes there instead.
+    fn elsewhere(&self) -> Option<&dyn Elsewhere> {
+        None
+    }
 
     /// Default configuration of new streams. The creator's options override it.
     fn stream_config(&self) -> StreamConfig;

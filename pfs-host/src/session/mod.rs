@@ -12,6 +12,7 @@ mod patience;
 mod piece;
 mod put;
 mod reading_log;
+mod upload;
 mod watch;
 
 pub use self::{
@@ -21,6 +22,7 @@ pub use self::{
     page::{Edge, Page, PageError},
     piece::Piece,
     put::Put,
+    upload::Upload,
     watch::Watch,
 };
 pub(crate) use self::{patience::Patience, reading_log::ReadingLog};

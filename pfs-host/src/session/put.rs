@@ -2,7 +2,8 @@
 
 use std::slice;
 
-use pfs_proto::{CreateOptions, ErrorCode, IfExists, PutOptions};
+use bytes::Bytes;
+use pfs_proto::{CreateOptions, ErrorCode, IfExists, PutOptions, Reply, Request};
 use pfs_stream::Stream;
 
 use super::Rejected;
@@ -35,6 +36,14 @@ impl Writable<'_> {
     ///
     /// If dropped while it is pending, nothing is appended, and the writer counts as dead.
     pub async fn put(&self, options: PutOptions, chunk: &[u8]) -> Result<Put, Failure> {
+        if self.is_elsewhere() {
+            let chunk = Bytes::copy_from_slice(chunk);
+            let request = Request::Put(self.path().clone(), options, chunk);
+            return match self.ask(request).await? {
+                Reply::Put { created, offset } => Ok(Put { created, offset }),
+                _ => Err(Failure::new(ErrorCode::Protocol, "the owner gave an unexpected answer")),
+            };
+        }
         let PutOptions { create, close } = options;
         let keeps = create.if_exists == IfExists::Keep;
         let anew = CreateOptions {

@@ -9,6 +9,7 @@ mod events;
 mod follow;
 mod large;
 mod listing;
+mod pass_on;
 mod query;
 mod range;
 mod raw;
@@ -111,6 +112,9 @@ async fn answer(
             Method::DELETE => {
                 let place = site.daemon.writable(caller, &path)?;
                 Query::from_uri(request.uri(), &[])?;
+                if place.is_elsewhere() {
+                    return pass_on::remove(&place, request.headers()).await;
+                }
                 let stream = place.existing().await?;
                 if_match(request.headers(), &path, Some(stream.identity()))?;
                 if_none_match(request.headers(), &path, stream.identity())?;

@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
-    conditions,
+    conditions, pass_on,
     query::{Query, bad},
     stat_headers,
 };
@@ -80,6 +80,17 @@ pub(crate) async fn answer(
     let options = options(&query, if_exists, request.headers())?;
     let marks_sync = marks_sync(request.headers())?;
     let empty = request.body().is_end_stream();
+    if place.is_elsewhere() {
+        let created = pass_on::open(place, options, if_exists, request.headers()).await?;
+        let written = if empty && (create || close != Close::No) {
+            pass_on::close(place, close).await?;
+            Written { bytes: 0, offset: 0 }
+        } else {
+            let input = Input { body: request.into_body(), marks_sync };
+            pass_on::append(place, input, presence, close).await?
+        };
+        return Ok(told(place.path(), created, close, &written));
+    }
 
     let (stream, created) = open(place, options, if_exists, request.headers()).await?;
     // An empty request that creates or closes attaches no writer: other clients would see a writer
@@ -95,16 +106,21 @@ pub(crate) async fn answer(
         let input = Input { body: request.into_body(), marks_sync };
         append(place, &stream, input, presence, close).await?
     };
+    Ok(told(place.path(), created, close, &written))
+}
+
+/// The response to a body that was appended.
+fn told(path: &StreamPath, created: bool, close: Close, written: &Written) -> Response {
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let Written { bytes, offset } = written;
+    let Written { bytes, offset } = *written;
     let told = json!({
-        "path": place.path().as_str(), "offset": offset, "bytes": bytes, "created": created,
+        "path": path.as_str(), "offset": offset, "bytes": bytes, "created": created,
         "closed": close != Close::No, "failed": close == Close::Failed,
     });
     let outcome = Outcome { stream: None, created, closed: close != Close::No };
     let mut response = (status, Extension(outcome), Json(told)).into_response();
     response.headers_mut().insert(stat_headers::OFFSET, offset.into());
-    Ok(response)
+    response
 }
 
 /// Whether the request says that its body begins at a sync point.
@@ -199,7 +215,7 @@ fn options(
 pub(crate) struct Written {
     pub(crate) bytes: u64,
     /// Offset after the last byte of the body.
-    offset: u64,
+    pub(crate) offset: u64,
 }
 
 /// What to append.

@@ -1,0 +1,88 @@
+//! Relay: passes what changes a stream on to its owner.
+
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use pfs_client::{RelayWriter, RequestError};
+use pfs_host::{
+    Failure,
+    mount::{Answer, Elsewhere, Relay},
+};
+use pfs_proto::{ErrorCode, Reply, Request, StreamPath, WriteOptions};
+
+use crate::{mount::Shared, owner::Owner};
+
+impl Elsewhere for Shared {
+    fn ask(&self, request: Request) -> Answer<'_, Reply> {
+        Box::pin(async move {
+            let request = renamed(&self.owner, request)?;
+            let client = self.owner.client().await?;
+            client.ask(&request).await.map_err(|error| self.owner.failed(&error))
+        })
+    }
+
+    fn write<'a>(
+        &'a self,
+        path: &'a StreamPath,
+        options: WriteOptions,
+    ) -> Answer<'a, (Box<dyn Relay>, u64)> {
+        Box::pin(async move {
+            let theirs = self.owner.path(path)?;
+            let client = self.owner.client().await?;
+            let writer = client.relay(theirs, options).await;
+            let writer = writer.map_err(|error| self.owner.failed(&error))?;
+            let max_chunk = writer.max_chunk();
+            let mount = self.owner.settings().path.clone();
+            let relay: Box<dyn Relay> = Box::new(Writing { writer, mount });
+            Ok((relay, max_chunk))
+        })
+    }
+}
+
+/// The request with the owner's name of the stream.
+fn renamed(owner: &Owner, request: Request) -> Result<Request, Failure> {
+    Ok(match request {
+        Request::Create(path, options) => Request::Create(owner.path(&path)?, options),
+        Request::Put(path, options, chunk) => Request::Put(owner.path(&path)?, options, chunk),
+        Request::Close(path) => Request::Close(owner.path(&path)?),
+        Request::CloseFailed(path) => Request::CloseFailed(owner.path(&path)?),
+        Request::Remove(path) => Request::Remove(owner.path(&path)?),
+        _ => {
+            let message = "this request is not passed on to the owner of a mount";
+            return Err(Failure::new(ErrorCode::Internal, message));
+        }
+    })
+}
+
+/// A writer at the owner.
+#[derive(Debug)]
+struct Writing {
+    writer: RelayWriter,
+    /// The path of the mount, for messages.
+    mount: String,
+}
+
+impl Relay for Writing {
+    fn can_mark(&self) -> bool {
+        self.writer.can_mark()
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut BytesMut,
+    ) -> Poll<Result<Option<Reply>, Failure>> {
+        self.writer.poll(cx, out).map_err(|error| match error {
+            RequestError::Daemon { code, message } => {
+                Failure::new(code, format!("{message} (at the owner of {})", self.mount))
+            }
+            error => {
+                let message = format!(
+                    "the daemon that owns {} went away: {error}; what was not acknowledged may or may not be in the stream",
+                    self.mount
+                );
+                Failure::new(ErrorCode::Unreachable, message)
+            }
+        })
+    }
+}
