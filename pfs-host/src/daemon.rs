@@ -99,6 +99,11 @@ impl Daemon {
         }
     }
 
+    /// How long a `block` reader may keep a writer waiting, as the settings say at each moment.
+    pub fn max_block_time(&self) -> watch::Receiver<Option<Duration>> {
+        self.max_block_time.subscribe()
+    }
+
     /// Changes all limits to those of `settings`.
     ///
     /// Nothing that exceeds a lower limit is taken back, but nothing more is granted until enough

@@ -11,6 +11,7 @@ use crate::{
     Caller, Cutoff, Daemon, Failure,
     cutoff::Needs,
     media::{self, Joined},
+    mount::Blocking,
     poll::poll_once,
     session::{Encoder, Follow, Page, ReadingLog, Watch},
     stream_at::StreamAt,
@@ -106,7 +107,10 @@ impl Readable<'_> {
     /// If dropped while it is pending, no reader is attached.
     pub async fn attach(&self, options: ReadOptions) -> Result<Reader, Failure> {
         self.check(options)?;
-        let mut attach = self.mount.attach(&self.path, options, self.caller.peer);
+        let mut attach = Box::pin(async {
+            let _blocking = self.prepare(options).await?;
+            self.mount.attach(&self.path, options, self.caller.peer).await
+        });
         if let Some(attached) = poll_once(&mut attach).await {
             return attached;
         }
@@ -159,6 +163,8 @@ impl Readable<'_> {
         stream: &Stream,
         options: ReadOptions,
     ) -> Result<Option<(Reader, Joined)>, Failure> {
+        self.check(options)?;
+        let _blocking = self.prepare(options).await?;
         for attempt in 1.. {
             let join = media::join(stream, options.join, options.start).await;
             let join =
@@ -238,6 +244,15 @@ impl Readable<'_> {
         match options.policy {
             SlowPolicy::Block => self.caller.permissions.may_block(self.path.as_str()),
             _ => Ok(()),
+        }
+    }
+
+    /// Makes the writers of the stream wait for a `block` reader that is about to attach, if they are
+    /// at another daemon.
+    async fn prepare(&self, options: ReadOptions) -> Result<Option<Blocking>, Failure> {
+        match options.policy {
+            SlowPolicy::Block => self.mount.block(&self.path).await.map(Some),
+            _ => Ok(None),
         }
     }
 

@@ -1,12 +1,16 @@
 //! Replica of a stream that lives at another daemon, for mounts: a stream of the registry, the link
 //! that appends to it, and its media index.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use pfs_proto::{Identity, Origin, Writers};
 use pfs_stream::{Chunk, CreateError, Link, Registry, Stream, StreamConfig, Upstream, WriteError};
+use tokio::sync::watch;
 
-use crate::media::{self, Indexing};
+use crate::{
+    media::{self, Indexing},
+    session::Patience,
+};
 
 /// A replica, to which only the owner of this value appends.
 #[derive(Debug)]
@@ -14,10 +18,12 @@ pub struct Replica {
     stream: Stream,
     link: Link,
     indexing: Indexing,
+    patience: Patience,
 }
 
 impl Replica {
-    /// Creates the replica of a stream in a registry. The replica begins at offset `begin`.
+    /// Creates the replica of a stream in a registry. The replica begins at offset `begin`. A local
+    /// `block` reader may keep the replica waiting for `max_block_time`.
     ///
     /// # Errors
     ///
@@ -29,6 +35,7 @@ impl Replica {
         origin: &Origin,
         content_type: Option<String>,
         begin: u64,
+        max_block_time: watch::Receiver<Option<Duration>>,
     ) -> Result<Self, CreateError> {
         let config = StreamConfig {
             ring_buffer_size: origin.ring_buffer_size,
@@ -39,7 +46,8 @@ impl Replica {
         let upstream = Upstream { identity, created: origin.created, begin };
         let (stream, link) = registry.create_replica(name, config, &upstream)?;
         let indexing = media::replicated(&stream, origin, begin);
-        Ok(Self { stream, link, indexing })
+        let patience = Patience::new(name, link.blockers(), max_block_time);
+        Ok(Self { stream, link, indexing, patience })
     }
 
     /// The stream that local readers follow.
@@ -64,8 +72,14 @@ impl Replica {
     /// If dropped while it is pending, nothing is appended.
     pub async fn push(&mut self, chunk: impl Chunk, time: SystemTime) -> Result<(), WriteError> {
         let bytes = chunk.as_ref().len() as u64;
-        self.link.push(chunk, time).await?;
-        let Self { stream, link, indexing } = self;
+        let Self { stream, link, indexing, patience } = self;
+        if !link.try_push(&chunk, time)? {
+            tokio::select! {
+                biased;
+                pushed = link.push(chunk, time) => pushed?,
+                never = patience.enforce() => match never {},
+            }
+        }
         indexing.appended(|| stream.clone(), bytes, link.head());
         Ok(())
     }

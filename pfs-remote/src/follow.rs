@@ -7,16 +7,17 @@ use std::{
 
 use pfs_client::{LinkEvent, LinkReader, ReadError};
 use pfs_host::{Failure, Replica};
-use pfs_proto::{End, ErrorCode, ReadOptions, Start, StreamPath};
+use pfs_proto::{End, ErrorCode, ReadOptions, SlowPolicy, Start, StreamPath};
 use pfs_stream::{CreateError, Stream, StreamEvent, WriteError};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
     mount::{self, Shared},
     owner::Keep,
+    policy::{Ask, Change, Policy},
     replicas::Opened,
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct Task {
     pub(crate) path: StreamPath,
     pub(crate) used: Arc<Notify>,
     pub(crate) tell: watch::Sender<Option<Opened>>,
+    pub(crate) asks: mpsc::UnboundedReceiver<Ask>,
 }
 
 /// Why a replica is no longer followed.
@@ -47,14 +49,12 @@ enum Ended {
 
 impl Task {
     /// Opens the replica, with this link if one is given, and follows it to its end.
-    pub(crate) async fn run(self, link: Option<LinkReader>) {
-        let (path, used) = (self.path.clone(), Arc::clone(&self.used));
-        let shared = Arc::clone(&self.shared);
+    pub(crate) async fn run(mut self, link: Option<LinkReader>) {
         self.work(link).await;
-        shared.replicas.forget(&path, &used);
+        self.shared.replicas.forget(&self.path, &self.used);
     }
 
-    async fn work(self, link: Option<LinkReader>) {
+    async fn work(&mut self, link: Option<LinkReader>) {
         let (mut replica, mut link) = match self.open(link).await {
             Ok(Some(opened)) => opened,
             Ok(None) => return self.told(Ok(None)),
@@ -63,12 +63,15 @@ impl Task {
         let stream = replica.stream().clone();
         let name = stream.name().to_owned();
         tracing::info!(stream = name, start = link.position(), "link opened");
-        let mut use_ended = Unused::new(&self, &stream);
+        let (_, none) = mpsc::unbounded_channel();
+        let asks = std::mem::replace(&mut self.asks, none);
+        let mut policy = Policy::new(SlowPolicy::Drop, asks, &stream);
+        let mut use_ended = Unused::new(self, &stream);
         let ended = tokio::select! {
-            ended = self.follow(&mut replica, &mut link) => ended,
+            ended = self.follow(&mut replica, &mut link, &mut policy) => ended,
             () = use_ended.ends() => Ended::Unused,
         };
-        drop(link);
+        drop((link, policy));
         // A client that asked meanwhile finds the stream ended, or asks again.
         self.told(Ok(Some(stream.clone())));
         match ended {
@@ -112,7 +115,8 @@ impl Task {
         let create = || {
             let (name, content_type) = (self.path.as_str(), start.content_type.clone());
             let (identity, begin) = (start.identity, link.position());
-            Replica::create(registry, name, identity, &start.origin, content_type, begin)
+            let patience = self.shared.max_block_time.clone();
+            Replica::create(registry, name, identity, &start.origin, content_type, begin, patience)
         };
         let replica = match create() {
             // A replica that has just ended.
@@ -133,33 +137,68 @@ impl Task {
     }
 
     /// Fills the replica until the stream ends, with one link after the other.
-    async fn follow(&self, replica: &mut Replica, link: &mut LinkReader) -> Ended {
+    async fn follow(
+        &self,
+        replica: &mut Replica,
+        link: &mut LinkReader,
+        policy: &mut Policy,
+    ) -> Ended {
         let identity = link.start().identity;
         let caught_up = link.start().head;
         let mut pause = FIRST_PAUSE;
         loop {
             let begun = Instant::now();
-            let error = match self.pump(replica, link, caught_up).await {
-                Ok(ended) => return ended,
-                Err(error) => error,
+            let stopped = tokio::select! {
+                pumped = self.pump(replica, link, caught_up) => Stopped::Pumped(pumped),
+                change = policy.changed() => Stopped::Changed(change),
             };
             replica.wake();
-            if let ReadError::Removed = error {
-                return Ended::Removed;
-            }
-            let (stream, lost) = (self.path.as_str(), Instant::now());
-            tracing::warn!(stream, %error, "link lost");
-            // A link that breaks again and again must not occupy both daemons.
-            if begun.elapsed() > MAX_PAUSE {
-                pause = FIRST_PAUSE;
-            }
-            *link = match self.connect_again(replica.head(), &mut pause).await {
+            let stream = self.path.as_str();
+            let again = match stopped {
+                Stopped::Pumped(Ok(ended)) => return ended,
+                Stopped::Pumped(Err(ReadError::Removed)) => return Ended::Removed,
+                Stopped::Pumped(Err(error)) => {
+                    tracing::warn!(stream, %error, "link lost");
+                    // A link that breaks again and again must not occupy both daemons.
+                    if begun.elapsed() > MAX_PAUSE {
+                        pause = FIRST_PAUSE;
+                    }
+                    self.connect_again(replica.head(), policy, &mut pause).await
+                }
+                // What the old link has received and not appended, the new one receives again.
+                Stopped::Changed(change) => self.switch(replica.head(), policy, change).await,
+            };
+            *link = match again {
                 Some(again) if again.start().identity == identity => again,
                 _ => return Ended::Removed,
             };
-            let millis = u64::try_from(lost.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let after = humantime::format_duration(Duration::from_millis(millis));
-            tracing::info!(stream, offset = link.position(), %after, "link restored");
+        }
+    }
+
+    /// Attaches a link with another policy at this offset. The old link still exists, so that a
+    /// link which becomes a `drop` reader loses nothing. `None` if the stream is not there any more.
+    async fn switch(&self, offset: u64, policy: &mut Policy, change: Change) -> Option<LinkReader> {
+        let wanted = match change {
+            Change::Block(_) => SlowPolicy::Block,
+            Change::Drop => SlowPolicy::Drop,
+        };
+        let attached = self.shared.attach(&self.path, from(offset).policy(wanted)).await;
+        match (attached, change) {
+            (Ok(link), Change::Block(ask)) => {
+                policy.grant(ask);
+                Some(link)
+            }
+            (Ok(link), Change::Drop) => {
+                policy.set(SlowPolicy::Drop);
+                Some(link)
+            }
+            (Err(failure), change) => {
+                if let Change::Block(ask) = change {
+                    // The client may have left.
+                    let _ = ask.send(Err(failure));
+                }
+                self.connect_again(offset, policy, &mut { FIRST_PAUSE }).await
+            }
         }
     }
 
@@ -212,20 +251,51 @@ impl Task {
 
     /// Attaches a link at this offset, however long that takes. `None` if the stream is not there
     /// any more.
-    async fn connect_again(&self, offset: u64, pause: &mut Duration) -> Option<LinkReader> {
-        let options = ReadOptions::default().start(Start::Offset(offset));
+    async fn connect_again(
+        &self,
+        offset: u64,
+        policy: &mut Policy,
+        pause: &mut Duration,
+    ) -> Option<LinkReader> {
+        let (stream, lost) = (self.path.as_str(), Instant::now());
         loop {
-            sleep(*pause).await;
+            let down = || self.shared.owner.unreachable("the link is down");
+            tokio::select! {
+                () = sleep(*pause) => {}
+                () = policy.refuse(down) => {}
+            }
             *pause = pause.saturating_mul(2).min(MAX_PAUSE);
-            match self.shared.attach(&self.path, options).await {
-                Ok(link) => return Some(link),
-                Err(failure) => match failure.code {
-                    ErrorCode::NoSuchStream | ErrorCode::PastHead => return None,
-                    _ => tracing::debug!(stream = self.path.as_str(), %failure.message, "no link"),
-                },
+            let wanted = policy.for_new_link();
+            let failure = match self.shared.attach(&self.path, from(offset).policy(wanted)).await {
+                Ok(link) => {
+                    let millis = u64::try_from(lost.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    let after = humantime::format_duration(Duration::from_millis(millis));
+                    tracing::info!(stream, offset = link.position(), %after, "link restored");
+                    return Some(link);
+                }
+                Err(failure) => failure,
+            };
+            match failure.code {
+                ErrorCode::NoSuchStream | ErrorCode::PastHead => return None,
+                ErrorCode::Denied if wanted == SlowPolicy::Block => {
+                    tracing::warn!(stream, %failure.message, "the link no longer blocks writers");
+                    policy.set(SlowPolicy::Drop);
+                }
+                _ => tracing::debug!(stream, %failure.message, "no link"),
             }
         }
     }
+}
+
+/// Why a link is not read any more.
+enum Stopped {
+    Pumped(Result<Ended, ReadError>),
+    Changed(Change),
+}
+
+/// Options of a link that continues at this offset.
+fn from(offset: u64) -> ReadOptions {
+    ReadOptions::default().start(Start::Offset(offset))
 }
 
 /// Notices that nobody uses a replica.

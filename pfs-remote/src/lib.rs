@@ -16,6 +16,7 @@
 mod follow;
 mod mount;
 mod owner;
+mod policy;
 mod relay;
 mod replicas;
 

@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use pfs_client::LinkReader;
 use pfs_host::{
-    Failure, Owner,
-    mount::{Answer, Elsewhere, Entry, First, Mount},
+    Daemon, Failure, Owner,
+    mount::{Answer, Blocking, Elsewhere, Entry, First, Mount},
 };
-use pfs_proto::{ErrorCode, PathPrefix, Peer, ReadOptions, Start, StreamPath};
+use pfs_proto::{ErrorCode, PathPrefix, Peer, ReadOptions, SlowPolicy, Start, StreamPath};
 use pfs_stream::{
     Events, Reader, Registry, Stream, StreamConfig, StreamStat, StreamSummary, Writer,
 };
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     owner::{self, RemoteSettings},
@@ -34,13 +34,20 @@ pub(crate) struct Shared {
     /// The registry that the replicas are in, which limits them together with all other streams.
     pub(crate) registry: Registry,
     pub(crate) replicas: Replicas,
+    /// How long a local `block` reader may keep a link waiting.
+    pub(crate) max_block_time: watch::Receiver<Option<Duration>>,
 }
 
 impl RemoteMount {
-    /// Creates a mount whose replicas are in this registry. Connects to nothing yet.
-    pub fn new(settings: RemoteSettings, registry: Registry) -> Self {
-        let owner = owner::Owner::new(settings);
-        Self { shared: Arc::new(Shared { owner, registry, replicas: Replicas::default() }) }
+    /// Creates a mount of this daemon. Connects to nothing yet.
+    pub fn new(settings: RemoteSettings, daemon: &Daemon) -> Self {
+        let shared = Shared {
+            owner: owner::Owner::new(settings),
+            registry: daemon.registry().clone(),
+            replicas: Replicas::default(),
+            max_block_time: daemon.max_block_time(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The replica of a stream; `None` if the owner has no such stream.
@@ -80,6 +87,10 @@ impl RemoteMount {
         let link = client.link(theirs, everything().wait(true)).await;
         let link = link.map_err(|error| shared.owner.failed(&error))?;
         shared.replicas.open(shared, path, Some(link)).await?;
+        let _blocking = match options.policy {
+            SlowPolicy::Block => Some(shared.replicas.block(path).await?),
+            _ => None,
+        };
         pending.await.map_err(|error| Failure::attaching("cannot read", path, error))
     }
 
@@ -152,6 +163,13 @@ impl Mount for RemoteMount {
                 None if options.wait => self.attach_later(path, options, peer).await,
                 None => Err(Failure::no_such_stream(path.as_str())),
             }
+        })
+    }
+
+    fn block<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Blocking> {
+        Box::pin(async move {
+            self.open(path).await?;
+            self.shared.replicas.block(path).await
         })
     }
 

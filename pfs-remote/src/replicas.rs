@@ -6,12 +6,12 @@ use std::{
 };
 
 use pfs_client::LinkReader;
-use pfs_host::Failure;
+use pfs_host::{Failure, mount::Blocking};
 use pfs_proto::StreamPath;
 use pfs_stream::Stream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::mount::Shared;
+use crate::{mount::Shared, policy::Ask};
 
 /// What became of an attempt to open a replica: the stream; `None` if the owner has none; a failure.
 pub(crate) type Opened = Result<Option<Stream>, Failure>;
@@ -22,6 +22,7 @@ pub(crate) struct Entry {
     opened: watch::Receiver<Option<Opened>>,
     /// Told each time a client asks for the replica.
     pub(crate) used: Arc<Notify>,
+    asks: mpsc::UnboundedSender<Ask>,
 }
 
 /// All replicas of a mount.
@@ -61,6 +62,16 @@ impl Replicas {
         outcome.unwrap_or_else(|| Err(shared.owner.unreachable("the link has ended")))
     }
 
+    /// Makes the link of a replica that is open a `block` reader at the owner.
+    pub(crate) async fn block(&self, path: &StreamPath) -> Result<Blocking, Failure> {
+        let entry = self.lock().get(path).cloned();
+        let Some(entry) = entry else { return Ok(Blocking::default()) };
+        let (ask, answer) = oneshot::channel();
+        // A link that has ended, with its stream, blocks nobody.
+        let _ = entry.asks.send(ask);
+        answer.await.unwrap_or_else(|_| Ok(Blocking::default()))
+    }
+
     /// Forgets the replica with this stream, so that the next client opens it anew.
     pub(crate) fn remove(&self, path: &StreamPath, stream: &Stream) {
         let mut entries = self.lock();
@@ -84,13 +95,15 @@ impl Replicas {
 
 fn begin(shared: &Arc<Shared>, path: &StreamPath, link: Option<LinkReader>) -> Arc<Entry> {
     let (tell, opened) = watch::channel(None);
+    let (asks, asked) = mpsc::unbounded_channel();
     let used = Arc::new(Notify::new());
     let task = crate::follow::Task {
         shared: Arc::clone(shared),
         path: path.clone(),
         used: Arc::clone(&used),
         tell,
+        asks: asked,
     };
     tokio::spawn(task.run(link));
-    Arc::new(Entry { opened, used })
+    Arc::new(Entry { opened, used, asks })
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use pfs_proto::{Identity, Peer, Writers};
 
 use crate::{
-    Chunk, Stream, WriteError, clock,
+    Blockers, Chunk, Stream, WriteError, clock,
     read::Position,
     ring::{Given, Source, Status},
     state::{Shared, WriterState, refusal, refuse, release},
@@ -146,6 +146,11 @@ impl Link {
         release(append, &mut self.gone, &self.shared);
         self.unannounced = true;
         self.wake();
+    }
+
+    /// The `block` readers that this link may have to wait for.
+    pub fn blockers(&self) -> Blockers {
+        Blockers::new(&self.shared, &self.state)
     }
 
     /// Wakes sleeping readers if anything has happened since the last call.

@@ -18,7 +18,7 @@ use crate::{
     ring::{Ring, RingReader, RingWriter, Status},
     stat,
     state::{self, Appending, Charges, ReaderState, Shared, release},
-    sync::{Arc, Ordering},
+    sync::{Arc, Ordering, lock},
     wait::{Ticket, WaitQueue},
 };
 
@@ -363,6 +363,12 @@ impl Stream {
     /// Number of readers attached now.
     pub fn readers(&self) -> usize {
         self.shared.reader_count.load(Ordering::SeqCst)
+    }
+
+    /// Number of readers for which writers wait. A reader that was given up is none of them.
+    pub fn block_readers(&self) -> usize {
+        let readers = lock(&self.shared.readers);
+        readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block).count()
     }
 
     /// Waits until at least `count` readers are attached, or the stream stops accepting appends.

@@ -95,9 +95,9 @@ fn remotes(config: &Config) -> Result<Vec<pfs_remote::RemoteSettings>> {
 #[cfg(feature = "remote")]
 fn with_remotes(daemon: Daemon, remotes: Vec<pfs_remote::RemoteSettings>) -> Daemon {
     remotes.into_iter().fold(daemon, |daemon, settings| {
-        let registry = daemon.registry().clone();
         tracing::info!(path = settings.path, owner = settings.owner(), "remote mount");
-        daemon.with_mount(Arc::new(pfs_remote::RemoteMount::new(settings, registry)))
+        let mount = Arc::new(pfs_remote::RemoteMount::new(settings, &daemon));
+        daemon.with_mount(mount)
     })
 }
 

@@ -14,6 +14,8 @@ harness::per_transport! {
     a_reader_ends_with_the_last_writer_at_the_owner,
     what_is_written_here_is_at_the_owner_when_pfs_exits,
     a_writer_that_dies_here_dies_at_the_owner,
+    a_block_reader_here_makes_the_writer_at_the_owner_wait,
+    a_block_reader_that_is_given_up_holds_up_nobody_else,
     media_is_joined_with_the_header_that_only_the_owner_has,
 }
 
@@ -216,6 +218,87 @@ fn a_writer_that_dies_here_dies_at_the_owner(transport: Transport) {
     let failed = edge.pfs(["write", "--stream", "--close", "/edge/c", "--", "sh", "-c", "exit 3"]);
     failed.run().exits(3);
     owner.pfs(["cat", "--stream", "/streamfs/c"]).run().exits(8);
+}
+
+/// Whether the link blocks writers: only the link reads at the owner, and while its policy changes,
+/// it is attached twice.
+fn link_blocks(owner: &Daemon) -> bool {
+    let stat = owner.stat(S).unwrap();
+    stat["readers"].as_array().unwrap().iter().any(|reader| reader["policy"] == "block")
+}
+
+fn a_block_reader_here_makes_the_writer_at_the_owner_wait(transport: Transport) {
+    let (owner, edge) = owner_and_edge(transport);
+    owner.create_with_buffers(S, 64 * 1024, 64 * 1024);
+    // The link has the policy only for as long as a reader has.
+    let drop = edge.reader(EDGE, []);
+    assert!(!link_blocks(&owner));
+    let block = edge.reader(EDGE, ["--slow", "block"]);
+    assert!(link_blocks(&owner));
+    for reader in [block, drop] {
+        reader.signal(Signal::TERM);
+        reader.finish().exits(143);
+        eventually("the link drops again", || !link_blocks(&owner));
+    }
+
+    let mut slow = edge.piped_reader(EDGE, ["--slow", "block"]);
+    assert!(link_blocks(&owner));
+    let mut writer = owner.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
+    let input = writer.feed(|number| noise(number as u64, 1 << 20));
+    eventually("the writer waits for it", || {
+        owner.stat(S).unwrap()["writers"][0]["waiting"] == true
+    });
+    let got = slow.digest_stdout();
+    let data = input.end();
+    writer.finish().exits(0);
+    slow.finish().exits(0).quietly();
+    assert_eq!(got.join().unwrap(), digest(&data));
+}
+
+fn a_block_reader_that_is_given_up_holds_up_nobody_else(transport: Transport) {
+    let owner = Daemon::with_http();
+    owner.create_with_buffers(S, 64 * 1024, 64 * 1024);
+    let mount = format!(
+        "[limits]\nmax_block_time = \"50ms\"\n[mounts.edge]\npath = \"/edge\"\nurl = \"{}\"\n",
+        owner.url("/streamfs")
+    );
+    let edge = transport.daemon_with_http_config(&mount);
+    let slow = edge.piped_reader(EDGE, ["--slow", "block"]);
+    let data = noise(8, 24 << 20);
+    let write = ["write", "--stream", "--close", "--chunk-size", "16KB", S];
+    owner.pfs(write).stdin(&data[..]).run().exits(0);
+    eventually("the link has read everything", || edge.log().contains("the stream is closed"));
+    assert!(edge.log().contains("the reader is a drop reader now"), "{}", edge.log());
+    let mut slow = slow;
+    let mut output = Vec::new();
+    std::io::Read::read_to_end(&mut slow.take_stdout(), &mut output).unwrap();
+    let lost = gaps(&slow.finish().exits(4).stderr);
+    assert!(!lost.is_empty());
+    assert_eq!(digest(&output), digest(&kept(&data, 0, &lost)));
+}
+
+#[test]
+fn a_block_reader_is_refused_where_the_mount_may_not_block_writers() {
+    let tokens = tempfile::tempdir().unwrap();
+    let (all, own) = (tokens.path().join("tokens"), tokens.path().join("own"));
+    std::fs::write(&all, "token-of-the-mount read\n").unwrap();
+    std::fs::write(&own, "token-of-the-mount").unwrap();
+    let owner = Daemon::with_http_config(&format!("[auth]\ntoken_file = \"{}\"\n", all.display()));
+    let link = Link::to(owner.http_address(), "");
+    let mount = "[mounts.edge]\npath = \"/edge\"\nurl";
+    let (url, file) = (link.url(), own.display());
+    let config = format!("{mount} = \"{url}/streamfs\"\ntoken_file = \"{file}\"\n");
+    let edge = Daemon::with_config(&config);
+    owner.append(S, b"some");
+    let reader = edge.reader(EDGE, []);
+    let block = || edge.pfs(["cat", "--stream", "--slow", "block", EDGE]).run();
+    block().exits(1).says("may not block the writers of /streamfs/s");
+    // The link goes on for other readers.
+    owner.append(S, b" more");
+    eventually("it is read", || reader.stdout_len() == 9);
+    link.cut_and_refuse(usize::MAX);
+    eventually("the link is lost", || edge.log().contains("link lost"));
+    block().exits(5).says("the link is down");
 }
 
 #[test]

@@ -52,6 +52,13 @@ pub trait Mount: fmt::Debug + Send + Sync {
         peer: Peer,
     ) -> Answer<'a, Reader>;
 
+    /// Prepares for a `block` reader that attaches while the returned value exists: from now on, the
+    /// writers of the stream wait for the slowest reader, wherever they are.
+    fn block<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Blocking> {
+        let _ = path;
+        Box::pin(async { Ok(Blocking::default()) })
+    }
+
     /// Attaches a writer to a stream that [`find`](Self::find) or
     /// [`create`](Self::create) returned.
     fn writer<'a>(
@@ -100,6 +107,31 @@ pub trait Mount: fmt::Debug + Send + Sync {
 
     /// Subscribes to the events of a stream, from now on.
     fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Events>;
+}
+
+/// Tells a mount, when dropped, that a `block` reader has attached, or will not.
+#[derive(Default)]
+pub struct Blocking(Option<Box<dyn FnOnce() + Send>>);
+
+impl Blocking {
+    /// Calls `attached` when this value is dropped.
+    pub fn new(attached: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(attached)))
+    }
+}
+
+impl Drop for Blocking {
+    fn drop(&mut self) {
+        if let Some(attached) = self.0.take() {
+            attached();
+        }
+    }
+}
+
+impl fmt::Debug for Blocking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Blocking")
+    }
 }
 
 /// First contents of a new stream.

@@ -64,7 +64,7 @@ impl Append {
         cutoff: Cutoff,
         in_request: bool,
     ) -> Self {
-        let patience = Arc::new(Patience::new(path, writer.blockers(), max_block_time));
+        let patience = Arc::new(Patience::new(path.as_str(), writer.blockers(), max_block_time));
         let left = Left::Unfinished { reason: None };
         let (caller, path) = (caller.clone(), path.clone());
         let log = WritingLog { caller, path, chunks: 0, bytes: 0, left, in_request: true };

@@ -2,14 +2,14 @@
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
-use pfs_proto::StreamPath;
 use pfs_stream::Blockers;
 use tokio::{sync::watch, task::yield_now, time::sleep};
 
 /// The time limit of one writer.
 #[derive(Debug)]
 pub(crate) struct Patience {
-    path: StreamPath,
+    /// The path of the stream.
+    path: String,
     blockers: Blockers,
     /// `None` lets writers wait for as long as the readers are attached.
     max_block_time: watch::Receiver<Option<Duration>>,
@@ -17,11 +17,11 @@ pub(crate) struct Patience {
 
 impl Patience {
     pub(crate) fn new(
-        path: &StreamPath,
+        path: &str,
         blockers: Blockers,
         max_block_time: watch::Receiver<Option<Duration>>,
     ) -> Self {
-        Self { path: path.clone(), blockers, max_block_time }
+        Self { path: path.to_owned(), blockers, max_block_time }
     }
 
     /// Waits until the time limit is over, and then turns each `block` reader that keeps the writer

@@ -31,11 +31,15 @@ pub struct GivenUp {
 impl Writer {
     /// The `block` readers that this writer may have to wait for.
     pub fn blockers(&self) -> Blockers {
-        Blockers { shared: Arc::clone(&self.shared), writer: Arc::clone(&self.state) }
+        Blockers::new(&self.shared, &self.state)
     }
 }
 
 impl Blockers {
+    pub(crate) fn new(shared: &Arc<Shared>, writer: &Arc<WriterState>) -> Self {
+        Self { shared: Arc::clone(shared), writer: Arc::clone(writer) }
+    }
+
     /// Turns the slowest `block` reader that keeps the writer waiting now into a `drop` reader. The
     /// writer goes on unless another reader is in its way; the given-up reader gets a gap for the
     /// data that it loses from then on. `None` if the writer waits for no reader.
