@@ -9,7 +9,7 @@ use std::{
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use pfs_proto::{
-    End, Identity, Origin, PathError, ReadOptions, Reply, Request, StreamPath, WriteOptions,
+    End, Hop, Identity, Origin, PathError, ReadOptions, Reply, Request, StreamPath, WriteOptions,
     Writers,
 };
 
@@ -129,6 +129,32 @@ pub struct RelayWriter {
 }
 
 impl Client {
+    /// Follows a mount of the daemon, such as `/streamfs`, to the daemon that owns its streams. `hops`
+    /// led here.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Unsupported`] if the daemon knows no links, and any other [`RequestError`]: a
+    /// daemon on the way cannot be reached, or finds itself among the hops.
+    ///
+    /// # Cancel safety
+    ///
+    /// If cancelled, nothing has changed.
+    pub async fn trace(&self, mount: &str, hops: Vec<Hop>) -> Result<(), RequestError> {
+        let mut connection = self.connection().await?;
+        connection.learn_abilities().await?;
+        if !connection.can_link() {
+            return Err(RequestError::Unsupported { feature: "links" });
+        }
+        let reply = connection.request(&Request::Trace { mount: mount.to_owned(), hops }).await?;
+        self.keep(connection);
+        match reply {
+            Reply::Done => Ok(()),
+            Reply::Error { code, message } => Err(RequestError::refused(code, message)),
+            _ => Err(RequestError::unexpected("the end of a trace")),
+        }
+    }
+
     /// Sends a request that has one reply, and returns the reply, which is not an error.
     ///
     /// # Errors

@@ -37,6 +37,10 @@ pub(crate) async fn answer<T: Transport>(
             daemon.writable(caller, &path)?.create(options).await?;
             wire.put(&Reply::Done);
         }
+        Request::Trace { mount, hops } => {
+            daemon.trace(&mount, hops).await?;
+            wire.put(&Reply::Done);
+        }
         Request::List(path) => {
             let mut listing = daemon.listing(caller, &path)?;
             loop {

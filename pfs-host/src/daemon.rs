@@ -2,12 +2,13 @@
 
 use std::{
     any::Any,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     mem, process,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use pfs_proto::{DaemonInfo, ErrorCode, StreamPath};
+use pfs_proto::{DaemonInfo, ErrorCode, Hop, StreamPath};
 use pfs_stream::{Budget, Registry, Reservation, Totals};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +60,8 @@ pub struct Daemon {
     /// no connection is admitted during that decision.
     pub(crate) admission: Mutex<()>,
     shutdown: CancellationToken,
+    /// Tells this daemon apart from others on the way to the owner of a mount.
+    id: u64,
     /// The uid that may operate the daemon, besides root.
     pub(crate) operator: Option<u32>,
     /// Queue of requests to reload the configuration.
@@ -93,9 +96,33 @@ impl Daemon {
             connections: Arc::new(Connections::new(wide(settings.max_connections))),
             admission: Mutex::default(),
             shutdown: CancellationToken::new(),
+            id: RandomState::new().build_hasher().finish(),
             operator: None,
             reloads: None,
             kept: Mutex::default(),
+        }
+    }
+
+    /// The random number by which this daemon finds itself in [`Hop`]s.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Follows a mount to the daemon that owns its streams.
+    ///
+    /// # Errors
+    ///
+    /// There is no such mount, a daemon on the way cannot be reached, or this daemon is among the
+    /// hops: the mounts form a loop.
+    pub(crate) async fn trace(&self, mount: &str, hops: Vec<Hop>) -> Result<(), Failure> {
+        if hops.iter().any(|hop| hop.daemon == self.id) {
+            let names: Vec<&str> = hops.iter().map(|hop| hop.mount.as_str()).collect();
+            let message = format!("the mounts form a loop: {}", names.join(", "));
+            return Err(Failure::new(ErrorCode::Denied, message));
+        }
+        match self.namespace.mount(mount)?.elsewhere() {
+            Some(owner) => owner.trace(hops).await,
+            None => Ok(()),
         }
     }
 

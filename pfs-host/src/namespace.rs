@@ -52,18 +52,29 @@ impl Namespace {
         self.mounts.iter().map(|mount| &**mount).filter(move |mount| holds(*mount))
     }
 
+    /// The mount at this path.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub(crate) fn mount(&self, path: &str) -> Result<&dyn Mount, Failure> {
+        self.mount_of(path).ok_or_else(|| self.outside(path))
+    }
+
+    fn mount_of(&self, path: &str) -> Option<&dyn Mount> {
+        self.mounts.iter().map(|mount| &**mount).find(|mount| mount.path() == path)
+    }
+
     /// Resolves a path to a stream or a document.
     ///
     /// # Errors
     ///
     /// The path is outside all mounts.
     pub fn place(&self, path: &StreamPath) -> Result<Place<'_>, Failure> {
-        let Some(mount) = self.mounts.iter().find(|mount| mount.path() == path.mount()) else {
-            return Err(self.outside(path.as_str()));
-        };
+        let mount = self.mount_of(path.mount()).ok_or_else(|| self.outside(path.as_str()))?;
         Ok(match path.name() {
             "README" => Place::Document(README),
-            _ => Place::Stream(&**mount),
+            _ => Place::Stream(mount),
         })
     }
 

@@ -203,6 +203,14 @@
 //! `AppendedAt` and `Writers`. Laid out like `OpenReader`, 0x04. Only if both ends set
 //! [`Hello::LINKING`].
 //!
+//! `Trace`, 0x22 → `Done`. The daemon passes the request on if the mount is one of another daemon's
+//! streams. `hop` is repeated `hops` times. Only if both ends set [`Hello::LINKING`].
+//!
+//! ```text
+//! | mount: str | hops: u8 | hop... |
+//!   hop   | daemon: u64 | mount: str |
+//! ```
+//!
 //! `List`, 0x05 → `Summary`..., `Done`. The path may be `/` or a mount.
 //!
 //! ```text
@@ -502,7 +510,7 @@ pub use options::{
     RingLayout, ShmStart, SlowPolicy, Start, UnknownJoin, UnknownPolicy, Until, WriteOptions,
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
-pub use replica::{Origin, Writers};
+pub use replica::{Hop, MAX_HOPS, Origin, Writers};
 pub use size::{SizeError, parse_size};
 pub use stat::{
     DaemonInfo, MediaStat, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat,

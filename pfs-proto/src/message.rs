@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, LeaseStart, MediaStat, Origin,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Hop, Identity, LeaseStart, MediaStat, Origin,
     PutOptions, ReadOptions, ReaderStat, RingLayout, ShmStart, StreamEvent, StreamPath, StreamStat,
     StreamSummary, WriteOptions, WriterStat, Writers,
 };
@@ -61,6 +61,15 @@ pub enum Request {
     /// [`Reply::AppendedAt`] and [`Reply::Writers`] among them. Only if both ends set
     /// [`Hello::LINKING`].
     OpenLink(StreamPath, ReadOptions),
+    /// Follow a mount, such as `/streamfs`, to the daemon that owns its streams. Each daemon passes
+    /// the request on with one more [`Hop`]. Answered by [`Reply::Done`], or by [`Reply::Error`] if
+    /// a daemon finds itself among the hops. Only if both ends set [`Hello::LINKING`].
+    Trace {
+        /// The path of the mount.
+        mount: String,
+        /// The mounts that led here, at most [`MAX_HOPS`](crate::MAX_HOPS).
+        hops: Vec<Hop>,
+    },
     /// Watch a stream: report its events from now on. Answered by [`Reply::Watching`], then
     /// [`Reply::Happened`]s.
     Watch(StreamPath),

@@ -1,4 +1,5 @@
-//! What a replica of a stream takes over from the stream: its origin and its writers.
+//! What a replica of a stream takes over from the stream: its origin and its writers; and the way to
+//! the daemon that owns the stream.
 
 use std::time::SystemTime;
 
@@ -37,4 +38,17 @@ pub struct Writers {
     pub died_before: u64,
     /// Number of writers that have finished.
     pub finished: u64,
+}
+
+/// Maximum number of mounts on the way to the daemon that owns a stream.
+pub const MAX_HOPS: usize = 16;
+
+/// A mount of another daemon's streams, on the way to the daemon that owns them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "made by pfs's own daemons")]
+pub struct Hop {
+    /// A random number that tells apart the daemons that have such mounts.
+    pub daemon: u64,
+    /// The path and the URL of the mount, such as `/edge=http://host:4437/streamfs`, for messages.
+    pub mount: String,
 }

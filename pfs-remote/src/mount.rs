@@ -42,7 +42,7 @@ impl RemoteMount {
     /// Creates a mount of this daemon. Connects to nothing yet.
     pub fn new(settings: RemoteSettings, daemon: &Daemon) -> Self {
         let shared = Shared {
-            owner: owner::Owner::new(settings),
+            owner: owner::Owner::new(settings, daemon.id()),
             registry: daemon.registry().clone(),
             replicas: Replicas::default(),
             max_block_time: daemon.max_block_time(),

@@ -8,10 +8,14 @@ use std::{
 
 use pfs_client::{Client, ConnectError, HttpEndpoint, RequestError};
 use pfs_host::Failure;
-use pfs_proto::{ErrorCode, PathError, StreamPath};
+use pfs_proto::{ErrorCode, Hop, MAX_HOPS, PathError, StreamPath};
+use tokio::time::timeout;
 
 /// The mount that is meant by a URL without a path.
 const USUAL_MOUNT: &str = "/streamfs";
+
+/// Time limit for all daemons on the way to the owner of the streams.
+const TRACE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a replica without readers is kept by default.
 const USUAL_KEEP: Duration = Duration::from_secs(30);
@@ -91,13 +95,15 @@ pub fn mounted_path(url: &str) -> Result<(String, String), UrlError> {
 #[derive(Debug)]
 pub(crate) struct Owner {
     settings: RemoteSettings,
-    /// The client, once the owner has answered.
+    /// The [`Hop::daemon`] of this daemon.
+    id: u64,
+    /// The client, once the owner has answered, and has found no loop of mounts.
     client: Mutex<Option<Client>>,
 }
 
 impl Owner {
-    pub(crate) fn new(settings: RemoteSettings) -> Self {
-        Self { settings, client: Mutex::default() }
+    pub(crate) fn new(settings: RemoteSettings, id: u64) -> Self {
+        Self { settings, id, client: Mutex::default() }
     }
 
     pub(crate) fn settings(&self) -> &RemoteSettings {
@@ -123,17 +129,25 @@ impl Owner {
 
     /// A client of the owner, at the first address that answers.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
-        let known = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(client) = known {
+        if let Some(client) = self.known() {
             return Ok(client);
         }
+        let client = self.connect().await?;
+        // A daemon of a loop that starts last finds the loop here, before anything goes round.
+        self.trace_with(&client, Vec::new()).await?;
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
+        Ok(client)
+    }
+
+    fn known(&self) -> Option<Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn connect(&self) -> Result<Client, Failure> {
         let mut last = None;
         for endpoint in &self.settings.endpoints {
             match Client::connect(endpoint.clone()).await {
-                Ok(client) => {
-                    let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-                    return Ok(known.insert(client).clone());
-                }
+                Ok(client) => return Ok(client),
                 Err(error) => last = Some(error),
             }
         }
@@ -141,6 +155,39 @@ impl Owner {
             || self.unreachable("it has no address"),
             |error| self.not_connected(&error),
         ))
+    }
+
+    /// Follows the mount to the daemon that owns the streams. `hops` led here. Fails if a daemon
+    /// finds itself on the way.
+    pub(crate) async fn trace(&self, hops: Vec<Hop>) -> Result<(), Failure> {
+        let client = match self.known() {
+            Some(client) => client,
+            None => self.connect().await?,
+        };
+        self.trace_with(&client, hops).await
+    }
+
+    async fn trace_with(&self, client: &Client, mut hops: Vec<Hop>) -> Result<(), Failure> {
+        let RemoteSettings { path, mounted, .. } = &self.settings;
+        if hops.len() >= MAX_HOPS {
+            let message =
+                format!("{path} is behind {MAX_HOPS} other mounts; at most {MAX_HOPS} work");
+            return Err(Failure::new(ErrorCode::Denied, message));
+        }
+        hops.push(Hop {
+            daemon: self.id,
+            mount: format!("{path}={}{mounted}", self.settings.owner()),
+        });
+        match timeout(TRACE_TIMEOUT, client.trace(mounted, hops)).await {
+            // A daemon that knows no links has no mounts of other daemons.
+            Ok(Ok(()) | Err(RequestError::Unsupported { .. })) => Ok(()),
+            // Of this daemon's mounts, the loop names the first.
+            Ok(Err(RequestError::Daemon { code: ErrorCode::Denied, message })) => {
+                Err(Failure::new(ErrorCode::Denied, message))
+            }
+            Ok(Err(error)) => Err(self.failed(&error)),
+            Err(_) => Err(self.unreachable("no answer")),
+        }
     }
 
     /// Forgets the client, so that all addresses are tried again.

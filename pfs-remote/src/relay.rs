@@ -8,7 +8,7 @@ use pfs_host::{
     Failure,
     mount::{Answer, Elsewhere, Relay},
 };
-use pfs_proto::{ErrorCode, Reply, Request, StreamPath, WriteOptions};
+use pfs_proto::{ErrorCode, Hop, Reply, Request, StreamPath, WriteOptions};
 
 use crate::{mount::Shared, owner::Owner};
 
@@ -19,6 +19,10 @@ impl Elsewhere for Shared {
             let client = self.owner.client().await?;
             client.ask(&request).await.map_err(|error| self.owner.failed(&error))
         })
+    }
+
+    fn trace(&self, hops: Vec<Hop>) -> Answer<'_, ()> {
+        Box::pin(self.owner.trace(hops))
     }
 
     fn write<'a>(

@@ -482,3 +482,45 @@ fn mounts_of_mounts_pass_everything_on() {
     let read = reader.finish().exits(0).quietly();
     assert_eq!(digest(&read.stdout), digest(&[&data[..], b"live"].concat()));
 }
+
+#[test]
+fn mounts_that_form_a_loop_are_refused_with_the_list() {
+    let mount =
+        |path: &str, url: &str| format!("[mounts.{path}]\npath = \"/{path}\"\nurl = \"{url}\"\n");
+    let mut first = Daemon::with_http();
+    let second = Daemon::with_http_config(&mount("b", &first.url("/a")));
+    let third = Daemon::with_http_config(&mount("c", &second.url("/b")));
+    // Before there is a loop, the second daemon talks to the first one, which has no such mount.
+    third.pfs(["ls", "/c"]).run().exits(2).says("/a is outside the mount");
+    let closing = format!("{}{}", mount("a", &third.url("/c")), mount("own", &third.url("")));
+    first.reload(&closing);
+    first.kill9();
+    first.restart();
+    let list = |from: &str| {
+        let hop = |path: &str, url: &str| format!("/{path}={url}");
+        let all =
+            [hop("a", &third.url("/c")), hop("c", &second.url("/b")), hop("b", &first.url("/a"))];
+        let begin = all.iter().position(|hop| hop.starts_with(from)).unwrap();
+        [&all[begin..], &all[..begin]].concat().join(", ")
+    };
+    for (daemon, path) in [(&first, "/a"), (&second, "/b"), (&third, "/c")] {
+        let stream = format!("{path}/s");
+        for args in [
+            ["cat", "--stream"],
+            ["write", "--stream"],
+            ["stat", "--json"],
+            ["ls", "--json"],
+            ["rm", "--recursive"],
+        ] {
+            let target = if args[0] == "ls" { path } else { &stream };
+            let run = daemon.pfs(args).arg(target).stdin("x").run().exits(1);
+            assert!(run.stderr.contains("the mounts form a loop"), "{args:?}: {}", run.stderr);
+        }
+        let run = daemon.pfs(["cat", "--stream", &stream]).run();
+        assert!(run.stderr.contains(&list(path)), "{path}: {}", run.stderr);
+    }
+    // Daemons that mount each other's own streams form no loop.
+    third.append("/streamfs/s", b"of the third");
+    let read = first.pfs(["cat", "--stream", "--until", "caught-up", "/own/s"]).run().exits(0);
+    assert_eq!(read.stdout, b"of the third");
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use pfs_proto::{
-    CreateOptions, Hello, IfExists, Join, PutOptions, ReadOptions, Request as Message, SlowPolicy,
-    Start, StreamPath, Until, WriteOptions,
+    CreateOptions, Hello, Hop, IfExists, Join, PutOptions, ReadOptions, Request as Message,
+    SlowPolicy, Start, StreamPath, Until, WriteOptions,
 };
 
 use crate::request::{Body, finish_body, stream, text};
@@ -48,7 +48,7 @@ fn create_options(u: &mut Unstructured<'_>) -> Result<CreateOptions> {
 }
 
 fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
-    Ok(match u.int_in_range(0..=27)? {
+    Ok(match u.int_in_range(0..=28)? {
         0 => Message::Create(path, create_options(u)?),
         24..=25 => {
             let options = PutOptions { create: create_options(u)?, close: u.arbitrary()? };
@@ -96,6 +96,13 @@ fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
         21 => Message::Fail { close: u.arbitrary()? },
         22 => Message::Withdraw,
         27 => Message::OpenLink(path, ReadOptions::default().until(Until::CaughtUp)),
+        28 => Message::Trace {
+            mount: path.mount().to_owned(),
+            hops: vec![Hop {
+                daemon: u.arbitrary()?,
+                mount: String::from_utf8_lossy(text(u)?).into_owned(),
+            }],
+        },
         26 => Message::MarkSync { chunk: u.arbitrary::<u8>()?.into() },
         _ => {
             const NEWS: [Message; 4] =

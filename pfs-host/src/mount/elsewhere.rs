@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use pfs_proto::{Reply, Request, StreamPath, WriteOptions};
+use pfs_proto::{Hop, Reply, Request, StreamPath, WriteOptions};
 
 use super::Answer;
 use crate::Failure;
@@ -16,6 +16,10 @@ pub trait Elsewhere: fmt::Debug + Send + Sync {
     /// Passes a request on: `Create`, `Put`, `Close`, `CloseFailed` or `Remove`. Its path is one of
     /// the mount. Returns the reply, which is not an error.
     fn ask(&self, request: Request) -> Answer<'_, Reply>;
+
+    /// Follows the mount to the daemon that owns the streams. `hops` led here. Fails if a daemon
+    /// finds itself on the way.
+    fn trace(&self, hops: Vec<Hop>) -> Answer<'_, ()>;
 
     /// Attaches a writer. Returns its connection, and the largest chunk that the stream takes.
     fn write<'a>(

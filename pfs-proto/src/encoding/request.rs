@@ -10,7 +10,9 @@ use super::{
         put_write_options, read_options, write_options,
     },
 };
-use crate::{DataKind, Frame, Hello, Join, MAGIC, MessageError, Request, frame::put_chunk};
+use crate::{
+    DataKind, Frame, Hello, Hop, Join, MAGIC, MAX_HOPS, MessageError, Request, frame::put_chunk,
+};
 
 impl Request {
     /// Encodes the request as a frame and appends it to `out`. An [`Append`](Self::Append) or
@@ -45,6 +47,10 @@ impl Request {
             Self::OpenLink(path, options) => {
                 w.string(path.as_str());
                 put_read_options(&mut w, &options.join(Join::Raw));
+            }
+            Self::Trace { mount, hops } => {
+                w.string(mount);
+                put_hops(&mut w, hops);
             }
             Self::List(path) => w.string(path),
             Self::Stat(path)
@@ -93,6 +99,7 @@ impl Request {
             kind::OPEN_READER => Self::OpenReader(r.path()?, read_options(&mut r, false)?),
             kind::JOIN_READER => Self::OpenReader(r.path()?, read_options(&mut r, true)?),
             kind::OPEN_LINK => Self::OpenLink(r.path()?, read_options(&mut r, false)?),
+            kind::TRACE => Self::Trace { mount: r.string()?, hops: hops(&mut r)? },
             kind::LIST => Self::List(r.string()?),
             kind::STAT => Self::Stat(r.path()?),
             kind::CLOSE => Self::Close(r.path()?),
@@ -131,6 +138,7 @@ impl Request {
             Self::OpenReader(_, options) if options.join == Join::Raw => kind::OPEN_READER,
             Self::OpenReader(..) => kind::JOIN_READER,
             Self::OpenLink(..) => kind::OPEN_LINK,
+            Self::Trace { .. } => kind::TRACE,
             Self::List(_) => kind::LIST,
             Self::Stat(_) => kind::STAT,
             Self::Close(_) => kind::CLOSE,
@@ -157,6 +165,24 @@ impl Request {
             Self::Withdraw => kind::WITHDRAW,
         }
     }
+}
+
+/// Writes the first [`MAX_HOPS`] hops.
+fn put_hops(w: &mut FieldWriter<'_>, hops: &[Hop]) {
+    let hops = hops.get(..MAX_HOPS).unwrap_or(hops);
+    w.u8(u8::try_from(hops.len()).unwrap_or(u8::MAX));
+    for Hop { daemon, mount } in hops {
+        w.u64(*daemon);
+        w.string(mount);
+    }
+}
+
+fn hops(r: &mut FieldReader) -> Result<Vec<Hop>, MessageError> {
+    let count = r.u8()?;
+    if usize::from(count) > MAX_HOPS {
+        return Err(r.bad("number of hops", count.into()));
+    }
+    (0..count).map(|_| Ok(Hop { daemon: r.u64()?, mount: r.string()? })).collect()
 }
 
 pub(super) fn put_hello(w: &mut FieldWriter<'_>, hello: &Hello) {

@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, Join, LeaseStart,
-    MediaStat, Origin, Peer, PutOptions, ReadOptions, ReaderStat, Reply, Request, RingLayout,
-    ShmStart, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until,
-    WriteOptions, WriterStat, Writers,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Hop, Identity, IfExists, Join, LeaseStart,
+    MAX_HOPS, MediaStat, Origin, Peer, PutOptions, ReadOptions, ReaderStat, Reply, Request,
+    RingLayout, ShmStart, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat,
+    StreamSummary, Until, WriteOptions, WriterStat, Writers,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -37,6 +37,10 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         (path(), read_options()).prop_map(|(path, options)| Request::OpenReader(path, options)),
         (path(), read_options())
             .prop_map(|(path, options)| Request::OpenLink(path, options.join(Join::Raw))),
+        (".{0,20}", vec((any::<u64>(), ".{0,20}"), 0..=MAX_HOPS)).prop_map(|(mount, hops)| {
+            let hops = hops.into_iter().map(|(daemon, mount)| Hop { daemon, mount }).collect();
+            Request::Trace { mount, hops }
+        }),
         ".{0,40}".prop_map(Request::List),
         stream,
         Just(Request::Info),
