@@ -45,15 +45,17 @@ impl Drop for Sleep {
     }
 }
 
-/// Continues in the next ring of the stream.
+/// Continues in the next ring of the stream. Returns false if there is none.
 #[cold]
-fn follow(membership: &Membership, ring: &mut RingReader) {
+fn follow(membership: &Membership, ring: &mut RingReader) -> bool {
     let mut append = lock(&membership.shared.append);
     let next = append.ring_with(ring.seq).clone();
+    let is_another = !next.is_same(&ring.ring);
     let forgotten = append.forget_skipped(&membership.shared);
     drop(append);
     // Replace the ring outside the append lock: freeing the old ring can take milliseconds.
     (ring.ring, _) = (next, forgotten);
+    is_another
 }
 
 /// Performs one read, records it in the stats, and wakes writers that wait for this reader.
@@ -68,8 +70,8 @@ fn try_read(
         follow(membership, ring);
     }
     let mut read = ring.try_read(sink, most)?;
-    while read.is_none() && ring.has_to_skip() {
-        follow(membership, ring);
+    // The status of a corrupt ring may say so of a ring that the stream has not left.
+    while read.is_none() && ring.has_to_skip() && follow(membership, ring) {
         read = ring.try_read(sink, most)?;
     }
     if read.is_none() && ring.asks_to_be_told() {

@@ -110,6 +110,11 @@ impl Ring {
         self.layout
     }
 
+    /// Whether both are the same memory.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
+    }
+
     pub(super) fn words(&self) -> &[AtomicU64] {
         self.memory.words()
     }

@@ -14,7 +14,10 @@ use std::{
 use pfs_proto::{ReadOptions, SlowPolicy, Start, Until};
 use proptest::{collection::vec, prelude::*};
 
-use super::{Ring, Violation, layout};
+use super::{
+    Ring, Violation, layout,
+    status::{MOVED, SKIPPED},
+};
 use crate::{Finish, Read, ReadError, Reader, Sink, Stream, StreamConfig, sync::lock};
 
 const SIZE: u64 = 4096;
@@ -150,6 +153,7 @@ fn word() -> impl Strategy<Value = usize> {
         Just(layout::HEAD_SEQ),
         Just(layout::TAIL_SEQ),
         Just(layout::STATUS),
+        Just(layout::BEGIN_SEQ),
         layout::HEADER..layout::HEADER + 60,
         entries
     ]
@@ -191,6 +195,15 @@ fn use_it(stream: &Stream, options: ReadOptions, readers: &mut Vec<Reader>, most
     if let Ok(mut writer) = stream.writer() {
         let _ = writer.try_append(&[9; LEN as usize]);
     }
+}
+
+#[test]
+fn a_status_that_says_that_the_stream_has_skipped_stops_no_reader() {
+    let stream = stream();
+    let mut reader = reader(&stream);
+    while reader.try_read(&mut Vec::new(), 5000).unwrap().is_some() {}
+    ring(&stream).word(layout::STATUS).store(MOVED | SKIPPED, Relaxed);
+    let _ = reader.try_read(&mut Vec::new(), 5000);
 }
 
 proptest! {

@@ -12,9 +12,9 @@ const CLOSED: u64 = 1 << 63;
 const REMOVED: u64 = 1 << 62;
 const WRITTEN: u64 = 1 << 61;
 const FAILED: u64 = 1 << 60;
-const MOVED: u64 = 1 << 59;
+pub(super) const MOVED: u64 = 1 << 59;
 const LEASED: u64 = 1 << 58;
-const SKIPPED: u64 = 1 << 57;
+pub(super) const SKIPPED: u64 = 1 << 57;
 const DEATH: u64 = 1 << 24;
 const WRITERS: u64 = DEATH - 1;
 
