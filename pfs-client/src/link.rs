@@ -31,6 +31,7 @@ pub struct LinkReader {
     position: u64,
     /// The parts of the current chunk that have arrived.
     parts: BytesMut,
+    max_chunk: usize,
 }
 
 /// Where a link starts, and what a replica takes over from its stream.
@@ -41,6 +42,8 @@ pub struct LinkStart {
     pub identity: Identity,
     /// What a replica takes over.
     pub origin: Origin,
+    /// The writers when the link attached.
+    pub writers: Writers,
     /// The offset of the first byte or gap that follows.
     pub start: u64,
     /// Head when the link attached.
@@ -94,23 +97,30 @@ impl Client {
         if !connection.can_link() {
             return Err(RequestError::Unsupported { feature: "links" });
         }
-        let (mut identity, mut origin) = (None, None);
+        let (mut identity, mut origin, mut writers) = (None, None, None);
         let mut reply = connection.request(&Request::OpenLink(path, options)).await?;
         loop {
             match reply {
                 Reply::Waiting => {}
                 Reply::Identity { identity: found, .. } => identity = Some(found),
                 Reply::Origin(found) => origin = Some(found),
+                Reply::Writers(found) => writers = Some(found),
                 Reply::Reading { start, head, content_type } => {
-                    let (Some(identity), Some(origin)) = (identity, origin) else {
+                    let (Some(identity), Some(origin), Some(writers)) = (identity, origin, writers)
+                    else {
                         return Err(RequestError::unexpected("the origin of a stream"));
                     };
-                    let attached = LinkStart { identity, origin, start, head, content_type };
+                    if head < start {
+                        return Err(ProtocolError::Offset { said: head, counted: start }.into());
+                    }
+                    let attached =
+                        LinkStart { identity, origin, writers, start, head, content_type };
                     return Ok(LinkReader {
                         connection,
                         position: start,
                         start: attached,
                         parts: BytesMut::new(),
+                        max_chunk: MAX_GATHERED_BYTES,
                     });
                 }
                 Reply::Error { code, message } => return Err(RequestError::refused(code, message)),
@@ -255,6 +265,12 @@ impl LinkReader {
         &self.start
     }
 
+    /// Takes a chunk of more than `bytes` bytes, of which a part has arrived, for an error.
+    pub fn limit_chunks(&mut self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.max_chunk = bytes.min(MAX_GATHERED_BYTES);
+    }
+
     /// The offset after everything that was returned.
     pub fn position(&self) -> u64 {
         self.position
@@ -329,8 +345,8 @@ impl LinkReader {
     }
 
     fn gather(&mut self, part: &[u8]) -> Result<(), ProtocolError> {
-        if self.parts.len().saturating_add(part.len()) > MAX_GATHERED_BYTES {
-            return Err(ProtocolError::TooLarge { most: MAX_GATHERED_BYTES });
+        if self.parts.len().saturating_add(part.len()) > self.max_chunk {
+            return Err(ProtocolError::TooLarge { most: self.max_chunk });
         }
         self.parts.extend_from_slice(part);
         Ok(())

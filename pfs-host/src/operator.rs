@@ -86,8 +86,9 @@ impl Daemon {
         refuse: impl FnOnce(&[StreamSummary], u64) -> Result<(), E>,
     ) -> Result<Vec<StreamSummary>, E> {
         let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
-        let streams: Vec<_> =
-            self.registry.list().iter().map(pfs_stream::Stream::summary).collect();
+        // A replica is not lost: its stream is elsewhere.
+        let streams = self.registry.list().into_iter().filter(|stream| !stream.is_replica());
+        let streams: Vec<_> = streams.map(|stream| stream.summary()).collect();
         refuse(&streams, self.connections.open())?;
         self.shutdown().cancel();
         drop(admission);

@@ -67,6 +67,7 @@ pub(crate) async fn serve<T: Transport>(
         })
         .filter(|_| wire.resuming || kind == Kind::Link),
         origin.map(Reply::Origin),
+        (kind == Kind::Link).then(|| Reply::Writers(reader.stream().writers().0)),
         joined.map(|joined| Reply::Joined {
             place: joined.place,
             seeks: joined.start.is_none(),

@@ -64,7 +64,12 @@ impl Daemon {
                 let Ok(path) = entry.summary.path.parse() else { continue };
                 let place = self.writable(caller, &path)?;
                 if place.is_elsewhere() {
-                    removed += usize::from(place.ask(Request::Remove(path)).await.is_ok());
+                    removed += match place.ask(Request::Remove(path)).await {
+                        Ok(_) => 1,
+                        // Another client has removed the stream meanwhile.
+                        Err(failure) if failure.code == ErrorCode::NoSuchStream => 0,
+                        Err(failure) => return Err(failure),
+                    };
                     continue;
                 }
                 let Some(stream) = place.find().await? else { continue };

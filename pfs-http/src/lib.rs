@@ -54,7 +54,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use self::{bodies::Bodies, site::Site};
 pub use self::{
-    problem::refusal, server::Server, setup::Setup, socket::Socket, tokens::TokenChanges,
+    problem::refusal,
+    server::Server,
+    setup::{Setup, is_reserved},
+    socket::Socket,
+    tokens::TokenChanges,
 };
 
 /// Routes of all protocols. A path that no protocol claims is the path of a stream.

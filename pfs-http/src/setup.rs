@@ -15,6 +15,11 @@ use crate::settings::Settings;
 const RESERVED: [&str; 7] =
     ["/v1", "/api", "/metrics", "/healthz", "/openapi.json", "/assets", "/favicon.ico"];
 
+/// Whether HTTP reserves this path, so that no mount can have it.
+pub fn is_reserved(mount: &str) -> bool {
+    RESERVED.contains(&mount)
+}
+
 /// Validated HTTP settings, with the files that they name.
 pub struct Setup {
     address: SocketAddr,
@@ -35,8 +40,8 @@ impl Setup {
     pub fn prepare(mounts: &[MountSettings], http: &Settings) -> Result<Option<Self>> {
         let Some(address) = http.address else { return Ok(None) };
         let mut notes = Vec::new();
-        let collision = |mount: &&str| RESERVED.contains(mount);
-        if let Some(mount) = mounts.iter().map(|mount| mount.path.as_str()).find(collision) {
+        let mut mounts = mounts.iter().map(|mount| mount.path.as_str());
+        if let Some(mount) = mounts.find(|mount| is_reserved(mount)) {
             bail!(
                 "plugins.streamfs.path = {mount:?} cannot be served over HTTP, which reserves {mount}; \
                  choose another path, or turn HTTP off"

@@ -199,8 +199,8 @@
 //!   join    1 auto   2 sync
 //! ```
 //!
-//! `OpenLink`, 0x21 → `Waiting`, `Identity`, `Origin` and `Reading`, then a reader's replies,
-//! `AppendedAt` and `Writers`. Laid out like `OpenReader`, 0x04. Only if both ends set
+//! `OpenLink`, 0x21 → `Waiting`, `Identity`, `Origin`, `Writers` and `Reading`, then a reader's
+//! replies, `AppendedAt` and `Writers`. Laid out like `OpenReader`, 0x04. Only if both ends set
 //! [`Hello::LINKING`].
 //!
 //! `Trace`, 0x22 → `Done`. The daemon passes the request on if the mount is one of another daemon's

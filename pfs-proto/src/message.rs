@@ -57,8 +57,8 @@ pub enum Request {
     },
     /// Attach a link, which replicates a stream at another daemon: a reader that gets exact bytes
     /// over the connection. Answered by [`Reply::Waiting`] if the link has to wait, then
-    /// [`Reply::Identity`], [`Reply::Origin`] and [`Reply::Reading`], then a reader's replies, and
-    /// [`Reply::AppendedAt`] and [`Reply::Writers`] among them. Only if both ends set
+    /// [`Reply::Identity`], [`Reply::Origin`], [`Reply::Writers`] and [`Reply::Reading`], then a
+    /// reader's replies, and [`Reply::AppendedAt`] and [`Reply::Writers`] among them. Only if both ends set
     /// [`Hello::LINKING`].
     OpenLink(StreamPath, ReadOptions),
     /// Follow a mount, such as `/streamfs`, to the daemon that owns its streams. Each daemon passes

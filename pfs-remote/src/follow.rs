@@ -5,12 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pfs_client::{LinkEvent, LinkReader, ReadError};
+use pfs_client::{LinkEvent, LinkReader, ReadError, RequestError};
 use pfs_host::{Failure, Replica};
-use pfs_proto::{End, ErrorCode, ReadOptions, SlowPolicy, Start, StreamPath};
+use pfs_proto::{End, ErrorCode, Origin, ReadOptions, SlowPolicy, Start, StreamPath, Writers};
 use pfs_stream::{CreateError, Stream, StreamEvent, WriteError};
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -18,19 +18,19 @@ use crate::{
     mount::{self, Shared},
     owner::Keep,
     policy::{Ask, Change, Policy},
-    replicas::Opened,
+    replicas::{Opened, Users},
 };
 
 /// The pause before the first attempt to connect again. Each further pause is twice as long, up to
 /// the maximum. A link that has lasted longer than that resets the pause.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// The task of one replica.
 pub(crate) struct Task {
     pub(crate) shared: Arc<Shared>,
     pub(crate) path: StreamPath,
-    pub(crate) used: Arc<Notify>,
+    pub(crate) users: Arc<Users>,
     pub(crate) tell: watch::Sender<Option<Opened>>,
     pub(crate) asks: mpsc::UnboundedReceiver<Ask>,
 }
@@ -41,8 +41,8 @@ enum Ended {
     Closed,
     /// The stream was removed at its owner, or there is another stream now.
     Removed,
-    /// The replica cannot go on.
-    Failed(WriteError),
+    /// The replica cannot go on: it is closed as failed.
+    Failed(Failure),
     /// Nobody has used the replica for a while.
     Unused,
 }
@@ -51,14 +51,18 @@ impl Task {
     /// Opens the replica, with this link if one is given, and follows it to its end.
     pub(crate) async fn run(mut self, link: Option<LinkReader>) {
         self.work(link).await;
-        self.shared.replicas.forget(&self.path, &self.used);
+        self.forget();
+    }
+
+    fn forget(&self) {
+        self.shared.replicas.forget(&self.path, &self.users);
     }
 
     async fn work(&mut self, link: Option<LinkReader>) {
         let (mut replica, mut link) = match self.open(link).await {
             Ok(Some(opened)) => opened,
-            Ok(None) => return self.told(Ok(None)),
-            Err(failure) => return self.told(Err(failure)),
+            Ok(None) => return self.tell(Ok(None)),
+            Err(failure) => return self.tell(Err(failure)),
         };
         let stream = replica.stream().clone();
         let name = stream.name().to_owned();
@@ -72,23 +76,34 @@ impl Task {
             () = use_ended.ends() => Ended::Unused,
         };
         drop((link, policy));
-        // A client that asked meanwhile finds the stream ended, or asks again.
-        self.told(Ok(Some(stream.clone())));
         match ended {
             Ended::Closed => {
                 tracing::info!(stream = name, "link ended: the stream is closed");
-                use_ended.ends().await;
+                self.tell(Ok(Some(stream.clone())));
+                use_ended.ends_after_end().await;
             }
             Ended::Unused => {}
-            Ended::Removed => tracing::info!(stream = name, "link ended: the stream was removed"),
-            Ended::Failed(error) => tracing::warn!(stream = name, %error, "link ended"),
+            Ended::Removed => {
+                tracing::info!(stream = name, "link ended: the stream was removed");
+                // The client is told so, or asks again.
+                self.tell(Ok(Some(stream.clone())));
+            }
+            Ended::Failed(failure) => {
+                tracing::warn!(stream = name, reason = failure.message, "link ended");
+                self.tell(Err(failure));
+                self.forget();
+                // Readers keep what the replica holds, and are told that the rest is missing.
+                replica.close(true);
+                use_ended.ends_after_end().await;
+            }
         }
-        self.shared.replicas.forget(&self.path, &self.used);
+        self.forget();
         self.shared.registry.remove_stream(&stream);
         tracing::info!(stream = name, "replica removed");
     }
 
-    fn told(&self, opened: Opened) {
+    /// Tells the clients that wait what became of the attempt to open the replica, once.
+    fn tell(&self, opened: Opened) {
         self.tell.send_if_modified(|told| {
             let is_first = told.is_none();
             if is_first {
@@ -126,14 +141,38 @@ impl Task {
             }
             created => created,
         };
-        let replica = replica.map_err(|error| {
-            let message = format!(
-                "cannot replicate {}: {error}; raise limits.max_memory or limits.max_streams of this daemon",
-                self.path
-            );
-            Failure::new(ErrorCode::Limit, message)
+        let mut replica = replica.map_err(|error| match error {
+            CreateError::TooManyStreams { .. } | CreateError::TooMuchMemory { .. } => {
+                self.too_large(&error)
+            }
+            error => {
+                let message = format!("cannot replicate {}: {error}", self.path);
+                Failure::new(ErrorCode::Internal, message)
+            }
         })?;
+        // The dead are known before the first reader attaches. That all writers have left is known
+        // when everything that they wrote is here.
+        let Writers { attached, .. } = start.writers;
+        replica.set_writers(Writers { attached: attached.max(1), ..start.writers });
+        let mut link = link;
+        self.limit(&mut link);
         Ok(Some((replica, link)))
+    }
+
+    fn too_large(&self, error: &dyn std::error::Error) -> Failure {
+        let message = format!(
+            "cannot replicate {}: {error}; raise limits.max_memory or limits.max_streams of this daemon",
+            self.path
+        );
+        Failure::new(ErrorCode::Limit, message)
+    }
+
+    /// Bounds the memory for a chunk that arrives in parts.
+    fn limit(&self, link: &mut LinkReader) {
+        let Origin { ring_buffer_size, channel_buffer_size, .. } = link.start().origin;
+        let left = self.shared.registry.limits().max_memory;
+        let left = left.saturating_sub(self.shared.registry.memory());
+        link.limit_chunks(ring_buffer_size.min(channel_buffer_size).min(left));
     }
 
     /// Fills the replica until the stream ends, with one link after the other.
@@ -147,7 +186,7 @@ impl Task {
         let caught_up = link.start().head;
         let mut pause = FIRST_PAUSE;
         loop {
-            let begun = Instant::now();
+            let (begun, before) = (Instant::now(), replica.head());
             let stopped = tokio::select! {
                 pumped = self.pump(replica, link, caught_up) => Stopped::Pumped(pumped),
                 change = policy.changed() => Stopped::Changed(change),
@@ -157,6 +196,16 @@ impl Task {
             let again = match stopped {
                 Stopped::Pumped(Ok(ended)) => return ended,
                 Stopped::Pumped(Err(ReadError::Removed)) => return Ended::Removed,
+                Stopped::Pumped(Err(error)) if is_protocol_error(&error) => {
+                    let message = format!("cannot replicate {stream}: {error}");
+                    return Ended::Failed(Failure::new(ErrorCode::Protocol, message));
+                }
+                // Clients wait for the history, and no attempt brings more of it.
+                Stopped::Pumped(Err(error))
+                    if replica.head() == before && self.tell.borrow().is_none() =>
+                {
+                    return Ended::Failed(self.shared.owner.unreachable(&error.to_string()));
+                }
                 Stopped::Pumped(Err(error)) => {
                     tracing::warn!(stream, %error, "link lost");
                     // A link that breaks again and again must not occupy both daemons.
@@ -169,28 +218,35 @@ impl Task {
                 Stopped::Changed(change) => self.switch(replica.head(), policy, change).await,
             };
             *link = match again {
-                Some(again) if again.start().identity == identity => again,
-                _ => return Ended::Removed,
+                Ok(again) if again.start().identity == identity => again,
+                Ok(_) => return Ended::Removed,
+                Err(ended) => return ended,
             };
+            self.limit(link);
         }
     }
 
     /// Attaches a link with another policy at this offset. The old link still exists, so that a
-    /// link which becomes a `drop` reader loses nothing. `None` if the stream is not there any more.
-    async fn switch(&self, offset: u64, policy: &mut Policy, change: Change) -> Option<LinkReader> {
+    /// link which becomes a `drop` reader loses nothing.
+    async fn switch(
+        &self,
+        offset: u64,
+        policy: &mut Policy,
+        change: Change,
+    ) -> Result<LinkReader, Ended> {
         let wanted = match change {
             Change::Block(_) => SlowPolicy::Block,
             Change::Drop => SlowPolicy::Drop,
         };
-        let attached = self.shared.attach(&self.path, from(offset).policy(wanted)).await;
+        let attached = self.attach(offset, wanted).await;
         match (attached, change) {
             (Ok(link), Change::Block(ask)) => {
                 policy.grant(ask);
-                Some(link)
+                Ok(link)
             }
             (Ok(link), Change::Drop) => {
                 policy.set(SlowPolicy::Drop);
-                Some(link)
+                Ok(link)
             }
             (Err(failure), change) => {
                 if let Change::Block(ask) = change {
@@ -212,7 +268,7 @@ impl Task {
         let mut time = SystemTime::UNIX_EPOCH;
         loop {
             if replica.head() >= caught_up {
-                self.told(Ok(Some(replica.stream().clone())));
+                self.tell(Ok(Some(replica.stream().clone())));
             }
             let event = match link.try_next()? {
                 Some(event) => event,
@@ -241,23 +297,39 @@ impl Task {
             };
             if let Err(error) = done {
                 return Ok(match error {
-                    // By the limits of the registry, or by an operator.
+                    // By an operator.
                     WriteError::Removed => Ended::Removed,
-                    error => Ended::Failed(error),
+                    error => Ended::Failed(self.too_large(&error)),
                 });
             }
         }
     }
 
-    /// Attaches a link at this offset, however long that takes. `None` if the stream is not there
-    /// any more.
+    /// Attaches a link at this offset, if the owner answers in time.
+    async fn attach(&self, offset: u64, policy: SlowPolicy) -> Result<LinkReader, Failure> {
+        let options = ReadOptions::default().start(Start::Offset(offset)).policy(policy);
+        let link = self.shared.attach(&self.path, options).await?;
+        let start = link.position();
+        if start == offset {
+            return Ok(link);
+        }
+        let message = format!(
+            "the daemon that owns {} continues it at {start} instead of {offset}",
+            self.path
+        );
+        Err(Failure::new(ErrorCode::Protocol, message))
+    }
+
+    /// Attaches a link at this offset, however long that takes. Clients that wait for the replica to
+    /// be opened wait for one attempt only.
     async fn connect_again(
         &self,
         offset: u64,
         policy: &mut Policy,
         pause: &mut Duration,
-    ) -> Option<LinkReader> {
+    ) -> Result<LinkReader, Ended> {
         let (stream, lost) = (self.path.as_str(), Instant::now());
+        let mut known = String::new();
         loop {
             let down = || self.shared.owner.unreachable("the link is down");
             tokio::select! {
@@ -266,25 +338,40 @@ impl Task {
             }
             *pause = pause.saturating_mul(2).min(MAX_PAUSE);
             let wanted = policy.for_new_link();
-            let failure = match self.shared.attach(&self.path, from(offset).policy(wanted)).await {
+            let failure = match self.attach(offset, wanted).await {
                 Ok(link) => {
                     let millis = u64::try_from(lost.elapsed().as_millis()).unwrap_or(u64::MAX);
                     let after = humantime::format_duration(Duration::from_millis(millis));
                     tracing::info!(stream, offset = link.position(), %after, "link restored");
-                    return Some(link);
+                    return Ok(link);
                 }
                 Err(failure) => failure,
             };
             match failure.code {
-                ErrorCode::NoSuchStream | ErrorCode::PastHead => return None,
+                ErrorCode::NoSuchStream | ErrorCode::PastHead => return Err(Ended::Removed),
+                ErrorCode::Protocol => return Err(Ended::Failed(failure)),
                 ErrorCode::Denied if wanted == SlowPolicy::Block => {
                     tracing::warn!(stream, %failure.message, "the link no longer blocks writers");
                     policy.set(SlowPolicy::Drop);
+                    continue;
                 }
-                _ => tracing::debug!(stream, %failure.message, "no link"),
+                _ if self.tell.borrow().is_none() => return Err(Ended::Failed(failure)),
+                ErrorCode::Unreachable => tracing::debug!(stream, %failure.message, "no link"),
+                // An operator has to do something.
+                _ if failure.message != known => {
+                    tracing::warn!(stream, %failure.message, "no link");
+                    known = failure.message;
+                }
+                _ => {}
             }
         }
     }
+}
+
+/// Whether the owner has sent what it must not send, which it would send again.
+fn is_protocol_error(error: &ReadError) -> bool {
+    let ReadError::Other(cause) = error else { return false };
+    matches!(cause.downcast_ref::<RequestError>(), Some(RequestError::Protocol(_)))
 }
 
 /// Why a link is not read any more.
@@ -293,15 +380,12 @@ enum Stopped {
     Changed(Change),
 }
 
-/// Options of a link that continues at this offset.
-fn from(offset: u64) -> ReadOptions {
-    ReadOptions::default().start(Start::Offset(offset))
-}
-
 /// Notices that nobody uses a replica.
 struct Unused {
     keep: Keep,
-    used: Arc<Notify>,
+    shared: Arc<Shared>,
+    path: StreamPath,
+    users: Arc<Users>,
     stream: Stream,
     events: pfs_stream::Events,
     since: Instant,
@@ -311,24 +395,27 @@ impl Unused {
     fn new(task: &Task, stream: &Stream) -> Self {
         Self {
             keep: task.shared.owner.settings().keep,
-            used: Arc::clone(&task.used),
+            shared: Arc::clone(&task.shared),
+            path: task.path.clone(),
+            users: Arc::clone(&task.users),
             stream: stream.clone(),
             events: stream.events(),
             since: Instant::now(),
         }
     }
 
-    /// Waits until the replica had no reader for as long as it is kept, and nobody asked for it.
-    /// Never ends while the replica is to be kept always, unless it is removed.
+    /// Waits until the replica had no reader for as long as it is kept, and nobody asked for it. No
+    /// client finds it any more then. Never ends while the replica is to be kept always, unless it
+    /// is removed.
     async fn ends(&mut self) {
         loop {
             let due = match self.keep {
                 Keep::For(time) => self.since.checked_add(time),
                 Keep::Always => None,
             };
-            let is_idle = self.stream.readers() == 0;
+            let is_idle = self.users.is_empty() && self.stream.readers() == 0;
             tokio::select! {
-                () = self.used.notified() => self.since = Instant::now(),
+                () = self.users.changed() => self.since = Instant::now(),
                 event = self.events.next() => match event {
                     None => return,
                     Some(StreamEvent::NoReaders) => self.since = Instant::now(),
@@ -339,10 +426,20 @@ impl Unused {
                         Some(due) => sleep_until(due).await,
                         None => std::future::pending().await,
                     }
-                } => if self.stream.readers() == 0 {
+                } => if self.shared.replicas.forget_unused(&self.path, &self.users, &self.stream) {
                     return;
                 },
             }
         }
+    }
+
+    /// Like [`ends`](Self::ends), for a replica that no link follows any more, which is not kept
+    /// always.
+    async fn ends_after_end(&mut self) {
+        if self.keep == Keep::Always {
+            self.keep = Keep::default();
+        }
+        self.since = Instant::now();
+        self.ends().await;
     }
 }

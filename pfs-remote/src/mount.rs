@@ -1,6 +1,6 @@
 //! [`RemoteMount`]: the mount of another daemon's streams.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use pfs_client::LinkReader;
 use pfs_host::{
@@ -9,17 +9,15 @@ use pfs_host::{
 };
 use pfs_proto::{ErrorCode, PathPrefix, Peer, ReadOptions, SlowPolicy, Start, StreamPath};
 use pfs_stream::{
-    Events, Reader, Registry, Stream, StreamConfig, StreamStat, StreamSummary, Writer,
+    AttachError, Events, Reader, Registry, Stream, StreamConfig, StreamStat, StreamSummary, Writer,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{sync::watch, time::sleep};
 
 use crate::{
+    follow::{FIRST_PAUSE, MAX_PAUSE},
     owner::{self, RemoteSettings},
-    replicas::Replicas,
+    replicas::{InUse, Replicas},
 };
-
-/// Time limit for the owner to attach a link.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The streams of another daemon, replicated on demand. See the [crate documentation](crate).
 #[derive(Debug)]
@@ -50,14 +48,15 @@ impl RemoteMount {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The replica of a stream; `None` if the owner has no such stream.
-    async fn open(&self, path: &StreamPath) -> Result<Option<Stream>, Failure> {
+    /// The replica of a stream, which stays while the second value exists; `None` if the owner has no
+    /// such stream.
+    async fn open(&self, path: &StreamPath) -> Result<Option<(Stream, InUse)>, Failure> {
         let shared = &self.shared;
         let opened = shared.replicas.open(shared, path, None).await?;
-        let Some(stream) = opened else { return Ok(None) };
+        let Some((stream, in_use)) = opened else { return Ok(None) };
         // The link has ended with the stream, so nothing tells of another stream in its place.
         if !stream.extent().closed || self.is_still_there(path, &stream).await {
-            return Ok(Some(stream));
+            return Ok(Some((stream, in_use)));
         }
         shared.replicas.remove(path, &stream);
         shared.registry.remove_stream(&stream);
@@ -81,17 +80,44 @@ impl RemoteMount {
         peer: Peer,
     ) -> Result<Reader, Failure> {
         let shared = &self.shared;
-        let pending = shared.registry.reader_when_created(path.as_str(), options, peer);
-        let theirs = shared.owner.path(path)?;
-        let client = shared.owner.client().await?;
-        let link = client.link(theirs, everything().wait(true)).await;
-        let link = link.map_err(|error| shared.owner.failed(&error))?;
-        shared.replicas.open(shared, path, Some(link)).await?;
-        let _blocking = match options.policy {
-            SlowPolicy::Block => Some(shared.replicas.block(path).await?),
-            _ => None,
+        let mut pending = pin!(shared.registry.reader_when_created(path.as_str(), options, peer));
+        // Another client may open the replica first.
+        let attached = tokio::select! {
+            attached = &mut pending => attached,
+            opened = self.open_later(path) => {
+                let _in_use = opened?;
+                let _blocking = match options.policy {
+                    SlowPolicy::Block => Some(shared.replicas.block(path).await?),
+                    _ => None,
+                };
+                pending.await
+            }
         };
-        pending.await.map_err(|error| Failure::attaching("cannot read", path, error))
+        attached.map_err(|error| Failure::attaching("cannot read", path, error))
+    }
+
+    /// Opens the replica when the owner has the stream, however long that takes.
+    async fn open_later(&self, path: &StreamPath) -> Result<InUse, Failure> {
+        let shared = &self.shared;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let opened = async {
+                let theirs = shared.owner.path(path)?;
+                let client = shared.owner.client().await?;
+                let link = client.link(theirs, everything().wait(true)).await;
+                let link = link.map_err(|error| shared.owner.failed(&error))?;
+                shared.replicas.open(shared, path, Some(link)).await
+            };
+            match opened.await {
+                Ok(Some((_, in_use))) => return Ok(in_use),
+                // Another client asked just before the stream was created.
+                Ok(None) => {}
+                Err(failure) if failure.code == ErrorCode::Unreachable => {}
+                Err(failure) => return Err(failure),
+            }
+            sleep(pause).await;
+            pause = pause.saturating_mul(2).min(MAX_PAUSE);
+        }
     }
 
     fn other_protocol<T>(&self, operation: &str, path: &StreamPath) -> Result<T, Failure> {
@@ -117,18 +143,9 @@ impl Shared {
         path: &StreamPath,
         options: ReadOptions,
     ) -> Result<LinkReader, Failure> {
-        let attached = async {
-            let theirs = self.owner.path(path)?;
-            let client = self.owner.client().await?;
-            client.link(theirs, options).await.map_err(|error| self.owner.failed(&error))
-        };
-        match timeout(ANSWER_TIMEOUT, attached).await {
-            Ok(attached) => attached,
-            Err(_) => {
-                self.owner.forget_client();
-                Err(self.owner.unreachable("no answer"))
-            }
-        }
+        let theirs = self.owner.path(path)?;
+        let client = self.owner.client().await?;
+        self.owner.in_time(client.link(theirs, options)).await
     }
 }
 
@@ -146,7 +163,7 @@ impl Mount for RemoteMount {
     }
 
     fn find<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Option<Stream>> {
-        Box::pin(self.open(path))
+        Box::pin(async move { Ok(self.open(path).await?.map(|(stream, _)| stream)) })
     }
 
     fn attach<'a>(
@@ -156,13 +173,21 @@ impl Mount for RemoteMount {
         peer: Peer,
     ) -> Answer<'a, Reader> {
         Box::pin(async move {
-            match self.open(path).await? {
-                Some(stream) => stream
-                    .reader_of(options, peer)
-                    .map_err(|error| Failure::attaching("cannot read", path, error)),
-                None if options.wait => self.attach_later(path, options, peer).await,
-                None => Err(Failure::no_such_stream(path.as_str())),
+            for is_last in [false, true] {
+                let Some((stream, _in_use)) = self.open(path).await? else { break };
+                match stream.reader_of(options, peer) {
+                    // Removed since it was opened: the owner may have the next stream by now.
+                    Err(AttachError::Removed) if !is_last => {}
+                    attached => {
+                        return attached
+                            .map_err(|error| Failure::attaching("cannot read", path, error));
+                    }
+                }
             }
+            if options.wait {
+                return self.attach_later(path, options, peer).await;
+            }
+            Err(Failure::no_such_stream(path.as_str()))
         })
     }
 
@@ -209,8 +234,8 @@ impl Mount for RemoteMount {
         Box::pin(async move {
             let owner = &self.shared.owner;
             let theirs = owner.path(path)?;
-            let stat = owner.client().await?.stat(theirs).await;
-            let stat = stat.map_err(|error| owner.failed(&error))?;
+            let client = owner.client().await?;
+            let stat = owner.in_time(client.stat(theirs)).await?;
             Ok(StreamStat { path: path.to_string(), ..stat })
         })
     }
@@ -226,9 +251,10 @@ impl Mount for RemoteMount {
             let settings = owner.settings();
             let rest = below.as_str().strip_prefix(&settings.path).unwrap_or_default();
             let theirs = format!("{}{rest}", settings.mounted);
-            let listed = match owner.client().await?.list(&theirs).await {
-                Err(error) if error.code() == Some(ErrorCode::NoSuchStream) => Vec::new(),
-                listed => listed.map_err(|error| owner.failed(&error))?,
+            let client = owner.client().await?;
+            let listed = match owner.in_time(client.list(&theirs)).await {
+                Err(failure) if failure.code == ErrorCode::NoSuchStream => Vec::new(),
+                listed => listed?,
             };
             let entries = listed.into_iter().filter_map(|summary| {
                 let path = owner.local_path(&summary.path).filter(|path| path.as_str() > after)?;
@@ -241,7 +267,7 @@ impl Mount for RemoteMount {
     fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Events> {
         Box::pin(async move {
             let stream = self.open(path).await?;
-            let stream = stream.ok_or_else(|| Failure::no_such_stream(path.as_str()))?;
+            let (stream, _) = stream.ok_or_else(|| Failure::no_such_stream(path.as_str()))?;
             Ok(stream.events())
         })
     }

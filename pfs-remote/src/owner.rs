@@ -14,8 +14,8 @@ use tokio::time::timeout;
 /// The mount that is meant by a URL without a path.
 const USUAL_MOUNT: &str = "/streamfs";
 
-/// Time limit for all daemons on the way to the owner of the streams.
-const TRACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit for the owner's answer, also through other daemons.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a replica without readers is kept by default.
 const USUAL_KEEP: Duration = Duration::from_secs(30);
@@ -178,15 +178,31 @@ impl Owner {
             daemon: self.id,
             mount: format!("{path}={}{mounted}", self.settings.owner()),
         });
-        match timeout(TRACE_TIMEOUT, client.trace(mounted, hops)).await {
-            // A daemon that knows no links has no mounts of other daemons.
-            Ok(Ok(()) | Err(RequestError::Unsupported { .. })) => Ok(()),
-            // Of this daemon's mounts, the loop names the first.
-            Ok(Err(RequestError::Daemon { code: ErrorCode::Denied, message })) => {
-                Err(Failure::new(ErrorCode::Denied, message))
+        let traced = async {
+            match client.trace(mounted, hops).await {
+                // A daemon that knows no links has no mounts of other daemons.
+                Err(RequestError::Unsupported { .. }) => Ok(Ok(())),
+                // The message lists the loop already.
+                Err(RequestError::Daemon { code: ErrorCode::Denied, message }) => {
+                    Ok(Err(Failure::new(ErrorCode::Denied, message)))
+                }
+                traced => traced.map(Ok),
             }
-            Ok(Err(error)) => Err(self.failed(&error)),
-            Err(_) => Err(self.unreachable("no answer")),
+        };
+        self.in_time(traced).await?
+    }
+
+    /// The owner's answer to a request, if it comes in time.
+    pub(crate) async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, RequestError>>,
+    ) -> Result<T, Failure> {
+        match timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(answer) => answer.map_err(|error| self.failed(&error)),
+            Err(_) => {
+                self.forget_client();
+                Err(self.unreachable("no answer"))
+            }
         }
     }
 

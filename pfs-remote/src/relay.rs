@@ -17,7 +17,7 @@ impl Elsewhere for Shared {
         Box::pin(async move {
             let request = renamed(&self.owner, request)?;
             let client = self.owner.client().await?;
-            client.ask(&request).await.map_err(|error| self.owner.failed(&error))
+            self.owner.in_time(client.ask(&request)).await
         })
     }
 

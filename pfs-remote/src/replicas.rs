@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 use pfs_client::LinkReader;
@@ -18,11 +21,47 @@ pub(crate) type Opened = Result<Option<Stream>, Failure>;
 
 /// A replica that is open or being opened.
 #[derive(Debug)]
-pub(crate) struct Entry {
+struct Entry {
     opened: watch::Receiver<Option<Opened>>,
-    /// Told each time a client asks for the replica.
-    pub(crate) used: Arc<Notify>,
+    users: Arc<Users>,
     asks: mpsc::UnboundedSender<Ask>,
+}
+
+/// The clients that have asked for a replica and are not attached to it yet.
+#[derive(Debug, Default)]
+pub(crate) struct Users {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+impl Users {
+    /// Waits until a client has asked for the replica, or is done with it.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(SeqCst) == 0
+    }
+}
+
+/// Keeps a replica while a client attaches to it.
+#[derive(Debug)]
+pub(crate) struct InUse(Arc<Users>);
+
+impl InUse {
+    fn new(users: &Arc<Users>) -> Self {
+        users.count.fetch_add(1, SeqCst);
+        users.changed.notify_one();
+        Self(Arc::clone(users))
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, SeqCst);
+        self.0.changed.notify_one();
+    }
 }
 
 /// All replicas of a mount.
@@ -40,26 +79,29 @@ impl Replicas {
         shared: &Arc<Shared>,
         path: &StreamPath,
         link: Option<LinkReader>,
-    ) -> Opened {
-        let entry = {
+    ) -> Result<Option<(Stream, InUse)>, Failure> {
+        let (entry, in_use) = {
             let mut entries = self.lock();
-            match entries.get(path) {
+            let entry = match entries.get(path) {
                 Some(entry) => Arc::clone(entry),
                 None => {
                     let entry = begin(shared, path, link);
                     entries.insert(path.clone(), Arc::clone(&entry));
                     entry
                 }
-            }
+            };
+            let in_use = InUse::new(&entry.users);
+            (entry, in_use)
         };
-        entry.used.notify_one();
         let mut opened = entry.opened.clone();
         let outcome = match opened.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone(),
             // The task has ended without an outcome.
             Err(_) => None,
         };
-        outcome.unwrap_or_else(|| Err(shared.owner.unreachable("the link has ended")))
+        let outcome =
+            outcome.unwrap_or_else(|| Err(shared.owner.unreachable("the link has ended")));
+        Ok(outcome?.map(|stream| (stream, in_use)))
     }
 
     /// Makes the link of a replica that is open a `block` reader at the owner.
@@ -76,7 +118,7 @@ impl Replicas {
     pub(crate) fn remove(&self, path: &StreamPath, stream: &Stream) {
         let mut entries = self.lock();
         let is_it = |entry: &Arc<Entry>| match &*entry.opened.borrow() {
-            Some(Ok(Some(known))) => known.identity() == stream.identity(),
+            Some(Ok(Some(known))) => known.is_same(stream),
             _ => false,
         };
         if entries.get(path).is_some_and(is_it) {
@@ -85,25 +127,47 @@ impl Replicas {
     }
 
     /// Forgets a replica, so that the next client opens it anew.
-    pub(crate) fn forget(&self, path: &StreamPath, entry: &Notify) {
+    pub(crate) fn forget(&self, path: &StreamPath, users: &Arc<Users>) {
+        self.forget_if(path, users, || true);
+    }
+
+    /// Forgets a replica if no client uses it. Returns whether it is forgotten.
+    pub(crate) fn forget_unused(
+        &self,
+        path: &StreamPath,
+        users: &Arc<Users>,
+        stream: &Stream,
+    ) -> bool {
+        // Under the lock under which a client becomes a user.
+        self.forget_if(path, users, || users.is_empty() && stream.readers() == 0)
+    }
+
+    fn forget_if(
+        &self,
+        path: &StreamPath,
+        users: &Arc<Users>,
+        condition: impl FnOnce() -> bool,
+    ) -> bool {
         let mut entries = self.lock();
-        if entries.get(path).is_some_and(|known| std::ptr::eq(&raw const *known.used, entry)) {
+        let forgets = condition();
+        if forgets && entries.get(path).is_some_and(|known| Arc::ptr_eq(&known.users, users)) {
             entries.remove(path);
         }
+        forgets
     }
 }
 
 fn begin(shared: &Arc<Shared>, path: &StreamPath, link: Option<LinkReader>) -> Arc<Entry> {
     let (tell, opened) = watch::channel(None);
     let (asks, asked) = mpsc::unbounded_channel();
-    let used = Arc::new(Notify::new());
+    let users = Arc::<Users>::default();
     let task = crate::follow::Task {
         shared: Arc::clone(shared),
         path: path.clone(),
-        used: Arc::clone(&used),
+        users: Arc::clone(&users),
         tell,
         asks: asked,
     };
     tokio::spawn(task.run(link));
-    Arc::new(Entry { opened, used, asks })
+    Arc::new(Entry { opened, users, asks })
 }

@@ -280,7 +280,7 @@ impl Registry {
     /// in the registry; another stream of its name stays.
     pub fn remove_stream(&self, stream: &Stream) -> bool {
         let mut names = self.inner.names();
-        let is_there = |found: &Stream| found.identity() == stream.identity();
+        let is_there = |found: &Stream| found.is_same(stream);
         let removed = if names.streams.get(stream.name()).is_some_and(is_there) {
             names.take(stream.name())
         } else {

@@ -360,6 +360,11 @@ impl Stream {
         self.shared.look().ring.head().offset
     }
 
+    /// Whether both are the same stream, and not two replicas of one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Number of readers attached now.
     pub fn readers(&self) -> usize {
         self.shared.reader_count.load(Ordering::SeqCst)

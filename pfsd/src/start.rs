@@ -103,6 +103,15 @@ fn with_remotes(daemon: Daemon, remotes: Vec<pfs_remote::RemoteSettings>) -> Dae
 
 /// Prepares HTTP before it listens, or returns `None` if HTTP is off.
 pub(crate) fn http(config: &Config) -> Result<Option<Setup>> {
+    #[cfg(feature = "remote")]
+    if config.http.address.is_some()
+        && let Some(mount) = config.remotes.iter().find(|mount| pfs_http::is_reserved(mount.path()))
+    {
+        let path = mount.path();
+        anyhow::bail!(
+            "the mount {path} cannot be served over HTTP, which reserves {path}; choose another path, or turn HTTP off"
+        );
+    }
     let mut http = Setup::prepare(&config.host.mounts, &config.http)?;
     if let Some(setup) = &mut http
         && config.http.token_file.is_none()

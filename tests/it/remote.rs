@@ -302,6 +302,104 @@ fn a_block_reader_is_refused_where_the_mount_may_not_block_writers() {
 }
 
 #[test]
+fn a_history_that_comes_slowly_and_in_pieces_is_read_whole() {
+    let owner = Daemon::with_http();
+    let link = Link::to(owner.http_address(), "");
+    // Breaks and pauses take longer than a replica is kept that nobody reads.
+    let url = link.url();
+    let mount =
+        format!("[mounts.edge]\npath = \"/edge\"\nurl = \"{url}/streamfs\"\nkeep = \"1s\"\n");
+    let edge = Daemon::with_config(&mount);
+    let data = noise(10, 1_800_000);
+    let append = || data.chunks(100_000).for_each(|chunk| owner.append(S, chunk));
+    append();
+    owner.close(S);
+    link.cut_each_after(300_000);
+    let read = edge.pfs(["cat", "--stream", EDGE]).run().exits(0).quietly();
+    assert_eq!(digest(&read.stdout), digest(&data));
+    // Nobody waits for an owner that is gone.
+    edge.pfs(["rm", EDGE]).run().exits(0);
+    append();
+    let reader = edge.pfs(["cat", "--stream", EDGE]).spawn();
+    let lost = edge.log().matches("link lost").count();
+    eventually("the link is lost", || edge.log().matches("link lost").count() > lost);
+    link.cut_and_refuse(usize::MAX);
+    reader.finish().exits(5);
+}
+
+#[test]
+fn a_reader_that_waits_for_its_stream_survives_a_restart_of_the_owner() {
+    let mut owner = Daemon::with_http();
+    let edge = edge(Transport::Shm, &owner.url(""));
+    let waiting = edge.pfs(["cat", "--stream", EDGE]).spawn();
+    eventually("the reader says that it waits", || waiting.stderr().contains("waiting"));
+    owner.kill9();
+    owner.restart();
+    owner.append(S, b"at last");
+    owner.close(S);
+    assert_eq!(waiting.finish().exits(0).stdout, b"at last");
+}
+
+#[test]
+fn a_reader_that_waits_is_attached_whatever_other_clients_ask() {
+    let owner = Daemon::with_http();
+    let link = Link::to(owner.http_address(), "");
+    let edge = edge(Transport::Http, &link.url());
+    for number in 0..5 {
+        let (there, here) = (format!("/streamfs/{number}"), format!("/edge/{number}"));
+        let waiting = edge.pfs(["cat", "--stream", &here]).spawn();
+        eventually("the reader says that it waits", || waiting.stderr().contains("waiting"));
+        // The answer that there is no such stream arrives with the stream itself.
+        link.stall(Some(Direction::ToClient));
+        let asking = edge.pfs(["cat", "--stream", "--until", "caught-up", &here]).spawn();
+        owner.append(&there, b"contents");
+        owner.close(&there);
+        link.stall(None);
+        assert_eq!(waiting.finish().exits(0).stdout, b"contents");
+        asking.finish();
+    }
+}
+
+#[test]
+fn a_writer_that_had_died_before_is_not_told_again() {
+    let (owner, edge) = owner_and_edge(Transport::Shm);
+    let writer = |text: &[u8], head: u64| {
+        let mut writer = owner.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+        writer.send(text);
+        eventually("it is there", || owner.head(S) == head);
+        writer
+    };
+    let first = writer(b"first", 5);
+    first.signal(Signal::KILL);
+    eventually("it is dead", || owner.stat_number(S, "writers_died") == 1);
+    let mut second = writer(b" second", 12);
+    let reader = edge.reader(EDGE, ["--until", "writers-gone"]);
+    eventually("it is read", || reader.stdout_len() == 12);
+    second.end_input();
+    assert_eq!(reader.finish().exits(0).stdout, b"first second");
+}
+
+#[test]
+fn a_stream_for_which_there_is_no_memory_is_refused_and_others_go_on() {
+    let owner = Daemon::with_http();
+    let mount = format!(
+        "[limits]\nmax_memory = \"8MB\"\n[mounts.edge]\npath = \"/edge\"\nurl = \"{}\"\n",
+        owner.url("/streamfs")
+    );
+    let edge = Daemon::with_config(&mount);
+    let data = noise(11, 2_000_000);
+    let read = |number: u32| {
+        owner.append(&format!("/streamfs/{number}"), &*data);
+        edge.pfs(["cat", "--stream", "--until", "caught-up", &format!("/edge/{number}")]).run()
+    };
+    assert_eq!(digest(&read(0).exits(0).stdout), digest(&data));
+    let refused = (1..9).map(read).find(|run| run.code != 0).expect("no memory is left");
+    refused.exits(1).says("cannot replicate /edge/");
+    // A replica is not lost with the daemon: its stream is elsewhere.
+    edge.pfs(["stop", "--if-idle"]).run().exits(0);
+}
+
+#[test]
 fn streams_are_created_closed_and_removed_at_the_owner() {
     let (owner, edge) = owner_and_edge(Transport::Shm);
     let create = ["create", "--ring-buffer-size", "1MB", "--content-type", "text/csv", EDGE];

@@ -29,6 +29,8 @@ async fn start(far: &mut Far, stream: &Stream) -> u64 {
     let after = stream.created().duration_since(origin.created).unwrap();
     assert!(after < Duration::from_micros(1) && origin.ring_buffer_size == 4096);
     assert!(origin.format.is_empty() && origin.header.is_empty());
+    let writers = far.reply().await;
+    assert!(matches!(writers, Some(Reply::Writers(Writers { attached: 1, died: 0, .. }))));
     let Some(Reply::Reading { start, .. }) = far.reply().await else { panic!("not attached") };
     start
 }
