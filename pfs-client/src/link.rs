@@ -9,8 +9,8 @@ use std::{
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use pfs_proto::{
-    End, Hop, Identity, Origin, PathError, ReadOptions, Reply, Request, StreamPath, WriteOptions,
-    Writers,
+    End, Hop, Identity, Origin, PathError, ReadOptions, Reply, Request, StreamPath, StreamSummary,
+    WriteOptions, Writers,
 };
 
 use crate::{
@@ -163,6 +163,43 @@ impl Client {
             Reply::Error { code, message } => Err(RequestError::refused(code, message)),
             _ => Err(RequestError::unexpected("the end of a trace")),
         }
+    }
+
+    /// Lists the first `most` streams at `prefix` and below it whose paths sort after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Unsupported`] if the daemon knows no links, and any other [`RequestError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// If cancelled, nothing is lost. The client stays usable.
+    pub async fn list_page(
+        &self,
+        prefix: &str,
+        after: &str,
+        most: u32,
+    ) -> Result<Vec<StreamSummary>, RequestError> {
+        let mut connection = self.connection().await?;
+        connection.learn_abilities().await?;
+        if !connection.can_link() {
+            return Err(RequestError::Unsupported { feature: "links" });
+        }
+        let (path, after) = (prefix.to_owned(), after.to_owned());
+        let request = Request::ListPage { path, after, most };
+        let mut streams = Vec::new();
+        let mut reply = connection.request(&request).await?;
+        loop {
+            match reply {
+                Reply::Summary(stream) if streams.len() < most as usize => streams.push(stream),
+                Reply::Done => break,
+                Reply::Error { code, message } => return Err(RequestError::refused(code, message)),
+                _ => return Err(RequestError::unexpected("a list of streams")),
+            }
+            reply = connection.receive().await?;
+        }
+        self.keep(connection);
+        Ok(streams)
     }
 
     /// Sends a request that has one reply, and returns the reply, which is not an error.

@@ -9,6 +9,7 @@ use crate::{
     caller::Caller,
     daemon::Daemon,
     failure::{Ended, Failure},
+    listing::Listing,
     transport::Transport,
     wire::Wire,
 };
@@ -42,15 +43,11 @@ pub(crate) async fn answer<T: Transport>(
             wire.put(&Reply::Done);
         }
         Request::List(path) => {
-            let mut listing = daemon.listing(caller, &path)?;
-            loop {
-                let page = listing.next(daemon).await?;
-                if page.is_empty() {
-                    break;
-                }
-                put_summaries(wire, page.into_iter().map(|entry| entry.summary)).await;
-            }
-            wire.put(&Reply::Done);
+            list(wire, daemon, daemon.listing(caller, &path)?, usize::MAX).await?;
+        }
+        Request::ListPage { path, after, most } => {
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            list(wire, daemon, daemon.listing_after(caller, &path, after)?, most).await?;
         }
         Request::Stop { if_idle } => {
             put_summaries(wire, daemon.stop(caller, if_idle)?.into_iter()).await;
@@ -113,6 +110,27 @@ pub(crate) async fn answer<T: Transport>(
             return Err(misplaced("an open or a put").into());
         }
     }
+    Ok(())
+}
+
+/// Answers with the first `most` streams of a listing.
+async fn list<T: Transport>(
+    wire: &mut Wire<T>,
+    daemon: &Daemon,
+    mut listing: Listing,
+    most: usize,
+) -> Result<(), Ended> {
+    let mut left = most;
+    while left > 0 {
+        let page = listing.next(daemon).await?;
+        if page.is_empty() {
+            break;
+        }
+        let listed = page.len();
+        put_summaries(wire, page.into_iter().take(left).map(|entry| entry.summary)).await;
+        left = left.saturating_sub(listed);
+    }
+    wire.put(&Reply::Done);
     Ok(())
 }
 

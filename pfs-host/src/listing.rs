@@ -27,6 +27,20 @@ impl Daemon {
         Ok(Listing { prefix, may_be_empty, after: String::new() })
     }
 
+    /// Like [`listing`](Self::listing), from the first path on that sorts after `after`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`listing`](Self::listing).
+    pub fn listing_after(
+        &self,
+        caller: &Caller,
+        path: &str,
+        after: String,
+    ) -> Result<Listing, Failure> {
+        Ok(Listing { after, ..self.listing(caller, path)? })
+    }
+
     /// Lists all streams at a path and below it at once, sorted by path.
     ///
     /// # Errors

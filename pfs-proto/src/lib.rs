@@ -217,6 +217,12 @@
 //! | path: str |
 //! ```
 //!
+//! `ListPage`, 0x23 → `Summary`..., `Done`. Only if both ends set [`Hello::LINKING`].
+//!
+//! ```text
+//! | path: str | after: str | most: u32 |
+//! ```
+//!
 //! `Stat`, 0x06 → `Stat`, `WriterStat`..., `ReaderStat`..., `Done`; `Close`, 0x07 → `Done`;
 //! `Remove`, 0x08 → `Done`; `Document`, 0x09 → `Document`; `CloseFailed`, 0x0c → `Done`
 //!

@@ -70,6 +70,16 @@ pub enum Request {
         /// The mounts that led here, at most [`MAX_HOPS`](crate::MAX_HOPS).
         hops: Vec<Hop>,
     },
+    /// List some of the streams at a path and below it, sorted by path. Answered by
+    /// [`Reply::Summary`] of each, then [`Reply::Done`]. Only if both ends set [`Hello::LINKING`].
+    ListPage {
+        /// The path; it may be `/` or a mount.
+        path: String,
+        /// List only streams whose paths sort after this one.
+        after: String,
+        /// The number of streams after which the list ends.
+        most: u32,
+    },
     /// Watch a stream: report its events from now on. Answered by [`Reply::Watching`], then
     /// [`Reply::Happened`]s.
     Watch(StreamPath),

@@ -251,13 +251,15 @@ impl Mount for RemoteMount {
             let settings = owner.settings();
             let rest = below.as_str().strip_prefix(&settings.path).unwrap_or_default();
             let theirs = format!("{}{rest}", settings.mounted);
+            let Some(after) = owner.their_after(after) else { return Ok(Vec::new()) };
             let client = owner.client().await?;
-            let listed = match owner.in_time(client.list(&theirs)).await {
+            let page = u32::try_from(most).unwrap_or(u32::MAX);
+            let listed = match owner.in_time(client.list_page(&theirs, &after, page)).await {
                 Err(failure) if failure.code == ErrorCode::NoSuchStream => Vec::new(),
                 listed => listed?,
             };
             let entries = listed.into_iter().filter_map(|summary| {
-                let path = owner.local_path(&summary.path).filter(|path| path.as_str() > after)?;
+                let path = owner.local_path(&summary.path)?;
                 Some(Entry { summary: StreamSummary { path, ..summary }, content_type: None })
             });
             Ok(entries.take(most).collect())

@@ -127,6 +127,17 @@ impl Owner {
         Some(format!("{}/{below}", self.settings.path))
     }
 
+    /// Where the owner's list goes on so that ours goes on after `after`; `None` if no path of the
+    /// mount sorts after it.
+    pub(crate) fn their_after(&self, after: &str) -> Option<String> {
+        let RemoteSettings { path, mounted, .. } = &self.settings;
+        match after.strip_prefix(path.as_str()) {
+            Some(below) if below.starts_with('/') => Some(format!("{mounted}{below}")),
+            _ if after < format!("{path}/").as_str() => Some(String::new()),
+            _ => None,
+        }
+    }
+
     /// A client of the owner, at the first address that answers.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
         if let Some(client) = self.known() {
@@ -261,6 +272,26 @@ impl Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_of_the_list_goes_on_at_the_owners_name() {
+        let settings = RemoteSettings {
+            path: "/edge".to_owned(),
+            endpoints: Vec::new(),
+            mounted: "/streamfs".to_owned(),
+            keep: Keep::Always,
+        };
+        let owner = Owner::new(settings, 1);
+        for (ours, theirs) in [
+            ("", Some("")),
+            ("/a/b", Some("")),
+            ("/edge/b", Some("/streamfs/b")),
+            ("/edge0/b", None),
+            ("/other/b", None),
+        ] {
+            assert_eq!(owner.their_after(ours).as_deref(), theirs, "{ours}");
+        }
+    }
 
     #[test]
     fn the_last_segment_of_a_url_is_the_mount_at_the_owner() {

@@ -180,6 +180,12 @@ fn stats_and_listings_are_those_of_the_owner() {
     let list = |path: &str| edge.pfs(["ls", path]).run().exits(0).quietly().text().to_owned();
     assert_eq!(list("/"), "/edge/a\n/edge/b/c\n/edge/b/d\n/streamfs/here\n");
     assert_eq!(list("/edge/b"), "/edge/b/c\n/edge/b/d\n");
+    // More than one page.
+    let names = (0..120).map(|number| format!("many/{number:03}"));
+    let all: Vec<String> = names.map(|name| format!("/edge/{name}")).collect();
+    all.iter().for_each(|path| owner.append(&path.replace("/edge", "/streamfs"), b"x"));
+    assert_eq!(list("/edge/many"), all.join("\n") + "\n");
+    assert_eq!(list("/").lines().count(), all.len() + 4);
     edge.pfs(["ls", "/edge/x"]).run().exits(3).says("/edge/x");
     let stat = edge.stat("/edge/b/c").unwrap();
     let there = owner.stat("/streamfs/b/c").unwrap();

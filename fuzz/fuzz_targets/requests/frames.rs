@@ -48,7 +48,7 @@ fn create_options(u: &mut Unstructured<'_>) -> Result<CreateOptions> {
 }
 
 fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
-    Ok(match u.int_in_range(0..=28)? {
+    Ok(match u.int_in_range(0..=29)? {
         0 => Message::Create(path, create_options(u)?),
         24..=25 => {
             let options = PutOptions { create: create_options(u)?, close: u.arbitrary()? };
@@ -96,6 +96,11 @@ fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
         21 => Message::Fail { close: u.arbitrary()? },
         22 => Message::Withdraw,
         27 => Message::OpenLink(path, ReadOptions::default().until(Until::CaughtUp)),
+        29 => Message::ListPage {
+            path: path.mount().to_owned(),
+            after: String::from_utf8_lossy(text(u)?).into_owned(),
+            most: u.arbitrary()?,
+        },
         28 => Message::Trace {
             mount: path.mount().to_owned(),
             hops: vec![Hop {

@@ -36,6 +36,7 @@ pub(crate) const HEADER_WRITER: u8 = 0x1f;
 pub(crate) const MARK_SYNC: u8 = 0x20;
 pub(crate) const OPEN_LINK: u8 = 0x21;
 pub(crate) const TRACE: u8 = 0x22;
+pub(crate) const LIST_PAGE: u8 = 0x23;
 
 pub(crate) const HELLO_REPLY: u8 = 0x81;
 pub(crate) const DONE: u8 = 0x82;

@@ -52,6 +52,11 @@ impl Request {
                 w.string(mount);
                 put_hops(&mut w, hops);
             }
+            Self::ListPage { path, after, most } => {
+                w.string(path);
+                w.string(after);
+                w.u32(*most);
+            }
             Self::List(path) => w.string(path),
             Self::Stat(path)
             | Self::Close(path)
@@ -100,6 +105,9 @@ impl Request {
             kind::JOIN_READER => Self::OpenReader(r.path()?, read_options(&mut r, true)?),
             kind::OPEN_LINK => Self::OpenLink(r.path()?, read_options(&mut r, false)?),
             kind::TRACE => Self::Trace { mount: r.string()?, hops: hops(&mut r)? },
+            kind::LIST_PAGE => {
+                Self::ListPage { path: r.string()?, after: r.string()?, most: r.u32()? }
+            }
             kind::LIST => Self::List(r.string()?),
             kind::STAT => Self::Stat(r.path()?),
             kind::CLOSE => Self::Close(r.path()?),
@@ -139,6 +147,7 @@ impl Request {
             Self::OpenReader(..) => kind::JOIN_READER,
             Self::OpenLink(..) => kind::OPEN_LINK,
             Self::Trace { .. } => kind::TRACE,
+            Self::ListPage { .. } => kind::LIST_PAGE,
             Self::List(_) => kind::LIST,
             Self::Stat(_) => kind::STAT,
             Self::Close(_) => kind::CLOSE,

@@ -42,6 +42,11 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             Request::Trace { mount, hops }
         }),
         ".{0,40}".prop_map(Request::List),
+        (".{0,20}", ".{0,20}", any::<u32>()).prop_map(|(path, after, most)| Request::ListPage {
+            path,
+            after,
+            most
+        }),
         stream,
         Just(Request::Info),
         Just(Request::Reload),
