@@ -168,8 +168,27 @@ impl Client {
     ///
     /// If cancelled, nothing is lost. The client stays usable.
     pub async fn list(&self, prefix: &str) -> Result<Vec<StreamSummary>, RequestError> {
-        let mut connection = self.connection().await?;
         let mut streams = Vec::new();
+        self.list_into(prefix, &mut streams).await?;
+        Ok(streams)
+    }
+
+    /// Like [`list`](Self::list), but keeps what was listed before an error: a daemon that cannot
+    /// reach the owner of one of its mounts still lists the other streams.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list`](Self::list).
+    ///
+    /// # Cancel safety
+    ///
+    /// If cancelled, `streams` has a part of the list. The client stays usable.
+    pub async fn list_into(
+        &self,
+        prefix: &str,
+        streams: &mut Vec<StreamSummary>,
+    ) -> Result<(), RequestError> {
+        let mut connection = self.connection().await?;
         let mut reply = connection.request(&Request::List(prefix.to_owned())).await?;
         loop {
             match reply {
@@ -180,7 +199,7 @@ impl Client {
             reply = connection.receive().await?;
         }
         self.keep(connection);
-        Ok(streams)
+        Ok(())
     }
 
     /// Stats of a stream, with all of its readers and writers.

@@ -13,6 +13,10 @@ pub struct Listing {
     may_be_empty: bool,
     /// Path of the last listed stream.
     after: String,
+    /// The mounts that could not be listed.
+    failed: Vec<String>,
+    /// The first failure of a mount, until it is reported after all other streams.
+    failure: Option<Failure>,
 }
 
 impl Daemon {
@@ -24,7 +28,8 @@ impl Daemon {
     pub fn listing(&self, caller: &Caller, path: &str) -> Result<Listing, Failure> {
         caller.permissions.may_read(path)?;
         let (prefix, may_be_empty) = self.namespace.directory(path)?;
-        Ok(Listing { prefix, may_be_empty, after: String::new() })
+        let (after, failed, failure) = (String::new(), Vec::new(), None);
+        Ok(Listing { prefix, may_be_empty, after, failed, failure })
     }
 
     /// Like [`listing`](Self::listing), from the first path on that sorts after `after`.
@@ -68,14 +73,29 @@ impl Listing {
     ///
     /// # Errors
     ///
-    /// There is no stream at the path of the listing, or a mount fails.
+    /// There is no stream at the path of the listing. A mount that fails is reported after the
+    /// streams of all other mounts.
     pub async fn next(&mut self, daemon: &Daemon) -> Result<Vec<Entry>, Failure> {
         let mut page = Vec::new();
         for mount in daemon.namespace.mounts_at(&self.prefix) {
-            page.extend(mount.list(&self.prefix, &self.after, Self::PAGE).await?);
+            if self.failed.iter().any(|failed| failed == mount.path()) {
+                continue;
+            }
+            match mount.list(&self.prefix, &self.after, Self::PAGE).await {
+                Ok(entries) => page.extend(entries),
+                Err(failure) => {
+                    self.failed.push(mount.path().to_owned());
+                    self.failure.get_or_insert(failure);
+                }
+            }
         }
         page.sort_by(|one, other| one.summary.path.cmp(&other.summary.path));
         page.truncate(Self::PAGE);
+        if page.is_empty()
+            && let Some(failure) = self.failure.take()
+        {
+            return Err(failure);
+        }
         match page.last() {
             Some(last) => self.after.clone_from(&last.summary.path),
             None if self.after.is_empty() && !self.may_be_empty => {

@@ -511,6 +511,9 @@ fn a_restarted_owner_has_other_streams_and_readers_are_told() {
     owner.kill9();
     let error = edge.pfs(["stat", EDGE]).run().exits(5);
     error.says("the daemon that owns /edge cannot be reached");
+    edge.append("/streamfs/here", b"local");
+    let listed = edge.pfs(["ls"]).run().exits(5).says("the daemon that owns /edge");
+    assert_eq!(listed.text(), "/streamfs/here\n");
     edge.pfs(["cat", "--stream", "/edge/other"]).run().exits(5).says("cannot be reached");
     owner.restart();
     reader.finish().exits(7);

@@ -13,13 +13,11 @@ pub(super) async fn run(context: &Context, args: LsArgs) -> anyhow::Result<ExitC
     let client = context.daemon.connect().await?;
     let mut failures = Failures::default();
     let mut streams = Vec::new();
-    if args.paths.is_empty() {
-        streams = list(context, &client, "/").await?;
-    }
-    for path in &args.paths {
-        match list(context, &client, path.as_str()).await {
-            Ok(found) => streams.extend(found),
-            Err(error) => failures.add(&context.printer, error)?,
+    let paths = args.paths.iter().map(|path| path.as_str());
+    let all = args.paths.is_empty().then_some("/");
+    for path in all.into_iter().chain(paths) {
+        if let Err(error) = list(context, &client, path, &mut streams).await {
+            failures.add(&context.printer, error)?;
         }
     }
     streams.sort_by(|a, b| a.path.cmp(&b.path));
@@ -30,14 +28,15 @@ pub(super) async fn run(context: &Context, args: LsArgs) -> anyhow::Result<ExitC
 }
 
 /// Lists the streams at or below a path. As with `ls`, an empty mount is fine, and a path below it
-/// that does not exist is an error.
+/// that does not exist is an error. What was listed before an error is in `streams`.
 async fn list(
     context: &Context,
     client: &Client,
     path: &str,
-) -> anyhow::Result<Vec<StreamSummary>> {
+    streams: &mut Vec<StreamSummary>,
+) -> anyhow::Result<()> {
     client
-        .list(path)
+        .list_into(path, streams)
         .await
         .map_err(|error| context.explain(error, format_args!("cannot list {path}")))
 }

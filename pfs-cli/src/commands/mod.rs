@@ -33,7 +33,11 @@ impl Failures {
     /// paths would fail, too.
     fn add(&mut self, printer: &Printer, error: anyhow::Error) -> anyhow::Result<()> {
         let code = ExitCode::from_error(&error);
-        if code == ExitCode::NoDaemon {
+        // A daemon answers although it cannot reach the owner of one of its mounts.
+        let is_answer = error.chain().any(|cause| {
+            matches!(cause.downcast_ref::<RequestError>(), Some(RequestError::Daemon { .. }))
+        });
+        if code == ExitCode::NoDaemon && !is_answer {
             return Err(error);
         }
         printer.error(format_args!("{error:#}"));
