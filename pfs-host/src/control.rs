@@ -39,7 +39,7 @@ pub(crate) async fn answer<T: Transport>(
             wire.put(&Reply::Done);
         }
         Request::Trace { mount, hops } => {
-            daemon.trace(&mount, hops).await?;
+            daemon.trace(caller, &mount, hops).await?;
             wire.put(&Reply::Done);
         }
         Request::List(path) => {

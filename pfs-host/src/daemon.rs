@@ -112,9 +112,15 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// There is no such mount, a daemon on the way cannot be reached, or this daemon is among the
+    /// The caller may use nothing of the mount, there is no such mount, a daemon on the way cannot be reached, or this daemon is among the
     /// hops: the mounts form a loop.
-    pub(crate) async fn trace(&self, mount: &str, hops: Vec<Hop>) -> Result<(), Failure> {
+    pub(crate) async fn trace(
+        &self,
+        caller: &Caller,
+        mount: &str,
+        hops: Vec<Hop>,
+    ) -> Result<(), Failure> {
+        caller.permissions.may_use_some(mount)?;
         if hops.iter().any(|hop| hop.daemon == self.id) {
             let names: Vec<&str> = hops.iter().map(|hop| hop.mount.as_str()).collect();
             let message = format!("the mounts form a loop: {}", names.join(", "));

@@ -99,6 +99,26 @@ impl Permissions {
         self.check(path, "read", |grant| grant.read)
     }
 
+    /// Checks that there is a permission for anything at a path or below it.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub(crate) fn may_use_some(&self, path: &str) -> Result<(), Failure> {
+        let is_below =
+            |prefix: &str| prefix.strip_prefix(path).is_some_and(|below| below.starts_with('/'));
+        let has_some = match &self.scope {
+            None => true,
+            Some(scope) => match &*scope.borrow() {
+                Scope::All => true,
+                Scope::Some(grants) => grants
+                    .iter()
+                    .any(|grant| grant.prefix.contains(path) || is_below(grant.prefix.as_str())),
+            },
+        };
+        if has_some { Ok(()) } else { self.check(path, "use", |_| false) }
+    }
+
     /// Checks the permission to create, append to, close and remove the stream of this path.
     ///
     /// # Errors
@@ -210,6 +230,17 @@ mod tests {
         assert!(message.contains("write /streamfs/b"), "{message}");
         assert!(Permissions::from_grants(Vec::new()).may_read("/").is_err());
         assert!(Permissions::all().may_write("/anything").is_ok());
+    }
+
+    #[test]
+    fn a_grant_below_a_path_lets_some_of_it_be_used() {
+        let permissions = Permissions::from_grants(vec![grant(true, false, "/streamfs/a")]);
+        for path in ["/streamfs", "/streamfs/a", "/streamfs/a/b"] {
+            assert!(permissions.may_use_some(path).is_ok(), "{path}");
+        }
+        for path in ["/stream", "/streamfs/ab", "/streamfs/b", "/other"] {
+            assert!(permissions.may_use_some(path).is_err(), "{path}");
+        }
     }
 
     #[test]
