@@ -143,7 +143,7 @@ pub const MANUAL: &[(&str, &str)] = &[
   [auth]
   #token_file = "/etc/pfs/token" # permissions over HTTP; see below
 
-  #[mounts.edge]                 # streams of another daemon; see below
+  #[mounts.edge]                 # streams of another daemon
   #path = "/edge"
   #url = "https://camera.example.org:4437/streamfs"  # or a list
   #token_file = "/etc/pfs/camera.token"
