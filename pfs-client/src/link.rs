@@ -76,6 +76,17 @@ pub enum LinkEvent {
 }
 
 impl Client {
+    /// A connection to a daemon that knows links.
+    async fn linking(&self) -> Result<Connection, RequestError> {
+        let mut connection = self.connection().await?;
+        connection.learn_abilities().await?;
+        if connection.can_link() {
+            Ok(connection)
+        } else {
+            Err(RequestError::Unsupported { feature: "links" })
+        }
+    }
+
     /// Attaches a link. With [`ReadOptions::wait`], waits until the stream is created.
     ///
     /// # Errors
@@ -92,11 +103,7 @@ impl Client {
         options: ReadOptions,
     ) -> Result<LinkReader, RequestError> {
         let path = checked(path)?;
-        let mut connection = self.connection().await?;
-        connection.learn_abilities().await?;
-        if !connection.can_link() {
-            return Err(RequestError::Unsupported { feature: "links" });
-        }
+        let mut connection = self.linking().await?;
         let (mut identity, mut origin, mut writers) = (None, None, None);
         let mut reply = connection.request(&Request::OpenLink(path, options)).await?;
         loop {
@@ -151,11 +158,7 @@ impl Client {
     ///
     /// If cancelled, nothing has changed.
     pub async fn trace(&self, mount: &str, hops: Vec<Hop>) -> Result<(), RequestError> {
-        let mut connection = self.connection().await?;
-        connection.learn_abilities().await?;
-        if !connection.can_link() {
-            return Err(RequestError::Unsupported { feature: "links" });
-        }
+        let mut connection = self.linking().await?;
         let reply = connection.request(&Request::Trace { mount: mount.to_owned(), hops }).await?;
         self.keep(connection);
         match reply {
@@ -180,11 +183,7 @@ impl Client {
         after: &str,
         most: u32,
     ) -> Result<Vec<StreamSummary>, RequestError> {
-        let mut connection = self.connection().await?;
-        connection.learn_abilities().await?;
-        if !connection.can_link() {
-            return Err(RequestError::Unsupported { feature: "links" });
-        }
+        let mut connection = self.linking().await?;
         let (path, after) = (prefix.to_owned(), after.to_owned());
         let request = Request::ListPage { path, after, most };
         let mut streams = Vec::new();

@@ -112,8 +112,8 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// The caller may use nothing of the mount, there is no such mount, a daemon on the way cannot be reached, or this daemon is among the
-    /// hops: the mounts form a loop.
+    /// The caller may use nothing of the mount, there is no such mount, a daemon on the way cannot be
+    /// reached, or this daemon is among the hops: the mounts form a loop.
     pub(crate) async fn trace(
         &self,
         caller: &Caller,
