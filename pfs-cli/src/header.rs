@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderArg {
-    /// The first bytes of the input are the header: so many.
+    /// This number of bytes at the beginning of the input is the header.
     Size(u32),
     /// The contents of this file are the header.
     File(PathBuf),

@@ -43,7 +43,7 @@ enum Ended {
     Removed,
     /// The replica cannot go on: it is closed as failed.
     Failed(Failure),
-    /// Nobody has used the replica for a while.
+    /// The replica has had no reader for as long as it is kept.
     Unused,
 }
 
@@ -380,7 +380,7 @@ enum Stopped {
     Changed(Change),
 }
 
-/// Notices that nobody uses a replica.
+/// Finds out when a replica is no longer used.
 struct Unused {
     keep: Keep,
     shared: Arc<Shared>,
@@ -404,9 +404,9 @@ impl Unused {
         }
     }
 
-    /// Waits until the replica had no reader for as long as it is kept, and nobody asked for it. No
-    /// client finds it any more then. Never ends while the replica is to be kept always, unless it
-    /// is removed.
+    /// Waits until the replica has had no reader, and no client that asked for it, for as long as it
+    /// is kept. Clients no longer find the replica then. If the replica is kept always, waits until
+    /// it is removed.
     async fn ends(&mut self) {
         loop {
             let due = match self.keep {

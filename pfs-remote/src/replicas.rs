@@ -109,12 +109,12 @@ impl Replicas {
         let entry = self.lock().get(path).cloned();
         let Some(entry) = entry else { return Ok(Blocking::default()) };
         let (ask, answer) = oneshot::channel();
-        // A link that has ended, with its stream, blocks nobody.
+        // If the stream has ended, there is no link, and no writer to wait.
         let _ = entry.asks.send(ask);
         answer.await.unwrap_or_else(|_| Ok(Blocking::default()))
     }
 
-    /// Forgets the replica with this stream, so that the next client opens it anew.
+    /// Forgets the replica with this stream. The next client opens a new one.
     pub(crate) fn remove(&self, path: &StreamPath, stream: &Stream) {
         let mut entries = self.lock();
         let is_it = |entry: &Arc<Entry>| match &*entry.opened.borrow() {
@@ -126,7 +126,7 @@ impl Replicas {
         }
     }
 
-    /// Forgets a replica, so that the next client opens it anew.
+    /// Forgets a replica. The next client opens a new one.
     pub(crate) fn forget(&self, path: &StreamPath, users: &Arc<Users>) {
         self.forget_if(path, users, || true);
     }

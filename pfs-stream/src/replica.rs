@@ -113,9 +113,9 @@ impl Link {
         Ok(true)
     }
 
-    /// Skips to a later offset: the link has lost what is in between, which was `chunks` chunks. 0
-    /// if their number is unknown. Each reader is told of this gap after it has read what comes
-    /// before. A new reader starts after the gap. Skipping to an offset that is not beyond head
+    /// Skips to a later offset: the link has lost what is in between. `chunks` is the number of lost
+    /// chunks, or 0 if it is unknown. Each reader is told of the gap after it has read everything
+    /// before the gap. A new reader starts after the gap. Skipping to an offset that is not beyond head
     /// changes nothing.
     ///
     /// # Errors

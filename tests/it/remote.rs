@@ -311,7 +311,7 @@ fn a_block_reader_is_refused_where_the_mount_may_not_block_writers() {
 fn a_history_that_comes_slowly_and_in_pieces_is_read_whole() {
     let owner = Daemon::with_http();
     let link = Link::to(owner.http_address(), "");
-    // Breaks and pauses take longer than a replica is kept that nobody reads.
+    // The breaks and pauses take longer than a replica without readers is kept.
     let url = link.url();
     let mount =
         format!("[mounts.edge]\npath = \"/edge\"\nurl = \"{url}/streamfs\"\nkeep = \"1s\"\n");
@@ -323,7 +323,7 @@ fn a_history_that_comes_slowly_and_in_pieces_is_read_whole() {
     link.cut_each_after(300_000);
     let read = edge.pfs(["cat", "--stream", EDGE]).run().exits(0).quietly();
     assert_eq!(digest(&read.stdout), digest(&data));
-    // Nobody waits for an owner that is gone.
+    // A reader does not wait for an owner that is gone.
     edge.pfs(["rm", EDGE]).run().exits(0);
     append();
     let reader = edge.pfs(["cat", "--stream", EDGE]).spawn();

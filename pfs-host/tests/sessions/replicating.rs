@@ -20,7 +20,7 @@ async fn linked(daemon: &Arc<Daemon>, options: ReadOptions) -> Far {
     far
 }
 
-/// Checks what comes first. Returns where the link starts.
+/// Checks the replies up to `Reading`. Returns the offset where the link starts.
 async fn start(far: &mut Far, stream: &Stream) -> u64 {
     let Some(Reply::Identity { identity, .. }) = far.reply().await else { panic!("no identity") };
     assert_eq!(identity, stream.identity());
