@@ -48,6 +48,8 @@ pub struct RemoteSettings {
     pub mounted: String,
     /// How long a replica without readers is kept.
     pub keep: Keep,
+    /// Whether clients of this daemon cannot change the streams.
+    pub read_only: bool,
 }
 
 impl RemoteSettings {
@@ -119,6 +121,23 @@ impl Owner {
         format!("{}/{}", self.settings.mounted, path.name()).parse().map_err(|error: PathError| {
             Failure::new(ErrorCode::BadPath, format!("{path} is no path of its owner: {error}"))
         })
+    }
+
+    /// Checks that clients may change the streams.
+    ///
+    /// # Errors
+    ///
+    /// The mount is read-only.
+    pub(crate) fn may_change(&self, path: &StreamPath) -> Result<(), Failure> {
+        let RemoteSettings { path: mount, read_only, .. } = &self.settings;
+        if !read_only {
+            return Ok(());
+        }
+        let message = format!(
+            "cannot change {path}: {mount} is mounted read-only; change the stream at its owner, or remove read_only \
+             from the mount"
+        );
+        Err(Failure::new(ErrorCode::Denied, message))
     }
 
     /// The mount's name for a stream of the owner; `None` if it is not below what is mounted.
@@ -280,6 +299,7 @@ mod tests {
             endpoints: Vec::new(),
             mounted: "/streamfs".to_owned(),
             keep: Keep::Always,
+            read_only: false,
         };
         let owner = Owner::new(settings, 1);
         for (ours, theirs) in [

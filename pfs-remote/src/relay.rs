@@ -31,6 +31,7 @@ impl Elsewhere for Shared {
         options: WriteOptions,
     ) -> Answer<'a, (Box<dyn Relay>, u64)> {
         Box::pin(async move {
+            self.owner.may_change(path)?;
             let theirs = self.owner.path(path)?;
             let client = self.owner.client().await?;
             let writer = client.relay(theirs, options).await;
@@ -44,13 +45,21 @@ impl Elsewhere for Shared {
 }
 
 /// The request with the owner's name of the stream.
+///
+/// # Errors
+///
+/// The mount is read-only, or the name would be too long.
 fn renamed(owner: &Owner, request: Request) -> Result<Request, Failure> {
+    let theirs = |path: StreamPath| {
+        owner.may_change(&path)?;
+        owner.path(&path)
+    };
     Ok(match request {
-        Request::Create(path, options) => Request::Create(owner.path(&path)?, options),
-        Request::Put(path, options, chunk) => Request::Put(owner.path(&path)?, options, chunk),
-        Request::Close(path) => Request::Close(owner.path(&path)?),
-        Request::CloseFailed(path) => Request::CloseFailed(owner.path(&path)?),
-        Request::Remove(path) => Request::Remove(owner.path(&path)?),
+        Request::Create(path, options) => Request::Create(theirs(path)?, options),
+        Request::Put(path, options, chunk) => Request::Put(theirs(path)?, options, chunk),
+        Request::Close(path) => Request::Close(theirs(path)?),
+        Request::CloseFailed(path) => Request::CloseFailed(theirs(path)?),
+        Request::Remove(path) => Request::Remove(theirs(path)?),
         _ => {
             let message = "this request is not passed on to the owner of a mount";
             return Err(Failure::new(ErrorCode::Internal, message));

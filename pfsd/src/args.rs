@@ -149,6 +149,7 @@ pub const MANUAL: &[(&str, &str)] = &[
   #token_file = "/etc/pfs/camera.token"
   #ca_file = "/etc/pfs/camera-ca.pem"
   #client_cert_file = "/etc/pfs/client.pem"  # with its key
+  #read_only = false             # true: clients here cannot change streams
   #keep = "30s"                  # how long a stream that nobody reads is
                                  # still followed; or "always"
 

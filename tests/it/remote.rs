@@ -456,6 +456,28 @@ fn a_body_is_passed_on_to_the_owner() {
 }
 
 #[test]
+fn a_read_only_mount_changes_nothing_at_the_owner() {
+    let owner = Daemon::with_http();
+    let mount = format!("url = \"{}/streamfs\"\nread_only = true\n", owner.url(""));
+    let edge = Daemon::with_http_config(&format!("[mounts.edge]\npath = \"/edge\"\n{mount}"));
+    owner.append(S, b"kept");
+    let told = "cannot change /edge/s: /edge is mounted read-only";
+    edge.pfs(["write", "--stream", EDGE]).stdin(b"x").run().exits(1).says(told);
+    for command in [["create", "/edge/new"], ["close", EDGE], ["rm", EDGE]] {
+        edge.pfs(command).run().exits(1).says("/edge is mounted read-only");
+    }
+    edge.pfs(["write", "/edge/new"]).stdin(b"x").run().exits(1).says("mounted read-only");
+    for (method, path) in [("POST", EDGE), ("PUT", "/edge/new"), ("DELETE", EDGE)] {
+        let mut http = edge.http();
+        http.request(method, path, &[], Some(b"x"));
+        assert!(http.response().has(403).text().contains("/edge is mounted read-only"));
+    }
+    assert_eq!(read(&edge, []).0, b"kept");
+    assert_eq!(owner.pfs(["ls"]).run().exits(0).text(), format!("{S}\n"));
+    assert_eq!(owner.stat(S).unwrap()["state"], "open");
+}
+
+#[test]
 fn an_append_whose_acknowledgement_is_lost_is_reported_as_unknown() {
     let owner = Daemon::with_http();
     let link = Link::to(owner.http_address(), "");

@@ -32,6 +32,7 @@ pub(super) struct MountTable {
     pub(super) ca_file: Given,
     pub(super) client_cert_file: Given,
     pub(super) keep: Given,
+    pub(super) read_only: Given,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -81,6 +81,7 @@ fn mount(name: &str, table: &MountTable) -> Result<Option<Remote>, Mistake> {
     let file = &table.client_cert_file;
     let client_cert_file = values::absolute_path(&key("client_cert_file"), file)?;
     let keep = values::keep(&key("keep"), &table.keep)?.unwrap_or_default();
+    let read_only = values::boolean(&key("read_only"), &table.read_only)?.unwrap_or_default();
     let (Some(path), Some(urls)) = (path, urls) else { return Ok(None) };
     let mounted = urls.first().map(|(_, mounted)| mounted.clone()).unwrap_or_default();
     if urls.iter().any(|(_, other)| *other != mounted) {
@@ -88,7 +89,7 @@ fn mount(name: &str, table: &MountTable) -> Result<Option<Remote>, Mistake> {
         return Err(values::misplaced(&table.url, &reason));
     }
     let endpoints = urls.into_iter().map(|(endpoint, _)| endpoint).collect();
-    let settings = RemoteSettings { path, endpoints, mounted, keep };
+    let settings = RemoteSettings { path, endpoints, mounted, keep, read_only };
     Ok(Some(Remote { settings, token_file, ca_file, client_cert_file }))
 }
 
@@ -115,6 +116,7 @@ pub(crate) fn parse(text: &str) -> Result<Remote, String> {
         endpoints: vec![one],
         mounted,
         keep: Keep::default(),
+        read_only: false,
     };
     Ok(Remote { settings, token_file: None, ca_file: None, client_cert_file: None })
 }

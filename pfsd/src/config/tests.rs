@@ -431,6 +431,7 @@ fn a_remote_mount_needs_a_path_of_its_own_and_urls_of_one_mount() {
         [mounts.far]
         path = "/far"
         url = "far"
+        read_only = true
         "#,
         "pfsd.toml",
         None,
@@ -449,6 +450,7 @@ fn a_remote_mount_needs_a_path_of_its_own_and_urls_of_one_mount() {
         ),
         ("[mounts.a]\npath = \"/a/b\"\nurl = \"x\"\n", "more than one segment"),
         ("[mounts.a]\npath = \"/a\"\nurl = \"x\"\nkeep = \"0s\"\n", "out of range"),
+        ("[mounts.a]\npath = \"/a\"\nurl = \"x\"\nread_only = 1\n", "true or false"),
         ("[mounts.a]\nroad = \"/a\"\n", "unknown key"),
     ] {
         assert!(error(toml).contains(part), "{}", error(toml));
