@@ -3,7 +3,10 @@
 use std::time::SystemTime;
 
 pub(crate) use pfs_proto::json::{Stat, Summary};
-use pfs_proto::{DaemonInfo, escape_json, json::timestamp};
+use pfs_proto::{
+    DaemonInfo, MountStat, escape_json,
+    json::{RemoteMount, timestamp},
+};
 use serde::Serialize;
 
 use crate::{age::since, place::Place};
@@ -25,11 +28,17 @@ pub(crate) struct Info<'a> {
     max_memory: u64,
     connections: u64,
     max_connections: u64,
+    remote_mounts: Vec<RemoteMount<'a>>,
 }
 
 impl<'a> Info<'a> {
     /// Stats of the daemon that answered at `place`.
-    pub(crate) fn new(info: &'a DaemonInfo, place: &Place, now: SystemTime) -> Self {
+    pub(crate) fn new(
+        info: &'a DaemonInfo,
+        mounts: &'a [MountStat],
+        place: &Place,
+        now: SystemTime,
+    ) -> Self {
         let (socket, url) = match place {
             Place::Socket(path) => (Some(path.to_string_lossy().into_owned()), None),
             Place::Url { endpoint, .. } => (None, Some(endpoint.url().to_string())),
@@ -50,6 +59,7 @@ impl<'a> Info<'a> {
             max_memory: info.max_memory,
             connections: info.connections,
             max_connections: info.max_connections,
+            remote_mounts: mounts.iter().map(RemoteMount::from).collect(),
         }
     }
 }
@@ -90,13 +100,18 @@ mod tests {
         let place = Place::Socket("/run/pfs/pfsd.sock".into());
         let own = env!("CARGO_PKG_VERSION");
         assert_eq!(
-            line(&Info::new(&sample::info(), &place, sample::now())).unwrap(),
+            line(&Info::new(&sample::info(), &[sample::mount()], &place, sample::now())).unwrap(),
             format!(
                 concat!(
                     r#"{{"version":"0.0.9","pfs_version":"{}","pid":4711,"socket":"/run/pfs/pfsd.sock","url":null,"#,
                     r#""started":"2023-11-14T20:08:20.000Z","uptime_ms":7500000,"mounts":["/streamfs"],"#,
                     r#""streams":2,"max_streams":1000,"memory":1056768,"max_memory":1073741824,"#,
-                    r#""connections":5,"max_connections":4096}}"#,
+                    r#""connections":5,"max_connections":4096,"remote_mounts":[{{"mount":"/edge","#,
+                    r#""owner":"http://camera:4437/streamfs","round_trip_us":312,"reconnects":3,"lost_bytes":65536,"#,
+                    r#""links":[{{"path":"/edge/cam","connected":true,"since":"2023-11-14T22:12:20.000Z","#,
+                    r#""policy":"block","lag":1024,"reconnects":2,"lost_bytes":65536,"readers":16}},"#,
+                    r#"{{"path":"/edge/mic","connected":false,"since":"2023-11-14T22:13:15.000Z","#,
+                    r#""policy":"drop","lag":0,"reconnects":0,"lost_bytes":0,"readers":0}}]}}]}}"#,
                     "\n",
                 ),
                 own
@@ -115,7 +130,7 @@ mod tests {
                 r#""tail":2097152,"size":1048576,"chunks":48,"chunks_held":16,"rate":1572864,"#,
                 r#""writers_finished":2,"writers_died":1,"lost_bytes":65536,"ttl_ms":3600000,"#,
                 r#""content_type":"video/mp2t","media":{"format":"MPEG-TS","header_bytes":376,"#,
-                r#""last_sync":3000000,"gop_bytes":500000,"gop_ms":2000},"writers":[{"pid":4711,"uid":1000,"#,
+                r#""last_sync":3000000,"gop_bytes":500000,"gop_ms":2000},"hops":[],"writers":[{"pid":4711,"uid":1000,"#,
                 r#""since":"2023-11-14T22:10:10.000Z","bytes":3145728,"waiting":true,"leased":false}],"#,
                 r#""readers":[{"pid":4712,"uid":1000,"since":"2023-11-14T22:12:20.000Z","start":0,"#,
                 r#""position":2097152,"lag":1048576,"policy":"block","lost_bytes":0,"lost_chunks":0,"#,

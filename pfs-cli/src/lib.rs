@@ -18,6 +18,7 @@ pub mod header;
 mod json;
 mod lag;
 mod lines;
+mod links;
 mod output;
 mod paths;
 mod pipe;

@@ -4,12 +4,13 @@ use std::{fmt::Write, time::SystemTime};
 
 use humantime::format_duration;
 use pfs_proto::{
-    DaemonInfo, MediaStat, Peer, ReaderStat, StreamStat, StreamSummary, WriterStat, escape,
-    json::timestamp,
+    DaemonInfo, MediaStat, MountStat, Peer, ReaderStat, StreamStat, StreamSummary, WriterStat,
+    escape, json::timestamp,
 };
 
 use crate::{
     age::{since, span},
+    links,
     place::Place,
     printer::HEADING,
     size::{rate, size},
@@ -87,6 +88,9 @@ pub(crate) fn stat_block(stream: &StreamStat, now: SystemTime) -> String {
     if let Some(media) = &stream.media {
         line("media", media_text(media));
     }
+    for hop in &stream.hops {
+        line("mount", links::hop(hop, now));
+    }
     line("lost", format!("{} by all readers", size(stream.lost_bytes)));
     let (finished, died) = (stream.writers_finished, stream.writers_died);
     line("writers", format!("{} attached, {finished} finished, {died} died", stream.writers.len()));
@@ -117,7 +121,12 @@ fn media_text(media: &MediaStat) -> String {
 }
 
 /// Formats the stats of the daemon, below its address.
-pub(crate) fn daemon(info: &DaemonInfo, place: &Place, now: SystemTime) -> String {
+pub(crate) fn daemon(
+    info: &DaemonInfo,
+    remote: &[MountStat],
+    place: &Place,
+    now: SystemTime,
+) -> String {
     let own = env!("CARGO_PKG_VERSION");
     let version = escape(&info.version);
     let version =
@@ -137,7 +146,8 @@ pub(crate) fn daemon(info: &DaemonInfo, place: &Place, now: SystemTime) -> Strin
     ];
     let lines: String =
         lines.iter().map(|(name, value)| format!("  {name:<11} {value}\n")).collect();
-    format!("pfsd {}\n{lines}", escape(&place.to_string()))
+    let remote: String = remote.iter().map(|mount| links::mount(mount, now)).collect();
+    format!("pfsd {}\n{lines}{remote}", escape(&place.to_string()))
 }
 
 fn writers(stream: &StreamStat, now: SystemTime) -> String {
@@ -288,7 +298,7 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
     #[test]
     fn a_daemon_is_shown_with_its_limits_and_our_version_if_it_differs() {
         let place = Place::Socket("/run/pfs/pfsd.sock".into());
-        let shown = daemon(&sample::info(), &place, sample::now());
+        let shown = daemon(&sample::info(), &[], &place, sample::now());
         let own = env!("CARGO_PKG_VERSION");
         assert_eq!(
             shown,
@@ -306,7 +316,9 @@ pfsd on /run/pfs/pfsd.sock
             )
         );
         let same = DaemonInfo { version: own.to_owned(), ..sample::info() };
-        assert!(daemon(&same, &place, sample::now()).contains(&format!("  version     {own}\n")));
+        assert!(
+            daemon(&same, &[], &place, sample::now()).contains(&format!("  version     {own}\n"))
+        );
     }
 
     #[test]

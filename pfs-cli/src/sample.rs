@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use pfs_proto::{
-    DaemonInfo, MediaStat, Peer, ReaderStat, SlowPolicy, State, StreamStat, StreamSummary,
-    WriterStat,
+    DaemonInfo, HopStat, LinkStat, MediaStat, MountStat, Peer, ReaderStat, SlowPolicy, State,
+    StreamStat, StreamSummary, WriterStat,
 };
 
 /// The time at which the samples are shown.
@@ -46,6 +46,7 @@ pub(crate) fn stat() -> StreamStat {
             gop_bytes: Some(500_000),
             gop: Some(Duration::from_millis(2000)),
         })),
+        hops: Vec::new(),
         writers: vec![WriterStat {
             peer: Peer { pid: Some(4711), uid: Some(1000) },
             since: ago(190),
@@ -95,6 +96,39 @@ pub(crate) fn info() -> DaemonInfo {
         max_memory: 1024 * 1024 * 1024,
         connections: 5,
         max_connections: 4096,
+    }
+}
+
+/// A mount with a link that lags, and a link that is lost.
+pub(crate) fn mount() -> MountStat {
+    let lags = LinkStat {
+        connected: true,
+        since: ago(60),
+        policy: SlowPolicy::Block,
+        lag: 1024,
+        reconnects: 2,
+        lost_bytes: 65_536,
+        readers: 16,
+    };
+    let lost = LinkStat {
+        connected: false,
+        since: ago(5),
+        policy: SlowPolicy::Drop,
+        lag: 0,
+        reconnects: 0,
+        lost_bytes: 0,
+        readers: 0,
+    };
+    MountStat {
+        hop: HopStat {
+            mount: "/edge".to_owned(),
+            owner: "http://camera:4437/streamfs".to_owned(),
+            round_trip: Some(Duration::from_micros(312)),
+            reconnects: 3,
+            lost_bytes: 65_536,
+            link: None,
+        },
+        links: vec![("/edge/cam".to_owned(), lags), ("/edge/mic".to_owned(), lost)],
     }
 }
 

@@ -225,6 +225,7 @@ impl Client {
         loop {
             match connection.receive().await? {
                 Reply::MediaStat(media) => stat.media = Some(Box::new(media)),
+                Reply::HopStat(hop) => stat.hops.push(hop),
                 Reply::WriterStat(writer) => stat.writers.push(writer),
                 Reply::ReaderStat(reader) => stat.readers.push(reader),
                 Reply::Done => break,

@@ -166,7 +166,6 @@ impl Connection {
     }
 
     /// Returns true if the daemon is known to serve [links](Hello::LINKING).
-    #[cfg(feature = "link")]
     pub(crate) fn can_link(&self) -> bool {
         self.capabilities.is_some_and(|capabilities| capabilities & Hello::LINKING != 0)
     }

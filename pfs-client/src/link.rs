@@ -29,6 +29,8 @@ pub struct LinkReader {
     start: LinkStart,
     /// The offset after everything that was returned.
     position: u64,
+    /// Head at the daemon, as it last told.
+    head: u64,
     /// The parts of the current chunk that have arrived.
     parts: BytesMut,
     max_chunk: usize,
@@ -125,6 +127,7 @@ impl Client {
                     return Ok(LinkReader {
                         connection,
                         position: start,
+                        head,
                         start: attached,
                         parts: BytesMut::new(),
                         max_chunk: MAX_GATHERED_BYTES,
@@ -312,6 +315,11 @@ impl LinkReader {
         self.position
     }
 
+    /// The head of the stream, as the daemon last told.
+    pub fn head(&self) -> u64 {
+        self.head.max(self.position)
+    }
+
     /// Returns the next event if it has already arrived.
     ///
     /// # Errors
@@ -371,6 +379,10 @@ impl LinkReader {
                 Some(LinkEvent::Gap { from, to, chunks })
             }
             Reply::Writers(writers) => Some(LinkEvent::Writers(writers)),
+            Reply::Head(head) => {
+                self.head = head;
+                None
+            }
             Reply::End { reason, offset } => {
                 self.check(offset)?;
                 Some(LinkEvent::End(reason))

@@ -1,6 +1,6 @@
 //! Daemon administration: stats of the daemon, and its shutdown.
 
-use pfs_proto::{DaemonInfo, Peer, Reply, Request, StreamSummary};
+use pfs_proto::{DaemonInfo, MountStat, Peer, Reply, Request, StreamSummary};
 
 use crate::{
     ConnectError, Endpoint, RequestError,
@@ -84,6 +84,38 @@ impl Operator {
             Reply::Daemon(info) => Ok(info),
             Reply::Error { code, message } => Err(RequestError::refused(code, message)),
             _ => Err(ProtocolError::Unexpected { expected: DAEMON_STATS }.into()),
+        }
+    }
+
+    /// The daemon's mounts of other daemons' streams, with their links. Empty from a daemon that
+    /// knows no such mounts.
+    ///
+    /// # Errors
+    ///
+    /// Any [`RequestError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: after a cancelled request, the connection is unusable.
+    pub async fn mounts(&mut self) -> Result<Vec<MountStat>, RequestError> {
+        const EXPECTED: &str = "the daemon's mounts";
+        self.connection.learn_abilities().await?;
+        if !self.connection.can_link() {
+            return Ok(Vec::new());
+        }
+        let mut mounts: Vec<MountStat> = Vec::new();
+        let mut reply = self.connection.request(&Request::Mounts).await?;
+        loop {
+            match (reply, mounts.last_mut()) {
+                (Reply::HopStat(hop), _) => mounts.push(MountStat { hop, links: Vec::new() }),
+                (Reply::LinkStat(path, link), Some(mount)) => mount.links.push((path, link)),
+                (Reply::Done, _) => return Ok(mounts),
+                (Reply::Error { code, message }, _) => {
+                    return Err(RequestError::refused(code, message));
+                }
+                _ => return Err(ProtocolError::Unexpected { expected: EXPECTED }.into()),
+            }
+            reply = self.connection.receive().await?;
         }
     }
 

@@ -2,7 +2,7 @@
 //! reload, stop.
 
 use bytes::Bytes;
-use pfs_proto::{ErrorCode, Reply, Request, StreamPath, StreamSummary};
+use pfs_proto::{ErrorCode, MountStat, Reply, Request, StreamPath, StreamSummary};
 use pfs_stream::{ReaderStat, StreamStat, WriterStat};
 
 use crate::{
@@ -55,9 +55,7 @@ pub(crate) async fn answer<T: Transport>(
             return Err(Ended::Stopped);
         }
         Request::Stat(path) => {
-            let place = daemon.readable(caller, &path)?;
-            let found = place.existing().await?;
-            let found = place.stat(&found).await?;
+            let found = daemon.readable(caller, &path)?.stat().await?;
             let clients = found.readers.len().saturating_add(found.writers.len());
             let _memory = daemon.hold_answer(clients.saturating_mul(size_of::<ReaderStat>()))?;
             stat(wire, found).await;
@@ -80,6 +78,18 @@ pub(crate) async fn answer<T: Transport>(
         Request::Document(path) => {
             let text = document(daemon, caller, &path).await?;
             wire.put(&Reply::Document(text));
+        }
+        Request::Mounts => {
+            for MountStat { hop, links } in daemon.mounts(caller).await {
+                wire.put(&Reply::HopStat(hop));
+                for (path, link) in links {
+                    wire.put(&Reply::LinkStat(path, link));
+                    if wire.queued() >= PART {
+                        wire.flush().await;
+                    }
+                }
+            }
+            wire.put(&Reply::Done);
         }
         Request::Info => wire.put(&Reply::Daemon(daemon.info())),
         Request::Reload => wire.put(&Reply::Document(daemon.reload(caller).await?.into())),
@@ -164,7 +174,11 @@ async fn put_summaries<T: Transport>(
 async fn stat<T: Transport>(wire: &mut Wire<T>, mut stat: StreamStat) {
     let (writers, readers) = (std::mem::take(&mut stat.writers), std::mem::take(&mut stat.readers));
     let media = stat.media.take().filter(|_| wire.joining);
+    let hops = std::mem::take(&mut stat.hops);
     wire.put(&Reply::Stat(stat));
+    if wire.linking {
+        hops.into_iter().for_each(|hop| wire.put(&Reply::HopStat(hop)));
+    }
     if let Some(media) = media {
         wire.put(&Reply::MediaStat(*media));
     }

@@ -8,7 +8,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pfs_proto::{DaemonInfo, ErrorCode, Hop, StreamPath};
+use futures_util::future::join_all;
+use pfs_proto::{DaemonInfo, ErrorCode, Hop, MountStat, StreamPath};
 use pfs_stream::{Budget, Registry, Reservation, Totals};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use crate::{
     caller::Caller,
     connections::{Admitted, Connections},
     failure::Failure,
-    mount::{Local, Mount},
+    mount::{Elsewhere, Local, Mount},
     namespace::{Namespace, Place},
     quotas::Quotas,
     refusals::{Reason, Refusals},
@@ -218,6 +219,19 @@ impl Daemon {
             connections: self.connections.open(),
             max_connections: self.connections.max(),
         }
+    }
+
+    /// The mounts of other daemons' streams, with the links that the caller may read.
+    pub async fn mounts(&self, caller: &Caller) -> Vec<MountStat> {
+        let permissions = &caller.permissions;
+        let usable = |path: &&str| permissions.may_use_some(path).is_ok();
+        let mounts = self.namespace.mounts().filter(usable);
+        let owners = mounts.filter_map(|path| self.namespace.mount(path).ok()?.elsewhere());
+        let mut mounts = join_all(owners.map(Elsewhere::mount_stat)).await;
+        for mount in &mut mounts {
+            mount.links.retain(|(path, _)| permissions.may_read(path).is_ok());
+        }
+        mounts
     }
 
     /// Returns the text of a document; `None` if the path belongs to a stream.

@@ -77,12 +77,25 @@ impl Daemon {
 }
 
 impl Readable<'_> {
+    /// Counters and clients of the stream, wherever it is.
+    ///
+    /// # Errors
+    ///
+    /// The stream does not exist, or the mount fails.
+    pub async fn stat(&self) -> Result<StreamStat, Failure> {
+        match self.mount.elsewhere() {
+            // Nothing is replicated in order to look at the stream.
+            Some(owner) => owner.stat(&self.path).await,
+            None => self.stat_of(&self.existing().await?).await,
+        }
+    }
+
     /// Counters and clients of a stream that [`existing`](StreamAt::existing) returned.
     ///
     /// # Errors
     ///
     /// The mount fails.
-    pub async fn stat(&self, stream: &Stream) -> Result<StreamStat, Failure> {
+    pub async fn stat_of(&self, stream: &Stream) -> Result<StreamStat, Failure> {
         let mut stat = self.mount.stat(&self.path, stream).await?;
         media::describe(stream, &mut stat).await;
         Ok(stat)

@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    ops::ControlFlow,
     pin::pin,
     time::{Duration, SystemTime},
 };
@@ -29,6 +30,9 @@ use crate::{
 /// Size of the kernel's send buffer for a reader, in bytes, where the system allows it. A larger
 /// buffer means fewer wake-ups on both sides.
 const SEND_BUFFER: usize = 1024 * 1024;
+
+/// Size of an encoded [`Reply::Head`], in bytes.
+const HEAD_LEN: usize = HEADER_LEN + 8;
 
 /// What reads a stream over a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,6 +256,18 @@ impl Sink for Frames {
 
 impl Encoder for Frames {
     const BATCH: usize = usize::MAX;
+
+    fn data(&mut self, position: u64) -> ControlFlow<Result<(), Broken>> {
+        if let Some(noted) = &self.noted {
+            let head = noted.stream.extent().head;
+            // A full buffer must not grow; the next one has room.
+            let has_room = self.bytes.capacity().saturating_sub(self.bytes.len()) >= HEAD_LEN;
+            if head > position && has_room {
+                self.put(&Reply::Head(head));
+            }
+        }
+        ControlFlow::Continue(())
+    }
 
     fn gap(&mut self, gap: Gap) -> Result<(), Broken> {
         let Gap { from, to, chunks } = gap;

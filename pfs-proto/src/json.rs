@@ -9,7 +9,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::{MediaStat, Peer, ReaderStat, StreamStat, StreamSummary, WriterStat};
+use crate::{
+    HopStat, LinkStat, MediaStat, MountStat, Peer, ReaderStat, StreamStat, StreamSummary,
+    WriterStat,
+};
 
 /// Summary of a stream in a listing.
 #[derive(Debug, Serialize)]
@@ -66,6 +69,7 @@ pub struct Stat<'a> {
     ttl_ms: Option<u64>,
     content_type: Option<&'a str>,
     media: Option<Media<'a>>,
+    hops: Vec<Hop<'a>>,
     writers: Vec<Writer>,
     readers: Vec<Reader>,
 }
@@ -90,6 +94,91 @@ impl<'a> From<&'a MediaStat> for Media<'a> {
             gop_ms: media.gop.map(millis),
         }
     }
+}
+
+/// A mount on the way to the owner of a stream.
+#[derive(Debug, Serialize)]
+struct Hop<'a> {
+    mount: &'a str,
+    owner: &'a str,
+    round_trip_us: Option<u64>,
+    link: Option<Link>,
+}
+
+impl<'a> From<&'a HopStat> for Hop<'a> {
+    fn from(hop: &'a HopStat) -> Self {
+        Self {
+            mount: &hop.mount,
+            owner: &hop.owner,
+            round_trip_us: hop.round_trip.map(micros),
+            link: hop.link.as_ref().map(Link::from),
+        }
+    }
+}
+
+/// How a daemon follows a stream of another daemon.
+#[derive(Debug, Serialize)]
+struct Link {
+    connected: bool,
+    since: String,
+    policy: String,
+    lag: u64,
+    reconnects: u64,
+    lost_bytes: u64,
+    readers: u32,
+}
+
+impl From<&LinkStat> for Link {
+    fn from(link: &LinkStat) -> Self {
+        Self {
+            connected: link.connected,
+            since: timestamp(link.since),
+            policy: link.policy.to_string(),
+            lag: link.lag,
+            reconnects: link.reconnects,
+            lost_bytes: link.lost_bytes,
+            readers: link.readers,
+        }
+    }
+}
+
+/// A mount of another daemon's streams, with its links.
+#[derive(Debug, Serialize)]
+pub struct RemoteMount<'a> {
+    mount: &'a str,
+    owner: &'a str,
+    round_trip_us: Option<u64>,
+    reconnects: u64,
+    lost_bytes: u64,
+    links: Vec<FollowedStream<'a>>,
+}
+
+/// A stream that a daemon follows, with its link.
+#[derive(Debug, Serialize)]
+struct FollowedStream<'a> {
+    path: &'a str,
+    #[serde(flatten)]
+    link: Link,
+}
+
+impl<'a> From<&'a MountStat> for RemoteMount<'a> {
+    fn from(MountStat { hop, links }: &'a MountStat) -> Self {
+        Self {
+            mount: &hop.mount,
+            owner: &hop.owner,
+            round_trip_us: hop.round_trip.map(micros),
+            reconnects: hop.reconnects,
+            lost_bytes: hop.lost_bytes,
+            links: links
+                .iter()
+                .map(|(path, link)| FollowedStream { path, link: Link::from(link) })
+                .collect(),
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(time: Duration) -> u64 {
@@ -121,6 +210,7 @@ impl<'a> From<&'a StreamStat> for Stat<'a> {
             ttl_ms: stream.ttl.map(millis),
             content_type: stream.content_type.as_deref(),
             media: stream.media.as_deref().map(Media::from),
+            hops: stream.hops.iter().map(Hop::from).collect(),
             writers: stream.writers.iter().map(Writer::from).collect(),
             readers: stream.readers.iter().map(Reader::from).collect(),
         }

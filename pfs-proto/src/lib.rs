@@ -200,7 +200,7 @@
 //! ```
 //!
 //! `OpenLink`, 0x21 → `Waiting`, `Identity`, `Origin`, `Writers` and `Reading`, then a reader's
-//! replies, `AppendedAt` and `Writers`. Laid out like `OpenReader`, 0x04. Only if both ends set
+//! replies, `AppendedAt`, `Writers` and `Head`. Laid out like `OpenReader`, 0x04. Only if both ends set
 //! [`Hello::LINKING`].
 //!
 //! `Trace`, 0x22 → `Done`. The daemon passes the request on if the mount is one of another daemon's
@@ -223,7 +223,7 @@
 //! | path: str | after: str | most: u32 |
 //! ```
 //!
-//! `Stat`, 0x06 → `Stat`, `WriterStat`..., `ReaderStat`..., `Done`; `Close`, 0x07 → `Done`;
+//! `Stat`, 0x06 → `Stat`, `HopStat`..., `WriterStat`..., `ReaderStat`..., `Done`; `Close`, 0x07 → `Done`;
 //! `Remove`, 0x08 → `Done`; `Document`, 0x09 → `Document`; `CloseFailed`, 0x0c → `Done`
 //!
 //! ```text
@@ -232,6 +232,13 @@
 //!
 //! `Info`, 0x0a → `Daemon`; `Reload`, 0x0d → `Document`, which lists the changes, or `Error`. A
 //! daemon that does not know `Reload` refuses it.
+//!
+//! ```text
+//! | (nothing) |
+//! ```
+//!
+//! `Mounts`, 0x24 → a `HopStat` of each mount of another daemon's streams, followed by the
+//! `LinkStat`s of its links, `Done`. Only if both ends set [`Hello::LINKING`].
 //!
 //! ```text
 //! | (nothing) |
@@ -437,6 +444,26 @@
 //! | attached: u32 | were_any: bool | died: u64 | died_before: u64 | finished: u64 |
 //! ```
 //!
+//! `Head`, 0xa5: the head of the stream, which is beyond everything that the link was sent before.
+//!
+//! ```text
+//! | head: u64 |
+//! ```
+//!
+//! `HopStat`, 0xa6: a mount of another daemon's streams; after `Stat`, with the link of the stream.
+//!
+//! ```text
+//! | mount: str | owner: str | round_trip: opt span | reconnects: u64 | lost_bytes: u64 | link: opt link |
+//!   link  | connected: bool | since: time | policy: u8 | lag: u64 | reconnects: u64 |
+//!         | lost_bytes: u64 | readers: u32 |
+//! ```
+//!
+//! `LinkStat`, 0xa7
+//!
+//! ```text
+//! | path: str | link |
+//! ```
+//!
 //! `LeaseEnded`, 0x9e. The number of chunks appended under the lease, and the offset after the last
 //! one, or 0 if there was none.
 //!
@@ -519,6 +546,7 @@ pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use replica::{Hop, MAX_HOPS, Origin, Writers};
 pub use size::{SizeError, parse_size};
 pub use stat::{
-    DaemonInfo, MediaStat, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat,
+    DaemonInfo, HopStat, LinkStat, MediaStat, MountStat, Peer, ReaderStat, State, StreamStat,
+    StreamSummary, WriterStat,
 };
 pub use unprintable::{Unprintable, escape, escape_json};

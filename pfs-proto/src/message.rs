@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Hop, Identity, LeaseStart, MediaStat, Origin,
-    PutOptions, ReadOptions, ReaderStat, RingLayout, ShmStart, StreamEvent, StreamPath, StreamStat,
-    StreamSummary, WriteOptions, WriterStat, Writers,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Hop, HopStat, Identity, LeaseStart, LinkStat,
+    MediaStat, Origin, PutOptions, ReadOptions, ReaderStat, RingLayout, ShmStart, StreamEvent,
+    StreamPath, StreamStat, StreamSummary, WriteOptions, WriterStat, Writers,
 };
 
 /// A message from the client to the daemon.
@@ -43,6 +43,10 @@ pub enum Request {
     Document(StreamPath),
     /// Fetch the stats of the daemon. Answered by [`Reply::Daemon`].
     Info,
+    /// Fetch the mounts of other daemons' streams. Answered by a [`Reply::HopStat`] for each, each
+    /// followed by the [`Reply::LinkStat`]s of its links, then [`Reply::Done`]. Only if both ends
+    /// set [`Hello::LINKING`].
+    Mounts,
     /// Reload the configuration: tokens, certificates and limits. Only root and the daemon's user
     /// may ask, on the Unix socket. Answered by a [`Reply::Document`] that lists the changes, in
     /// lines of text.
@@ -155,7 +159,7 @@ pub enum Reply {
     },
     /// One stream in a listing.
     Summary(StreamSummary),
-    /// The stats of one stream. Its `writers` and `readers` follow in frames of their own.
+    /// The stats of one stream. Its `hops`, `writers` and `readers` follow in frames of their own.
     Stat(StreamStat),
     /// The media of the preceding stream.
     MediaStat(MediaStat),
@@ -248,6 +252,12 @@ pub enum Reply {
     /// Link: the writers of the stream, when everything before this message was all that they had
     /// appended.
     Writers(Writers),
+    /// Link: the head of the stream, which is beyond everything before this message.
+    Head(u64),
+    /// A mount on the way to the owner of the preceding stream, or a mount of the daemon.
+    HopStat(HopStat),
+    /// A stream of the preceding mount that the daemon follows, and its link.
+    LinkStat(String, LinkStat),
     /// Shm reader: there is no ring to share, either for lack of memory or because the stream ended
     /// in a ring that a former holder of a lease can still write to. The rest of the stream comes
     /// over the connection.

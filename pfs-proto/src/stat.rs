@@ -86,6 +86,9 @@ pub struct StreamStat {
     pub content_type: Option<String>,
     /// Stats of the media. `None` if the stream is in no known media format.
     pub media: Option<Box<MediaStat>>,
+    /// The mounts on the way to the daemon that owns the stream, from the asked daemon on. Empty if
+    /// that daemon owns the stream. All other stats are the owner's.
+    pub hops: Vec<HopStat>,
     /// Writers attached now.
     pub writers: Vec<WriterStat>,
     /// Readers attached now.
@@ -105,6 +108,55 @@ pub struct MediaStat {
     pub gop_bytes: Option<u64>,
     /// Time from the append of the second to last sync point to that of the last.
     pub gop: Option<Duration>,
+}
+
+/// Stats of a mount of another daemon's streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HopStat {
+    /// Path of the mount, such as `/edge`.
+    pub mount: String,
+    /// The mounted URL, such as `http://camera:4437/streamfs`, or several: the first that answers
+    /// is used.
+    pub owner: String,
+    /// Time from a small request to its answer, measured for these stats. `None` if the owner did
+    /// not answer within a second.
+    pub round_trip: Option<Duration>,
+    /// How often links of the mount were lost and restored since this daemon started.
+    pub reconnects: u64,
+    /// Bytes that links of the mount did not get in time, since this daemon started.
+    pub lost_bytes: u64,
+    /// The link of the stream that the stats are about. `None` if this daemon does not follow the
+    /// stream now.
+    pub link: Option<LinkStat>,
+}
+
+/// Stats of a link, which follows one stream of another daemon. Sizes are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkStat {
+    /// Whether the link is connected. If not, it tries to connect again.
+    pub connected: bool,
+    /// When the link was last connected, or lost.
+    pub since: SystemTime,
+    /// How the link is treated at the owner if it cannot keep up: `block` while it has a local
+    /// `block` reader.
+    pub policy: SlowPolicy,
+    /// Head at the owner, as the owner last told, minus head here.
+    pub lag: u64,
+    /// How often the link was lost and restored.
+    pub reconnects: u64,
+    /// Bytes that the link did not get in time, of which all local readers were told.
+    pub lost_bytes: u64,
+    /// Local readers attached now.
+    pub readers: u32,
+}
+
+/// A mount of another daemon's streams, with its links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountStat {
+    /// The mount. Its `link` is `None`.
+    pub hop: HopStat,
+    /// The paths that this daemon follows now, and their links, sorted by path.
+    pub links: Vec<(String, LinkStat)>,
 }
 
 /// Stats of one attached writer.

@@ -19,6 +19,7 @@ use crate::{
     owner::Keep,
     policy::{Ask, Change, Policy},
     replicas::{Opened, Users},
+    stats::LinkCounters,
 };
 
 /// The pause before the first attempt to connect again. Each further pause is twice as long, up to
@@ -33,6 +34,7 @@ pub(crate) struct Task {
     pub(crate) users: Arc<Users>,
     pub(crate) tell: watch::Sender<Option<Opened>>,
     pub(crate) asks: mpsc::UnboundedReceiver<Ask>,
+    pub(crate) counters: Arc<LinkCounters>,
 }
 
 /// Why a replica is no longer followed.
@@ -76,6 +78,7 @@ impl Task {
             () = use_ended.ends() => Ended::Unused,
         };
         drop((link, policy));
+        self.counters.ended();
         match ended {
             Ended::Closed => {
                 tracing::info!(stream = name, "link ended: the stream is closed");
@@ -156,6 +159,8 @@ impl Task {
         replica.set_writers(Writers { attached: attached.max(1), ..start.writers });
         let mut link = link;
         self.limit(&mut link);
+        self.counters.opened(replica.stream());
+        self.counters.told(link.head());
         Ok(Some((replica, link)))
     }
 
@@ -223,6 +228,7 @@ impl Task {
                 Err(ended) => return ended,
             };
             self.limit(link);
+            self.counters.is(policy.now());
         }
     }
 
@@ -274,6 +280,7 @@ impl Task {
                 Some(event) => event,
                 None => {
                     replica.wake();
+                    self.counters.told(link.head());
                     link.next().await?
                 }
             };
@@ -283,7 +290,10 @@ impl Task {
                     Ok(())
                 }
                 LinkEvent::Chunk(chunk) => replica.push(chunk, time).await,
-                LinkEvent::Gap { to, chunks, .. } => replica.skip_to(to, chunks),
+                LinkEvent::Gap { from, to, chunks } => {
+                    self.counters.missed(to.saturating_sub(from));
+                    replica.skip_to(to, chunks)
+                }
                 LinkEvent::Writers(writers) => {
                     replica.set_writers(writers);
                     Ok(())
@@ -330,6 +340,8 @@ impl Task {
     ) -> Result<LinkReader, Ended> {
         let (stream, lost) = (self.path.as_str(), Instant::now());
         let mut known = String::new();
+        self.counters.lost();
+        self.shared.owner.forget_round_trip();
         loop {
             let down = || self.shared.owner.unreachable("the link is down");
             tokio::select! {
@@ -343,6 +355,7 @@ impl Task {
                     let millis = u64::try_from(lost.elapsed().as_millis()).unwrap_or(u64::MAX);
                     let after = humantime::format_duration(Duration::from_millis(millis));
                     tracing::info!(stream, offset = link.position(), %after, "link restored");
+                    self.counters.restored();
                     return Ok(link);
                 }
                 Err(failure) => failure,

@@ -19,6 +19,7 @@ mod owner;
 mod policy;
 mod relay;
 mod replicas;
+mod stats;
 
 pub use mount::RemoteMount;
 pub use owner::{Keep, RemoteSettings, UrlError, mounted_path};

@@ -17,6 +17,7 @@ use crate::{
     follow::{FIRST_PAUSE, MAX_PAUSE},
     owner::{self, RemoteSettings},
     replicas::{InUse, Replicas},
+    stats::Totals,
 };
 
 /// The streams of another daemon, replicated on demand. See the [crate documentation](crate).
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     /// The registry that the replicas are in, which limits them together with all other streams.
     pub(crate) registry: Registry,
     pub(crate) replicas: Replicas,
+    pub(crate) totals: Arc<Totals>,
     /// How long a local `block` reader may keep a link waiting.
     pub(crate) max_block_time: watch::Receiver<Option<Duration>>,
 }
@@ -43,6 +45,7 @@ impl RemoteMount {
             owner: owner::Owner::new(settings, daemon.id()),
             registry: daemon.registry().clone(),
             replicas: Replicas::default(),
+            totals: Arc::default(),
             max_block_time: daemon.max_block_time(),
         };
         Self { shared: Arc::new(shared) }
@@ -231,13 +234,7 @@ impl Mount for RemoteMount {
     }
 
     fn stat<'a>(&'a self, path: &'a StreamPath, _stream: &'a Stream) -> Answer<'a, StreamStat> {
-        Box::pin(async move {
-            let owner = &self.shared.owner;
-            let theirs = owner.path(path)?;
-            let client = owner.client().await?;
-            let stat = owner.in_time(client.stat(theirs)).await?;
-            Ok(StreamStat { path: path.to_string(), ..stat })
-        })
+        self.shared.stat(path)
     }
 
     fn list<'a>(

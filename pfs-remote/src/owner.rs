@@ -8,14 +8,20 @@ use std::{
 
 use pfs_client::{Client, ConnectError, HttpEndpoint, RequestError};
 use pfs_host::Failure;
-use pfs_proto::{ErrorCode, Hop, MAX_HOPS, PathError, StreamPath};
-use tokio::time::timeout;
+use pfs_proto::{ErrorCode, Hop, MAX_HOPS, PathError, Request, StreamPath};
+use tokio::time::{Instant, timeout};
 
 /// The mount that is meant by a URL without a path.
 const USUAL_MOUNT: &str = "/streamfs";
 
 /// Time limit for the owner's answer, also through other daemons.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time limit for the answer to the request that measures the round trip.
+const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a measured round trip is not measured again.
+const ROUND_TRIP_AGE: Duration = Duration::from_secs(1);
 
 /// How long a replica without readers is kept by default.
 const USUAL_KEEP: Duration = Duration::from_secs(30);
@@ -53,9 +59,10 @@ pub struct RemoteSettings {
 }
 
 impl RemoteSettings {
-    /// The owner's addresses, for messages.
-    pub fn owner(&self) -> String {
-        let urls: Vec<&str> = self.endpoints.iter().map(HttpEndpoint::url).collect();
+    /// The mounted URLs, for messages.
+    pub fn urls(&self) -> String {
+        let url = |endpoint: &HttpEndpoint| format!("{}{}", endpoint.url(), self.mounted);
+        let urls: Vec<String> = self.endpoints.iter().map(url).collect();
         urls.join(", ")
     }
 }
@@ -101,11 +108,13 @@ pub(crate) struct Owner {
     id: u64,
     /// The client, once the owner has answered, and has found no loop of mounts.
     client: Mutex<Option<Client>>,
+    /// The last round trip, and when it was measured.
+    round_trip: Mutex<Option<(Instant, Duration)>>,
 }
 
 impl Owner {
     pub(crate) fn new(settings: RemoteSettings, id: u64) -> Self {
-        Self { settings, id, client: Mutex::default() }
+        Self { settings, id, client: Mutex::default(), round_trip: Mutex::default() }
     }
 
     pub(crate) fn settings(&self) -> &RemoteSettings {
@@ -204,10 +213,7 @@ impl Owner {
                 format!("{path} is behind {MAX_HOPS} other mounts; at most {MAX_HOPS} work");
             return Err(Failure::new(ErrorCode::Denied, message));
         }
-        hops.push(Hop {
-            daemon: self.id,
-            mount: format!("{path}={}{mounted}", self.settings.owner()),
-        });
+        hops.push(Hop { daemon: self.id, mount: format!("{path}={}", self.settings.urls()) });
         let traced = async {
             match client.trace(mounted, hops).await {
                 // A daemon that knows no links has no mounts of other daemons.
@@ -234,6 +240,38 @@ impl Owner {
                 Err(self.unreachable("no answer"))
             }
         }
+    }
+
+    /// Time from a small request to its answer, measured in the last second. `None` if the owner does
+    /// not answer in time.
+    pub(crate) async fn round_trip(&self) -> Option<Duration> {
+        let last = *self.round_trip.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, measured)) = last
+            && at.elapsed() < ROUND_TRIP_AGE
+        {
+            return Some(measured);
+        }
+        let measured = timeout(ROUND_TRIP_TIMEOUT, self.measure()).await.ok().flatten();
+        *self.round_trip.lock().unwrap_or_else(PoisonError::into_inner) =
+            measured.map(|measured| (Instant::now(), measured));
+        measured
+    }
+
+    /// Measures the round trip anew when it is next asked for.
+    pub(crate) fn forget_round_trip(&self) {
+        *self.round_trip.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn measure(&self) -> Option<Duration> {
+        let client = self.client().await.ok()?;
+        let mut fastest = None;
+        // The first request may have to open a connection.
+        for _ in 0..2 {
+            let begun = Instant::now();
+            client.ask(&Request::Info).await.map_err(|error| self.failed(&error)).ok()?;
+            fastest = fastest.into_iter().chain([begun.elapsed()]).min();
+        }
+        fastest
     }
 
     /// Forgets the client, so that all addresses are tried again.

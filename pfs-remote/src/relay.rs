@@ -1,6 +1,10 @@
-//! Relay: passes what changes a stream on to its owner.
+//! Relay: passes on to the owner what changes a stream, and what asks for stats.
 
-use std::task::{Context, Poll};
+use std::{
+    pin::Pin,
+    sync::atomic::Ordering::Relaxed,
+    task::{Context, Poll},
+};
 
 use bytes::BytesMut;
 use pfs_client::{RelayWriter, RequestError};
@@ -8,7 +12,9 @@ use pfs_host::{
     Failure,
     mount::{Answer, Elsewhere, Relay},
 };
-use pfs_proto::{ErrorCode, Hop, Reply, Request, StreamPath, WriteOptions};
+use pfs_proto::{
+    ErrorCode, Hop, HopStat, MountStat, Reply, Request, StreamPath, StreamStat, WriteOptions,
+};
 
 use crate::{mount::Shared, owner::Owner};
 
@@ -23,6 +29,24 @@ impl Elsewhere for Shared {
 
     fn trace(&self, hops: Vec<Hop>) -> Answer<'_, ()> {
         Box::pin(self.owner.trace(hops))
+    }
+
+    fn stat<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, StreamStat> {
+        Box::pin(async move {
+            let theirs = self.owner.path(path)?;
+            let client = self.owner.client().await?;
+            let stat = self.owner.in_time(client.stat(theirs)).await?;
+            let mut hops = vec![HopStat { link: self.replicas.link(path), ..self.hop().await }];
+            hops.extend(stat.hops);
+            Ok(StreamStat { path: path.to_string(), hops, ..stat })
+        })
+    }
+
+    fn mount_stat(&self) -> Pin<Box<dyn Future<Output = MountStat> + Send + '_>> {
+        Box::pin(async move {
+            let hop = self.hop().await;
+            MountStat { hop, links: self.replicas.links() }
+        })
     }
 
     fn write<'a>(
@@ -41,6 +65,21 @@ impl Elsewhere for Shared {
             let relay: Box<dyn Relay> = Box::new(Writing { writer, mount });
             Ok((relay, max_chunk))
         })
+    }
+}
+
+impl Shared {
+    /// The mount, without a link.
+    async fn hop(&self) -> HopStat {
+        let settings = self.owner.settings();
+        HopStat {
+            mount: settings.path.clone(),
+            owner: settings.urls(),
+            round_trip: self.owner.round_trip().await,
+            reconnects: self.totals.reconnects.load(Relaxed),
+            lost_bytes: self.totals.lost_bytes.load(Relaxed),
+            link: None,
+        }
     }
 }
 

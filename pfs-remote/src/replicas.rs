@@ -10,11 +10,11 @@ use std::{
 
 use pfs_client::LinkReader;
 use pfs_host::{Failure, mount::Blocking};
-use pfs_proto::StreamPath;
+use pfs_proto::{LinkStat, StreamPath};
 use pfs_stream::Stream;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::{mount::Shared, policy::Ask};
+use crate::{mount::Shared, policy::Ask, stats::LinkCounters};
 
 /// What became of an attempt to open a replica: the stream; `None` if the owner has none; a failure.
 pub(crate) type Opened = Result<Option<Stream>, Failure>;
@@ -25,6 +25,7 @@ struct Entry {
     opened: watch::Receiver<Option<Opened>>,
     users: Arc<Users>,
     asks: mpsc::UnboundedSender<Ask>,
+    counters: Arc<LinkCounters>,
 }
 
 /// The clients that have asked for a replica and are not attached to it yet.
@@ -114,6 +115,23 @@ impl Replicas {
         answer.await.unwrap_or_else(|_| Ok(Blocking::default()))
     }
 
+    /// The link of this path, if there is one.
+    pub(crate) fn link(&self, path: &StreamPath) -> Option<LinkStat> {
+        self.lock().get(path)?.counters.stat()
+    }
+
+    /// All links, sorted by path.
+    pub(crate) fn links(&self) -> Vec<(String, LinkStat)> {
+        let entries = self.lock();
+        let stat = |(path, entry): (&StreamPath, &Arc<Entry>)| {
+            Some((path.to_string(), entry.counters.stat()?))
+        };
+        let mut links: Vec<_> = entries.iter().filter_map(stat).collect();
+        drop(entries);
+        links.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        links
+    }
+
     /// Forgets the replica with this stream. The next client opens a new one.
     pub(crate) fn remove(&self, path: &StreamPath, stream: &Stream) {
         let mut entries = self.lock();
@@ -161,13 +179,15 @@ fn begin(shared: &Arc<Shared>, path: &StreamPath, link: Option<LinkReader>) -> A
     let (tell, opened) = watch::channel(None);
     let (asks, asked) = mpsc::unbounded_channel();
     let users = Arc::<Users>::default();
+    let counters = Arc::new(LinkCounters::new(&shared.totals));
     let task = crate::follow::Task {
         shared: Arc::clone(shared),
         path: path.clone(),
         users: Arc::clone(&users),
         tell,
         asks: asked,
+        counters: Arc::clone(&counters),
     };
     tokio::spawn(task.run(link));
-    Arc::new(Entry { opened, users, asks })
+    Arc::new(Entry { opened, users, asks, counters })
 }

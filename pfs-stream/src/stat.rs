@@ -111,6 +111,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         ttl: shared.config.ttl,
         content_type: shared.content_type().map(str::to_owned),
         media: None,
+        hops: Vec::new(),
         writers,
         readers,
     }

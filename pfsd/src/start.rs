@@ -95,7 +95,7 @@ fn remotes(config: &Config) -> Result<Vec<pfs_remote::RemoteSettings>> {
 #[cfg(feature = "remote")]
 fn with_remotes(daemon: Daemon, remotes: Vec<pfs_remote::RemoteSettings>) -> Daemon {
     remotes.into_iter().fold(daemon, |daemon, settings| {
-        tracing::info!(path = settings.path, owner = settings.owner(), "remote mount");
+        tracing::info!(path = settings.path, owner = settings.urls(), "remote mount");
         let mount = Arc::new(pfs_remote::RemoteMount::new(settings, &daemon));
         daemon.with_mount(mount)
     })

@@ -50,8 +50,9 @@ impl Observer {
         };
         let mut first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         if of_a_dead_one(&first) {
-            // The daemon reports stats of leases and media only to clients with these capabilities.
-            let known = Hello::LEASING | Hello::JOINING;
+            // The daemon reports stats of leases, media and links only to clients with these
+            // capabilities.
+            let known = Hello::LEASING | Hello::JOINING | Hello::LINKING;
             *kept = Some(Wire::connect(&self.socket).greeted_with(known));
             first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         }
@@ -76,6 +77,7 @@ impl Observer {
             loop {
                 match wire.reply().expect("all stats") {
                     Reply::MediaStat(media) => stat.media = Some(Box::new(media)),
+                    Reply::HopStat(hop) => stat.hops.push(hop),
                     Reply::WriterStat(writer) => stat.writers.push(writer),
                     Reply::ReaderStat(reader) => stat.readers.push(reader),
                     Reply::Done => return Some(stat),

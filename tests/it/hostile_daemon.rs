@@ -68,6 +68,7 @@ fn stat() -> StreamStat {
             gop_bytes: None,
             gop: None,
         })),
+        hops: Vec::new(),
         writers: Vec::new(),
         readers: Vec::new(),
     }

@@ -1,5 +1,7 @@
 //! Remote mounts: readers at one daemon follow the streams of another one.
 
+mod stats;
+
 use harness::{Daemon, Direction, Link, Signal, Transport, digest, eventually, gaps, kept, noise};
 
 /// The stream at its owner, and at the daemon that mounts it.

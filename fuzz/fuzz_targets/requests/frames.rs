@@ -48,7 +48,7 @@ fn create_options(u: &mut Unstructured<'_>) -> Result<CreateOptions> {
 }
 
 fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
-    Ok(match u.int_in_range(0..=29)? {
+    Ok(match u.int_in_range(0..=30)? {
         0 => Message::Create(path, create_options(u)?),
         24..=25 => {
             let options = PutOptions { create: create_options(u)?, close: u.arbitrary()? };
@@ -89,6 +89,7 @@ fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
         12 => Message::Remove(path),
         13 => Message::Document(path),
         14 => Message::Info,
+        30 => Message::Mounts,
         15 => Message::Watch(path),
         16..=18 => Message::Append(text(u)?.to_owned().into()),
         19 => Message::AppendPart(vec![b'p'; u.arbitrary::<u16>()?.into()].into()),

@@ -103,6 +103,7 @@ pub(super) fn stat() -> StreamStat {
         ttl: None,
         content_type: None,
         media: None,
+        hops: Vec::new(),
         writers: Vec::new(),
         readers: Vec::new(),
     }

@@ -2,11 +2,12 @@
 
 use std::{
     fmt,
+    pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::BytesMut;
-use pfs_proto::{Hop, Reply, Request, StreamPath, WriteOptions};
+use pfs_proto::{Hop, MountStat, Reply, Request, StreamPath, StreamStat, WriteOptions};
 
 use super::Answer;
 use crate::Failure;
@@ -20,6 +21,12 @@ pub trait Elsewhere: fmt::Debug + Send + Sync {
     /// Follows the mount to the daemon that owns the streams. `hops` led here. Fails if a daemon
     /// finds itself on the way.
     fn trace(&self, hops: Vec<Hop>) -> Answer<'_, ()>;
+
+    /// Counters and clients of a stream at the owner, and the mounts on the way there.
+    fn stat<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, StreamStat>;
+
+    /// The mount and its links.
+    fn mount_stat(&self) -> Pin<Box<dyn Future<Output = MountStat> + Send + '_>>;
 
     /// Attaches a writer. Returns its connection, and the largest chunk that the stream takes.
     fn write<'a>(

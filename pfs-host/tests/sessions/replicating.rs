@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use pfs_host::Daemon;
 use pfs_proto::{Hello, ReadOptions, Reply, Request, Start, Writers};
-use pfs_stream::Stream;
+use pfs_stream::{Stream, StreamConfig};
 
 use super::{
     CHUNK, chunk, daemon,
@@ -75,4 +75,45 @@ async fn a_client_that_is_no_link_cannot_open_one() {
     let mut far = super::greeted(&daemon, 64 * 1024).await;
     far.send(&Request::OpenLink(path(), ReadOptions::default())).await;
     assert!(matches!(far.reply().await, Some(Reply::Error { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_behind_is_told_how_far() {
+    let (daemon, stream) = daemon();
+    let mut writer = stream.writer().unwrap();
+    // More than one read sends.
+    let chunks = 100;
+    let large = StreamConfig { ring_buffer_size: 1 << 20, ..StreamConfig::default() };
+    let many = daemon.registry().create("/streamfs/many", large).unwrap();
+    let mut writer_of_many = many.writer().unwrap();
+    for number in 0..chunks {
+        writer_of_many.try_append(chunk(number)).unwrap();
+    }
+    let head = many.extent().head;
+    let mut far = connect::<true>(&daemon, 64 * 1024);
+    far.greet(Hello::LINKING).await;
+    let path = "/streamfs/many".parse().unwrap();
+    far.send(&Request::OpenLink(path, ReadOptions::default())).await;
+    let (mut received, mut told) = (0, Vec::new());
+    while received < head {
+        match far.reply().await.unwrap() {
+            Reply::Data(data) => received += data.len() as u64,
+            Reply::Head(head) => told.push((received, head)),
+            _ => {}
+        }
+    }
+    assert!(told.iter().all(|(received, told)| received < told && *told == head), "{told:?}");
+    assert!(!told.is_empty());
+    // A link at head needs not be told.
+    let mut near = linked(&daemon, ReadOptions::default()).await;
+    start(&mut near, &stream).await;
+    writer.try_append(chunk(1)).unwrap();
+    stream.close();
+    loop {
+        match near.reply().await.unwrap() {
+            Reply::Head(head) => panic!("told {head}"),
+            Reply::End { .. } => break,
+            _ => {}
+        }
+    }
 }

@@ -12,8 +12,8 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use pfs_host::{Caller, Daemon};
-use pfs_proto::DaemonInfo;
+use pfs_host::{Caller, Daemon, wide};
+use pfs_proto::{DaemonInfo, MountStat};
 use pfs_stream::{Budget, ByTransport, Totals};
 use prometheus_client::{
     encoding::{prometheus_text, text},
@@ -29,6 +29,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text";
 /// Label names and values.
 type Labels = Vec<(&'static str, String)>;
 
+type Gauges = Family<Labels, Gauge>;
+type Counters = Family<Labels, Counter>;
+
 pub(super) async fn answer(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
@@ -38,7 +41,8 @@ pub(super) async fn answer(
         Ok(totals) => totals,
         Err(failure) => return Problem::from(failure).into_response(),
     };
-    let metrics = registry(&site.daemon, &totals, &site.tally);
+    let mounts = site.daemon.mounts(&caller).await;
+    let metrics = registry(&site.daemon, &totals, &site.tally, &mounts);
     let accepted =
         headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let mut body = String::new();
@@ -60,13 +64,16 @@ pub(super) async fn answer(
 }
 
 /// Creates a registry with the current values of all metrics, for one response.
-fn registry(daemon: &Daemon, totals: &Totals, tally: &Tally) -> Registry {
+fn registry(daemon: &Daemon, totals: &Totals, tally: &Tally, mounts: &[MountStat]) -> Registry {
     let mut metrics = Metrics(Registry::with_prefix("pfs"));
     let info = daemon.info();
     metrics.daemon(&info);
     metrics.messages(daemon);
     metrics.streams(&info, totals);
     metrics.http(tally);
+    if !mounts.is_empty() {
+        metrics.mounts(mounts);
+    }
     let help = "Clients and requests refused because of a limit or a missing permission";
     metrics.counters("refusals", help, "reason", daemon.refusals().counts());
     metrics.0
@@ -149,6 +156,40 @@ impl Metrics {
             "Chunks in gaps reported to readers, where the number is known",
             totals.lost_chunks,
         );
+    }
+
+    /// Mounts of other daemons' streams.
+    fn mounts(&mut self, mounts: &[MountStat]) {
+        let (up, links, lags) = <(Gauges, Gauges, Gauges)>::default();
+        let round_trips = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+        let (reconnects, lost) = <(Counters, Counters)>::default();
+        for MountStat { hop, links: followed } in mounts {
+            let mount = || vec![("mount", hop.mount.clone())];
+            up.get_or_create(&mount()).set(hop.round_trip.is_some().into());
+            if let Some(time) = hop.round_trip {
+                round_trips.get_or_create(&mount()).set(time.as_secs_f64());
+            }
+            for (state, connected) in [("up", true), ("down", false)] {
+                let count = followed.iter().filter(|(_, link)| link.connected == connected).count();
+                let labels = [mount(), vec![("state", state.to_owned())]].concat();
+                links.get_or_create(&labels).set(saturating(wide(count)));
+            }
+            let lag = followed.iter().map(|(_, link)| link.lag).max().unwrap_or_default();
+            lags.get_or_create(&mount()).set(saturating(lag));
+            reconnects.get_or_create(&mount()).inc_by(hop.reconnects);
+            lost.get_or_create(&mount()).inc_by(hop.lost_bytes);
+        }
+        self.add("mount_up", "Whether the daemon that owns the mounted streams answers", up);
+        let help = "Time from a small request to the owner to its answer";
+        self.add("mount_round_trip_seconds", help, round_trips);
+        self.add("links", "Streams of other daemons that are followed", links);
+        self.add(
+            "link_lag_bytes",
+            "The largest lag of a link: head at the owner minus head here",
+            lags,
+        );
+        self.add("link_reconnects", "Links that were lost and restored", reconnects);
+        self.add("link_lost_bytes", "Bytes that links did not get in time", lost);
     }
 
     fn http(&mut self, tally: &Tally) {
@@ -243,6 +284,7 @@ fn by_transport(ByTransport { shm, unix, http }: ByTransport) -> [(&'static str,
 mod tests {
     use super::*;
     use pfs_host::{Daemon, Settings};
+    use pfs_proto::{HopStat, LinkStat, SlowPolicy};
 
     #[test]
     fn both_formats_have_every_metric_under_its_name() {
@@ -250,7 +292,25 @@ mod tests {
         let tally = Tally::default();
         tally.answered(Protocol::Plain, &axum::http::Method::GET, StatusCode::OK);
         let totals = Totals { gaps: 7, waited: Duration::from_millis(1500), ..Totals::default() };
-        let metrics = registry(&daemon, &totals, &tally);
+        let link = LinkStat {
+            connected: false,
+            since: UNIX_EPOCH,
+            policy: SlowPolicy::Drop,
+            lag: 9,
+            reconnects: 1,
+            lost_bytes: 0,
+            readers: 0,
+        };
+        let hop = HopStat {
+            mount: "/edge".to_owned(),
+            owner: String::new(),
+            round_trip: Some(Duration::from_millis(2)),
+            reconnects: 3,
+            lost_bytes: 5,
+            link: None,
+        };
+        let mount = MountStat { hop, links: vec![("/edge/s".to_owned(), link)] };
+        let metrics = registry(&daemon, &totals, &tally, &[mount]);
         let (mut open, mut classic) = (String::new(), String::new());
         text::encode(&mut open, &metrics).unwrap();
         prometheus_text::encode(&mut classic, &metrics).unwrap();
@@ -262,6 +322,13 @@ mod tests {
             "pfs_http_requests_total{protocol=\"plain\",method=\"GET\",status=\"200\"} 1",
             "pfs_written_bytes_total{transport=\"shm\"} 0",
             "pfs_refusals_total{reason=\"quota\"} 0",
+            "pfs_mount_up{mount=\"/edge\"} 1",
+            "pfs_mount_round_trip_seconds{mount=\"/edge\"} 0.002",
+            "pfs_links{mount=\"/edge\",state=\"up\"} 0",
+            "pfs_links{mount=\"/edge\",state=\"down\"} 1",
+            "pfs_link_lag_bytes{mount=\"/edge\"} 9",
+            "pfs_link_reconnects_total{mount=\"/edge\"} 3",
+            "pfs_link_lost_bytes_total{mount=\"/edge\"} 5",
         ] {
             for text in [&open, &classic] {
                 assert!(text.lines().any(|other| other == line), "no {line} in {text}");

@@ -40,9 +40,12 @@ pub(crate) async fn answer(
     let query = Query::from_uri(&request.uri, KEYS)?;
     if query.flag("stat")? {
         query.at_most_one(KEYS)?;
+        if !request.headers.contains_key(header::IF_MATCH) {
+            return listing::stat(site, &place.stat().await?);
+        }
         let stream = place.existing().await?;
         if_match(&request.headers, place.path(), Some(stream.identity()))?;
-        return listing::stat(site, &place.stat(&stream).await?);
+        return listing::stat(site, &place.stat_of(&stream).await?);
     }
     let options = options(&query)?;
     if sse::is_wanted(&request.headers) {

@@ -101,7 +101,7 @@ async fn answer(
                 Query::from_uri(request.uri(), &[])?;
                 let stream = place.existing().await?;
                 if_match(request.headers(), &path, Some(stream.identity()))?;
-                Ok(stat_headers::answer(stream.identity(), place.stat(&stream).await?))
+                Ok(stat_headers::answer(stream.identity(), place.stat_of(&stream).await?))
             }
             Method::PUT | Method::POST => {
                 let place = site.daemon.writable(caller, &path)?.in_request();

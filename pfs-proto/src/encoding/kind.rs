@@ -37,6 +37,7 @@ pub(crate) const MARK_SYNC: u8 = 0x20;
 pub(crate) const OPEN_LINK: u8 = 0x21;
 pub(crate) const TRACE: u8 = 0x22;
 pub(crate) const LIST_PAGE: u8 = 0x23;
+pub(crate) const MOUNTS: u8 = 0x24;
 
 pub(crate) const HELLO_REPLY: u8 = 0x81;
 pub(crate) const DONE: u8 = 0x82;
@@ -73,3 +74,6 @@ pub(crate) const MEDIA_STAT: u8 = 0xa1;
 pub(crate) const ORIGIN: u8 = 0xa2;
 pub(crate) const APPENDED_AT: u8 = 0xa3;
 pub(crate) const WRITERS: u8 = 0xa4;
+pub(crate) const HEAD: u8 = 0xa5;
+pub(crate) const HOP_STAT: u8 = 0xa6;
+pub(crate) const LINK_STAT: u8 = 0xa7;

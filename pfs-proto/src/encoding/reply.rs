@@ -77,6 +77,12 @@ impl Reply {
             Self::Origin(origin) => stat::put_origin(&mut w, origin),
             Self::AppendedAt(time) => w.time(*time),
             Self::Writers(writers) => stat::put_writers(&mut w, writers),
+            Self::Head(head) => w.u64(*head),
+            Self::HopStat(hop) => stat::put_hop(&mut w, hop),
+            Self::LinkStat(path, link) => {
+                w.string(path);
+                stat::put_link(&mut w, link);
+            }
             Self::Shm(start) => options::put_shm_start(&mut w, start),
             Self::Ring { layout, leased } => options::put_ring(&mut w, *layout, *leased),
             Self::LeaseOffer(layout) => options::put_ring(&mut w, *layout, false),
@@ -158,6 +164,9 @@ impl Reply {
             kind::ORIGIN => return stat::origin(r).map(Self::Origin),
             kind::APPENDED_AT => Self::AppendedAt(r.time("append time")?),
             kind::WRITERS => Self::Writers(stat::writers(&mut r)?),
+            kind::HEAD => Self::Head(r.u64()?),
+            kind::HOP_STAT => Self::HopStat(stat::hop(&mut r)?),
+            kind::LINK_STAT => Self::LinkStat(r.string()?, stat::link(&mut r)?),
             kind::READING => Self::Reading {
                 start: r.u64()?,
                 head: r.u64()?,
@@ -203,6 +212,9 @@ impl Reply {
             Self::Origin(_) => kind::ORIGIN,
             Self::AppendedAt(_) => kind::APPENDED_AT,
             Self::Writers(_) => kind::WRITERS,
+            Self::Head(_) => kind::HEAD,
+            Self::HopStat(_) => kind::HOP_STAT,
+            Self::LinkStat(..) => kind::LINK_STAT,
             Self::Reading { .. } => kind::READING,
             Self::Data(_) => kind::DATA,
             Self::DataPart(_) => kind::DATA_PART,

@@ -65,6 +65,7 @@ impl Request {
             | Self::Document(path)
             | Self::Watch(path) => w.string(path.as_str()),
             Self::Info
+            | Self::Mounts
             | Self::Reload
             | Self::Withdraw
             | Self::MadeRoom
@@ -116,6 +117,7 @@ impl Request {
             kind::DOCUMENT => Self::Document(r.path()?),
             kind::WATCH => Self::Watch(r.path()?),
             kind::INFO => Self::Info,
+            kind::MOUNTS => Self::Mounts,
             kind::RELOAD => Self::Reload,
             kind::STOP => Self::Stop { if_idle: r.bool("if_idle")? },
             kind::MADE_ROOM => Self::MadeRoom,
@@ -156,6 +158,7 @@ impl Request {
             Self::Document(_) => kind::DOCUMENT,
             Self::Watch(_) => kind::WATCH,
             Self::Info => kind::INFO,
+            Self::Mounts => kind::MOUNTS,
             Self::Reload => kind::RELOAD,
             Self::Stop { .. } => kind::STOP,
             Self::MadeRoom => kind::MADE_ROOM,

@@ -5,8 +5,8 @@ use super::{
     options::{policy, put_policy},
 };
 use crate::{
-    DaemonInfo, MediaStat, MessageError, Origin, Peer, ReaderStat, State, StreamStat,
-    StreamSummary, WriterStat, Writers,
+    DaemonInfo, HopStat, LinkStat, MediaStat, MessageError, Origin, Peer, ReaderStat, State,
+    StreamStat, StreamSummary, WriterStat, Writers,
 };
 
 pub(super) fn put_summary(w: &mut FieldWriter<'_>, summary: &StreamSummary) {
@@ -34,7 +34,7 @@ pub(super) fn summary(r: &mut FieldReader) -> Result<StreamSummary, MessageError
     })
 }
 
-/// Writes a stream's stats without its media, writers and readers, which have frames of their own.
+/// Writes a stream's stats without its media, hops, writers and readers, which have frames of their own.
 pub(super) fn put_stat(w: &mut FieldWriter<'_>, stat: &StreamStat) {
     w.string(&stat.path);
     put_state(w, stat.state);
@@ -100,6 +100,7 @@ pub(super) fn stat(r: &mut FieldReader) -> Result<StreamStat, MessageError> {
         ttl: r.option("ttl", FieldReader::duration)?,
         content_type: r.option("content type", FieldReader::string)?,
         media: None,
+        hops: Vec::new(),
         writers: Vec::new(),
         readers: Vec::new(),
     })
@@ -164,6 +165,50 @@ pub(super) fn reader(r: &mut FieldReader) -> Result<ReaderStat, MessageError> {
         lost_chunks: r.u64()?,
         blocking: r.bool("blocking")?,
         was_block: r.bool("was block")?,
+    })
+}
+
+pub(super) fn put_hop(w: &mut FieldWriter<'_>, hop: &HopStat) {
+    let HopStat { mount, owner, round_trip, reconnects, lost_bytes, link } = hop;
+    w.string(mount);
+    w.string(owner);
+    w.option(*round_trip, FieldWriter::duration);
+    w.u64(*reconnects);
+    w.u64(*lost_bytes);
+    w.option(link.as_ref(), put_link);
+}
+
+pub(super) fn hop(r: &mut FieldReader) -> Result<HopStat, MessageError> {
+    Ok(HopStat {
+        mount: r.string()?,
+        owner: r.string()?,
+        round_trip: r.option("round trip", FieldReader::duration)?,
+        reconnects: r.u64()?,
+        lost_bytes: r.u64()?,
+        link: r.option("link", link)?,
+    })
+}
+
+pub(super) fn put_link(w: &mut FieldWriter<'_>, link: &LinkStat) {
+    let LinkStat { connected, since, policy, lag, reconnects, lost_bytes, readers } = link;
+    w.bool(*connected);
+    w.time(*since);
+    put_policy(w, *policy);
+    w.u64(*lag);
+    w.u64(*reconnects);
+    w.u64(*lost_bytes);
+    w.u32(*readers);
+}
+
+pub(super) fn link(r: &mut FieldReader) -> Result<LinkStat, MessageError> {
+    Ok(LinkStat {
+        connected: r.bool("connected")?,
+        since: r.time("since")?,
+        policy: policy(r)?,
+        lag: r.u64()?,
+        reconnects: r.u64()?,
+        lost_bytes: r.u64()?,
+        readers: r.u32()?,
     })
 }
 

@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Hop, Identity, IfExists, Join, LeaseStart,
-    MAX_HOPS, MediaStat, Origin, Peer, PutOptions, ReadOptions, ReaderStat, Reply, Request,
-    RingLayout, ShmStart, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat,
-    StreamSummary, Until, WriteOptions, WriterStat, Writers,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Hop, HopStat, Identity, IfExists, Join,
+    LeaseStart, LinkStat, MAX_HOPS, MediaStat, Origin, Peer, PutOptions, ReadOptions, ReaderStat,
+    Reply, Request, RingLayout, ShmStart, SlowPolicy, Start, State, StreamEvent, StreamPath,
+    StreamStat, StreamSummary, Until, WriteOptions, WriterStat, Writers,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -49,6 +49,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         }),
         stream,
         Just(Request::Info),
+        Just(Request::Mounts),
         Just(Request::Reload),
         any::<bool>().prop_map(|if_idle| Request::Stop { if_idle }),
         bytes().prop_map(Request::Append),
@@ -124,6 +125,9 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
                 Reply::Writers(Writers { attached, were_any, died, died_before, finished })
             }
         ),
+        any::<u64>().prop_map(Reply::Head),
+        hop().prop_map(Reply::HopStat),
+        (".{0,40}", link()).prop_map(|(path, link)| Reply::LinkStat(path, link)),
         (any::<(u64, bool)>(), ".*", bytes()).prop_map(|((place, seeks), format, header)| {
             Reply::Joined { place, seeks, format, header }
         }),
@@ -132,6 +136,32 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         any::<(u64, u64, u64)>().prop_map(|(from, to, chunks)| Reply::Gap { from, to, chunks }),
         (end(), any::<u64>()).prop_map(|(reason, offset)| Reply::End { reason, offset }),
     ]
+}
+
+fn hop() -> impl Strategy<Value = HopStat> {
+    (".{0,40}", ".{0,40}", option::of(duration()), any::<(u64, u64)>(), option::of(link()))
+        .prop_map(|(mount, owner, round_trip, (reconnects, lost_bytes), link)| HopStat {
+            mount,
+            owner,
+            round_trip,
+            reconnects,
+            lost_bytes,
+            link,
+        })
+}
+
+fn link() -> impl Strategy<Value = LinkStat> {
+    (any::<(bool, u64, u64, u64, u32)>(), time(), policy()).prop_map(
+        |((connected, lag, reconnects, lost_bytes, readers), since, policy)| LinkStat {
+            connected,
+            since,
+            policy,
+            lag,
+            reconnects,
+            lost_bytes,
+            readers,
+        },
+    )
 }
 
 fn event() -> impl Strategy<Value = StreamEvent> {
@@ -274,6 +304,7 @@ fn stat() -> impl Strategy<Value = StreamStat> {
             ttl,
             content_type,
             media: None,
+            hops: Vec::new(),
             writers: Vec::new(),
             readers: Vec::new(),
         },
