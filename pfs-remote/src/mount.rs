@@ -5,11 +5,13 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use pfs_client::LinkReader;
 use pfs_host::{
     Daemon, Failure, Owner,
-    mount::{Answer, Blocking, Elsewhere, Entry, First, Mount},
+    mount::{Answer, Blocking, Elsewhere, Entry, Events, First, Mount},
 };
-use pfs_proto::{ErrorCode, PathPrefix, Peer, ReadOptions, SlowPolicy, Start, StreamPath};
+use pfs_proto::{
+    ErrorCode, PathPrefix, Peer, ReadOptions, SlowPolicy, Start, StreamEvent, StreamPath,
+};
 use pfs_stream::{
-    AttachError, Events, Reader, Registry, Stream, StreamConfig, StreamStat, StreamSummary, Writer,
+    AttachError, Reader, Registry, Stream, StreamConfig, StreamStat, StreamSummary, Writer,
 };
 use tokio::{sync::watch, time::sleep};
 
@@ -263,11 +265,31 @@ impl Mount for RemoteMount {
         })
     }
 
-    fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Events> {
+    fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Box<dyn Events>> {
         Box::pin(async move {
-            let stream = self.open(path).await?;
-            let (stream, _) = stream.ok_or_else(|| Failure::no_such_stream(path.as_str()))?;
-            Ok(stream.events())
+            let owner = &self.shared.owner;
+            let theirs = owner.path(path)?;
+            let client = owner.client().await?;
+            let events = owner.in_time(client.events(theirs)).await?;
+            Ok(Box::new(Watching { events, shared: Arc::clone(&self.shared) }) as _)
+        })
+    }
+}
+
+/// The events of a stream at its owner.
+#[derive(Debug)]
+struct Watching {
+    events: pfs_client::Events,
+    shared: Arc<Shared>,
+}
+
+impl Events for Watching {
+    fn next(&mut self) -> Answer<'_, Option<StreamEvent>> {
+        Box::pin(async {
+            self.events
+                .next()
+                .await
+                .map_err(|error| self.shared.owner.unreachable(&error.to_string()))
         })
     }
 }

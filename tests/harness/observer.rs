@@ -178,6 +178,15 @@ impl Daemon {
         self.observer.stat(stream).map_or(0, |stat| stat.readers.len())
     }
 
+    /// Returns the number of readers here of a stream of another daemon; `None` if the stream belongs
+    /// to this daemon.
+    #[track_caller]
+    pub(crate) fn readers_of_replica(&self, stream: &str) -> Option<u32> {
+        let stat = self.observer.stat(stream).unwrap_or_else(|| panic!("no stream {stream}"));
+        let hop = stat.hops.first()?;
+        Some(hop.link.map_or(0, |link| link.readers))
+    }
+
     /// Returns the stats of the reader whose process id is `pid`.
     #[track_caller]
     pub fn reader_stat(&self, stream: &str, pid: u32) -> Option<Value> {

@@ -3,9 +3,9 @@
 use std::{future::ready, sync::Arc, time::Duration};
 
 use pfs_proto::{PathPrefix, Peer, ReadOptions, StreamPath};
-use pfs_stream::{Events, Finish, Reader, Registry, Stream, StreamConfig, StreamStat, Writer};
+use pfs_stream::{Finish, Reader, Registry, Stream, StreamConfig, StreamStat, Writer};
 
-use super::{Answer, Entry, First, Mount};
+use super::{Answer, Entry, Events, First, Mount};
 use crate::{Failure, Owner, quotas::Quotas, settings::MountSettings};
 
 /// The operation that the message to a refused reader names.
@@ -164,7 +164,7 @@ impl Mount for Local {
         now(Ok(entries.collect()))
     }
 
-    fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Events> {
-        now(self.existing(path).map(|stream| stream.events()))
+    fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Box<dyn Events>> {
+        now(self.existing(path).map(|stream| Box::new(stream.events()) as _))
     }
 }

@@ -5,8 +5,8 @@ mod local;
 
 use std::{fmt, future::Future, pin::Pin};
 
-use pfs_proto::{PathPrefix, Peer, ReadOptions, StreamPath};
-use pfs_stream::{Events, Reader, Stream, StreamConfig, StreamStat, StreamSummary, Writer};
+use pfs_proto::{PathPrefix, Peer, ReadOptions, StreamEvent, StreamPath};
+use pfs_stream::{Reader, Stream, StreamConfig, StreamStat, StreamSummary, Writer};
 
 pub use self::elsewhere::{Elsewhere, Relay};
 pub(crate) use self::local::{Local, expire};
@@ -105,8 +105,25 @@ pub trait Mount: fmt::Debug + Send + Sync {
         most: usize,
     ) -> Answer<'a, Vec<Entry>>;
 
-    /// Subscribes to the events of a stream, from now on.
-    fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Events>;
+    /// Subscribes to the events of a stream, from now on. They are those of its owner.
+    fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Box<dyn Events>>;
+}
+
+/// The events of a stream.
+pub trait Events: fmt::Debug + Send {
+    /// The next event. `None` after the last event of a removed stream. Fails if the daemon that
+    /// owns the stream cannot be reached any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped while it is pending, no event is lost.
+    fn next(&mut self) -> Answer<'_, Option<StreamEvent>>;
+}
+
+impl Events for pfs_stream::Events {
+    fn next(&mut self) -> Answer<'_, Option<StreamEvent>> {
+        Box::pin(async { Ok(Self::next(self).await) })
+    }
 }
 
 /// Tells a mount, when dropped, that a `block` reader has attached, or will not.

@@ -1,22 +1,26 @@
 //! The *watch* session: the events of one stream.
 
 use pfs_proto::{StreamEvent, StreamPath};
-use pfs_stream::Events;
 
-use crate::{Caller, Cutoff, Failure};
+use crate::{Caller, Cutoff, Failure, mount::Events};
 
 /// A watcher of a stream. Pending events wait in a queue of bounded length. Events that find the
 /// queue full are only counted.
 #[derive(Debug)]
 pub struct Watch {
-    events: Events,
+    events: Box<dyn Events>,
     cutoff: Cutoff,
     caller: Caller,
     path: StreamPath,
 }
 
 impl Watch {
-    pub(crate) fn new(caller: &Caller, path: &StreamPath, events: Events, cutoff: Cutoff) -> Self {
+    pub(crate) fn new(
+        caller: &Caller,
+        path: &StreamPath,
+        events: Box<dyn Events>,
+        cutoff: Cutoff,
+    ) -> Self {
         let stream = path.as_str();
         caller.log(|pid, uid| tracing::debug!(stream, pid, uid, "watcher joined"));
         Self { events, cutoff, caller: caller.clone(), path: path.clone() }
@@ -26,7 +30,7 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// The watcher is cut off.
+    /// The watcher is cut off, or the daemon that owns the stream cannot be reached any more.
     ///
     /// # Cancel safety
     ///
@@ -35,7 +39,7 @@ impl Watch {
         tokio::select! {
             biased;
             failure = self.cutoff.reached() => Err(failure),
-            event = self.events.next() => Ok(event),
+            event = self.events.next() => event,
         }
     }
 }

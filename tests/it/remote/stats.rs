@@ -1,6 +1,7 @@
-//! What `pfs stat`, `pfs info` and the metrics tell about mounted streams.
+//! What `pfs stat`, `pfs info`, the metrics and watchers tell about mounted streams.
 
 use harness::{Daemon, Link, Transport, eventually};
+use pfs_proto::{ErrorCode, Reply, Request, StreamEvent};
 use serde_json::{Value, json};
 
 use super::{EDGE, S, edge, owner_and_edge};
@@ -111,4 +112,40 @@ fn the_daemon_shows_its_mounts_and_links_and_whether_the_owner_answers() {
 fn info(daemon: &Daemon) -> Value {
     let run = daemon.pfs(["info", "--json"]).run().exits(0).quietly();
     serde_json::from_str(run.text()).unwrap()
+}
+
+#[test]
+fn the_events_of_a_mounted_stream_are_those_of_its_owner() {
+    let (mut owner, edge) = owner_and_edge(Transport::Shm);
+    owner.append(S, b"contents");
+    let mut wire = edge.wire().greeted();
+    wire.send(&Request::Watch(EDGE.parse().unwrap()));
+    assert_eq!(wire.reply(), Some(Reply::Watching));
+    let reader = owner.reader(S, []);
+    let subscribed = wire.reply();
+    let is_the_reader = |reply: &Option<Reply>| match reply {
+        Some(Reply::Happened(StreamEvent::Subscribed { peer, .. })) => {
+            peer.pid == Some(reader.pid())
+        }
+        _ => false,
+    };
+    assert!(is_the_reader(&subscribed), "{subscribed:?}");
+    assert_eq!(wire.reply(), Some(Reply::Happened(StreamEvent::FirstReader)));
+    owner.remove(S);
+    let mut events = std::iter::from_fn(|| match wire.reply() {
+        Some(Reply::Happened(event)) => Some(event),
+        _ => None,
+    });
+    assert!(events.any(|event| event == StreamEvent::Removed));
+    reader.finish().exits(7);
+
+    owner.append(S, b"the next");
+    let mut wire = edge.wire().greeted();
+    wire.send(&Request::Watch(EDGE.parse().unwrap()));
+    assert_eq!(wire.reply(), Some(Reply::Watching));
+    // Nobody follows a stream because its events are watched.
+    assert_eq!(owner.stat(S).unwrap()["readers"], json!([]));
+    owner.kill9();
+    let told = wire.reply();
+    assert!(matches!(&told, Some(Reply::Error { code: ErrorCode::Unreachable, .. })), "{told:?}");
 }
