@@ -55,6 +55,7 @@ mod sockets;
 mod stdio;
 mod systemd;
 mod tiny_chunks;
+mod tour;
 mod until;
 mod waiting;
 mod watch;
