@@ -130,6 +130,8 @@ impl Client {
     pub(crate) fn runtime(&self) -> Result<Runtime, ConnectError> {
         let mut builder = match self.endpoint {
             Endpoint::Unix(_) | Endpoint::Lookup(_) => Builder::new_current_thread(),
+            #[cfg(feature = "link")]
+            Endpoint::Connector(_) => Builder::new_current_thread(),
             // HTTP has background work to do even while no call waits.
             #[cfg(feature = "http")]
             Endpoint::Http(_) => {

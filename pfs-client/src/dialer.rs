@@ -16,6 +16,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+#[cfg(feature = "link")]
+use crate::Connector;
 #[cfg(feature = "http")]
 use crate::http;
 use crate::{
@@ -29,6 +31,8 @@ pub(crate) enum Dialer {
     Unix(PathBuf),
     #[cfg(feature = "http")]
     Http(Arc<http::Dialer>),
+    #[cfg(feature = "link")]
+    Connector(Connector),
 }
 
 impl Dialer {
@@ -39,6 +43,8 @@ impl Dialer {
             Endpoint::Lookup(lookup) => Self::Unix(lookup.find()?.socket),
             #[cfg(feature = "http")]
             Endpoint::Http(endpoint) => Self::Http(Arc::new(http::Dialer::new(endpoint)?)),
+            #[cfg(feature = "link")]
+            Endpoint::Connector(connector) => Self::Connector(connector.clone()),
         })
     }
 
@@ -48,6 +54,8 @@ impl Dialer {
             Self::Unix(_) => None,
             #[cfg(feature = "http")]
             Self::Http(_) => Some(self.clone()),
+            #[cfg(feature = "link")]
+            Self::Connector(_) => None,
         }
     }
 
@@ -57,6 +65,8 @@ impl Dialer {
             Self::Unix(_) => MAX_PUT,
             #[cfg(feature = "http")]
             Self::Http(_) => http::MAX_PUT_BYTES,
+            #[cfg(feature = "link")]
+            Self::Connector(_) => MAX_PUT,
         }
     }
 
@@ -72,9 +82,9 @@ impl Dialer {
         Ok(connection)
     }
 
-    /// Opens a connection for requests. With `sharing`, a Unix socket may pass memory. On a Unix
-    /// socket both sides have exchanged hello; over HTTP nothing was sent yet, because hello is
-    /// part of every request.
+    /// Opens a connection for requests. With `sharing`, a Unix socket may pass memory. Over HTTP
+    /// nothing was sent yet, because hello is part of every request; otherwise both sides have
+    /// exchanged hello.
     pub(crate) async fn open(&self, sharing: bool) -> Result<Connection, ConnectError> {
         let opening = async {
             match self {
@@ -85,6 +95,8 @@ impl Dialer {
                 Self::Unix(path) => Connection::open(connect_unix(path).await?).await,
                 #[cfg(feature = "http")]
                 Self::Http(dialer) => Ok(Connection::over_http(Arc::clone(dialer), Hello::OURS)),
+                #[cfg(feature = "link")]
+                Self::Connector(connector) => Connection::open(connector.connect().await?).await,
             }
         };
         patiently(opening).await
@@ -103,6 +115,11 @@ impl Dialer {
                 #[cfg(feature = "http")]
                 Self::Http(dialer) => {
                     Ok((Connection::over_http(Arc::clone(dialer), Hello::ANY), Peer::default()))
+                }
+                #[cfg(feature = "link")]
+                Self::Connector(connector) => {
+                    let transport = connector.connect().await?;
+                    Ok((Connection::open_any(transport).await?, Peer::default()))
                 }
             }
         };

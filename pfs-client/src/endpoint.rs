@@ -4,6 +4,8 @@ use std::{env, ffi::OsString, fmt, path::PathBuf, str::FromStr};
 
 use thiserror::Error;
 
+#[cfg(feature = "link")]
+use crate::Connector;
 #[cfg(feature = "http")]
 use crate::http::HttpEndpoint;
 use crate::{ConnectError, lookup::Lookup};
@@ -20,12 +22,23 @@ pub enum Endpoint {
     /// A URL.
     #[cfg(feature = "http")]
     Http(HttpEndpoint),
+    /// A transport of the program's own. Internal API, like the feature.
+    #[cfg(feature = "link")]
+    #[doc(hidden)]
+    Connector(Connector),
 }
 
 #[cfg(feature = "http")]
 impl From<HttpEndpoint> for Endpoint {
     fn from(endpoint: HttpEndpoint) -> Self {
         Self::Http(endpoint)
+    }
+}
+
+#[cfg(feature = "link")]
+impl From<Connector> for Endpoint {
+    fn from(connector: Connector) -> Self {
+        Self::Connector(connector)
     }
 }
 
@@ -44,6 +57,8 @@ impl fmt::Display for Endpoint {
             Self::Lookup(lookup) => lookup.fmt(f),
             #[cfg(feature = "http")]
             Self::Http(endpoint) => endpoint.url().fmt(f),
+            #[cfg(feature = "link")]
+            Self::Connector(connector) => connector.name().fmt(f),
         }
     }
 }

@@ -237,6 +237,8 @@ pub mod blocking;
 mod chunks;
 mod client;
 mod connection;
+#[cfg(feature = "link")]
+mod connector;
 mod dialer;
 mod endpoint;
 mod error;
@@ -266,6 +268,8 @@ mod tests;
 
 pub use chunks::Chunks;
 pub use client::Client;
+#[cfg(feature = "link")]
+pub use connector::Connector;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{ConnectError, ProtocolError, RequestError};
 pub use events::Events;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use pfs_client::{Client, ConnectError, HttpEndpoint, RequestError};
+use pfs_client::{Client, ConnectError, Endpoint, RequestError};
 use pfs_host::Failure;
 use pfs_proto::{ErrorCode, Hop, MAX_HOPS, PathError, Request, StreamPath};
 use tokio::time::{Instant, timeout};
@@ -49,7 +49,7 @@ pub struct RemoteSettings {
     /// The path of the mount, such as `/edge`.
     pub path: String,
     /// The owner's addresses. The first that answers is used.
-    pub endpoints: Vec<HttpEndpoint>,
+    pub endpoints: Vec<Endpoint>,
     /// The path of the mount at the owner, such as `/streamfs`.
     pub mounted: String,
     /// How long a replica without readers is kept.
@@ -61,7 +61,7 @@ pub struct RemoteSettings {
 impl RemoteSettings {
     /// The mounted URLs, for messages.
     pub fn urls(&self) -> String {
-        let url = |endpoint: &HttpEndpoint| format!("{}{}", endpoint.url(), self.mounted);
+        let url = |endpoint: &Endpoint| format!("{endpoint}{}", self.mounted);
         let urls: Vec<String> = self.endpoints.iter().map(url).collect();
         urls.join(", ")
     }

@@ -16,7 +16,11 @@ const URLS_ALLOWED: &str = "the URL of a mount of another daemon, such as \"http
 /// A remote mount, whose files are not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
-    settings: RemoteSettings,
+    path: String,
+    endpoints: Vec<HttpEndpoint>,
+    mounted: String,
+    keep: Keep,
+    read_only: bool,
     token_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     client_cert_file: Option<PathBuf>,
@@ -25,7 +29,7 @@ pub struct Remote {
 impl Remote {
     /// The path of the mount.
     pub fn path(&self) -> &str {
-        &self.settings.path
+        &self.path
     }
 
     /// Reads the files that the mount needs.
@@ -44,11 +48,12 @@ impl Remote {
             if let Some(file) = &self.client_cert_file {
                 endpoint = endpoint.with_identity_file(file)?;
             }
-            Ok(endpoint)
+            Ok(endpoint.into())
         };
-        let endpoints = self.settings.endpoints.iter().cloned().map(load);
-        let endpoints = endpoints.collect::<Result<_, _>>()?;
-        Ok(RemoteSettings { endpoints, ..self.settings.clone() })
+        let endpoints = self.endpoints.iter().cloned().map(load).collect::<Result<_, _>>()?;
+        let (path, mounted) = (self.path.clone(), self.mounted.clone());
+        let (keep, read_only) = (self.keep, self.read_only);
+        Ok(RemoteSettings { path, endpoints, mounted, keep, read_only })
     }
 }
 
@@ -89,8 +94,16 @@ fn mount(name: &str, table: &MountTable) -> Result<Option<Remote>, Mistake> {
         return Err(values::misplaced(&table.url, &reason));
     }
     let endpoints = urls.into_iter().map(|(endpoint, _)| endpoint).collect();
-    let settings = RemoteSettings { path, endpoints, mounted, keep, read_only };
-    Ok(Some(Remote { settings, token_file, ca_file, client_cert_file }))
+    Ok(Some(Remote {
+        path,
+        endpoints,
+        mounted,
+        keep,
+        read_only,
+        token_file,
+        ca_file,
+        client_cert_file,
+    }))
 }
 
 /// The daemon and the mount that a URL names.
@@ -111,14 +124,16 @@ pub(crate) fn parse(text: &str) -> Result<Remote, String> {
         .ok_or("write the path and the URL: /edge=http://HOST:4437/streamfs")?;
     values::mount_path(path)?;
     let (one, mounted) = endpoint(url)?;
-    let settings = RemoteSettings {
+    Ok(Remote {
         path: path.to_owned(),
         endpoints: vec![one],
         mounted,
         keep: Keep::default(),
         read_only: false,
-    };
-    Ok(Remote { settings, token_file: None, ca_file: None, client_cert_file: None })
+        token_file: None,
+        ca_file: None,
+        client_cert_file: None,
+    })
 }
 
 /// Checks that no two mounts have the same path.
