@@ -17,7 +17,7 @@ use crate::{
     Blockers, Chunk, Stream, WriteError, clock,
     read::Position,
     ring::{Given, Source, Status},
-    state::{Shared, WriterState, refusal, refuse, release},
+    state::{Appending, Shared, WriterState, refusal, refuse, release},
     sync::{Arc, lock},
     writer::Waiting,
 };
@@ -100,6 +100,7 @@ impl Link {
         if size == 0 {
             return Ok(true);
         }
+        self.has_writer(&mut append);
         match append.put(&chunk, clock::micros(time), &self.shared, &mut self.gone) {
             Ok(true) => {}
             Ok(false) => {
@@ -125,6 +126,7 @@ impl Link {
         let mut append = self.shared.appending()?;
         let head = append.ring.head();
         let Some(bytes @ 1..) = offset.checked_sub(head.offset) else { return Ok(()) };
+        self.has_writer(&mut append);
         // Every chunk has at least one byte. A reader recognises the gap by the number of chunks.
         let at = Position { seq: head.seq.saturating_add(chunks.clamp(1, bytes)), offset };
         if let Err(error) = append.skip_to(at, &self.shared) {
@@ -136,7 +138,19 @@ impl Link {
         Ok(())
     }
 
-    /// Tells readers about the writers of the stream, as of head.
+    /// Notes that the stream has a writer, which has appended what comes now. The other host tells of
+    /// the writers only when the link has all that they have appended. Until then, no reader may
+    /// take the end of what has arrived for the end of what was written.
+    fn has_writer(&self, append: &mut Appending) {
+        if append.status.writers() == 0 {
+            append.deaths_before = append.status.deaths();
+            append.status.writer_joined();
+            self.shared.publish(append);
+        }
+    }
+
+    /// Tells readers about the writers of the stream, as of head. Bytes and gaps that come later show
+    /// that there is a writer again.
     pub fn set_writers(&mut self, writers: Writers) {
         let Writers { attached, were_any, died, died_before, finished } = writers;
         let mut append = lock(&self.shared.append);

@@ -251,6 +251,33 @@ fn a_reader_ends_with_the_writers_of_the_upstream() {
 }
 
 #[test]
+fn what_comes_after_the_last_writer_has_left_is_from_another_one() {
+    let (_registry, stream, mut link) = replica();
+    let until = ReadOptions::default().until(Until::WritersGone);
+    let mut reader = stream.reader(until).unwrap();
+    let gone = Writers { attached: 0, were_any: true, died: 2, died_before: 1, finished: 0 };
+    link.set_writers(gone);
+    let mut skips = false;
+    for _ in 0..2 {
+        if skips {
+            link.skip_to(link.head() + 10, 1).unwrap();
+        } else {
+            assert!(push(&mut link, 10));
+        }
+        let read = reader.try_read(&mut Vec::new(), 100);
+        assert!(matches!(read, Ok(Some(Read::Data { .. } | Read::Gap { .. }))), "{read:?}");
+        // The link has not caught up, so nothing is known of the writer that appended this.
+        assert_eq!(reader.try_read(&mut Vec::new(), 100), Ok(None), "skips: {skips}");
+        let (writers, _) = stream.writers();
+        assert_eq!((writers.attached, writers.died, writers.died_before), (1, 2, 2));
+        link.set_writers(gone);
+        skips = true;
+    }
+    let end = reader.try_read(&mut Vec::new(), 100);
+    assert_eq!(end, Ok(Some(Read::End(End::WriterDied))));
+}
+
+#[test]
 fn the_memory_of_rings_that_were_left_by_skipping_is_given_back() {
     let (registry, stream, mut link) = replica();
     for _ in 0..10 {
