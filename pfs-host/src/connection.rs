@@ -164,6 +164,7 @@ async fn put<T: Transport>(
             let flushed = wire.try_flush();
             let transport = wire.transport();
             tokio::select! {
+                biased;
                 done = &mut put => break done?,
                 // Give up if the client is gone: no client would ever learn that the chunk
                 // was appended.

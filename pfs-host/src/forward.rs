@@ -28,6 +28,7 @@ pub(crate) async fn serve<T: Transport>(
 ) -> Result<(), Ended> {
     let cutoff = place.cutoff();
     let opened = tokio::select! {
+        biased;
         opened = owner.write(place.path(), options) => opened,
         () = wire.transport().hung_up() => return Err(Ended::Gone),
         failure = cutoff.reached() => return Err(failure.into()),

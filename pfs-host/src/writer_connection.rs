@@ -60,6 +60,7 @@ pub(crate) async fn serve<T: Transport>(
         let readers = usize::try_from(options.wait_readers).unwrap_or(usize::MAX);
         let cutoff = place.cutoff();
         tokio::select! {
+            biased;
             () = stream.readers_reach(readers) => {}
             () = wire.transport().hung_up() => return Err(Ended::Gone),
             failure = cutoff.reached() => return Err(failure.into()),
@@ -309,6 +310,7 @@ impl<T: Transport> Writing<'_, T> {
             self.acks.send(self.wire);
             let wire = &*self.wire;
             tokio::select! {
+                biased;
                 () = self.lease.room(self.append.writer(), up_to) => break,
                 never = &mut enforced => match never {},
                 () = wire.transport().hung_up() => return Err(Ended::Gone),
@@ -325,6 +327,7 @@ impl<T: Transport> Writing<'_, T> {
     async fn answers_are_taken(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
         while self.wire.queued() > MAX_QUEUED_REPLY_BYTES && !self.wire.try_flush() {
             tokio::select! {
+                biased;
                 ready = self.wire.transport().writable() => ready?,
                 () = self.wire.transport().hung_up() => return Err(Ended::Gone),
                 failure = cutoff.reached() => return Err(failure.into()),
@@ -365,6 +368,7 @@ impl<T: Transport> Writing<'_, T> {
     async fn wait_for_much_room(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
         self.append.writer().wake();
         tokio::select! {
+            biased;
             () = self.append.writer().much_room() => Ok(()),
             () = sleep(MUCH_ROOM_TIMEOUT) => Ok(()),
             () = self.wire.transport().hung_up() => Err(Ended::Gone),
@@ -387,6 +391,7 @@ impl<T: Transport> Writing<'_, T> {
             self.acks.send(self.wire);
             let wire = &*self.wire;
             tokio::select! {
+                biased;
                 appended = self.append.writer().push(chunk) => return Ok(appended),
                 never = &mut enforced => match never {},
                 () = wire.transport().hung_up() => return Err(Ended::Gone),

@@ -74,8 +74,10 @@ impl Task {
         let mut policy = Policy::new(SlowPolicy::Drop, asks, &stream);
         let mut use_ended = Unused::new(self, &stream);
         let ended = tokio::select! {
-            ended = self.follow(&mut replica, &mut link, &mut policy) => ended,
+            // A busy link leaves nothing of the task's budget to what comes after it.
+            biased;
             () = use_ended.ends() => Ended::Unused,
+            ended = self.follow(&mut replica, &mut link, &mut policy) => ended,
         };
         drop((link, policy));
         self.counters.ended();
@@ -193,8 +195,9 @@ impl Task {
         loop {
             let (begun, before) = (Instant::now(), replica.head());
             let stopped = tokio::select! {
-                pumped = self.pump(replica, link, caught_up) => Stopped::Pumped(pumped),
+                biased;
                 change = policy.changed() => Stopped::Changed(change),
+                pumped = self.pump(replica, link, caught_up) => Stopped::Pumped(pumped),
             };
             replica.wake();
             let stream = self.path.as_str();
@@ -345,6 +348,7 @@ impl Task {
         loop {
             let down = || self.shared.owner.unreachable("the link is down");
             tokio::select! {
+                biased;
                 () = sleep(*pause) => {}
                 () = policy.refuse(down) => {}
             }
@@ -428,6 +432,7 @@ impl Unused {
             };
             let is_idle = self.users.is_empty() && self.stream.readers() == 0;
             tokio::select! {
+                biased;
                 () = self.users.changed() => self.since = Instant::now(),
                 event = self.events.next() => match event {
                     None => return,

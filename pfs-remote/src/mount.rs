@@ -88,6 +88,7 @@ impl RemoteMount {
         let mut pending = pin!(shared.registry.reader_when_created(path.as_str(), options, peer));
         // Another client may open the replica first.
         let attached = tokio::select! {
+            biased;
             attached = &mut pending => attached,
             opened = self.open_later(path) => {
                 let _in_use = opened?;

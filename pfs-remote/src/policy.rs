@@ -76,6 +76,7 @@ impl Policy {
     pub(crate) async fn changed(&mut self) -> Change {
         loop {
             tokio::select! {
+                biased;
                 Some(ask) = self.asks.recv() => {
                     if self.now != SlowPolicy::Block {
                         return Change::Block(ask);

@@ -37,6 +37,7 @@ impl Patience {
                 limit
             };
             let limit = tokio::select! {
+                biased;
                 limit = over => limit,
                 // The time restarts with the new limit.
                 Ok(()) = max_block_time.changed() => continue,

@@ -40,6 +40,7 @@ impl Writable<'_> {
         let Some(owner) = self.mount.elsewhere() else { return Err(self.is_here()) };
         let cutoff = self.cutoff();
         tokio::select! {
+            biased;
             reply = owner.ask(request) => reply,
             failure = cutoff.reached() => Err(failure),
         }
@@ -55,6 +56,7 @@ impl Writable<'_> {
         let Some(owner) = self.mount.elsewhere() else { return Err(self.is_here()) };
         let cutoff = self.cutoff();
         let (relay, max_chunk) = tokio::select! {
+            biased;
             opened = owner.write(self.path(), WriteOptions::default()) => opened?,
             failure = cutoff.reached() => return Err(failure),
         };
