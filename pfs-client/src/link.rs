@@ -9,8 +9,8 @@ use std::{
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use pfs_proto::{
-    End, Hop, Identity, Origin, PathError, ReadOptions, Reply, Request, StreamPath, StreamSummary,
-    WriteOptions, Writers,
+    End, Hop, Identity, Origin, PathError, ReadOptions, Reply, Request, SlowPolicy, StreamPath,
+    StreamSummary, WriteOptions, Writers,
 };
 
 use crate::{
@@ -26,6 +26,7 @@ const READ_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct LinkReader {
     connection: Connection,
+    policy: SlowPolicy,
     start: LinkStart,
     /// The offset after everything that was returned.
     position: u64,
@@ -126,6 +127,7 @@ impl Client {
                         LinkStart { identity, origin, writers, start, head, content_type };
                     return Ok(LinkReader {
                         connection,
+                        policy: options.policy,
                         position: start,
                         head,
                         start: attached,
@@ -302,6 +304,11 @@ impl LinkReader {
     /// Where the link started.
     pub fn start(&self) -> &LinkStart {
         &self.start
+    }
+
+    /// The slow policy that the link has at the owner.
+    pub fn policy(&self) -> SlowPolicy {
+        self.policy
     }
 
     /// Takes a chunk of more than `bytes` bytes, of which a part has arrived, for an error.

@@ -71,7 +71,7 @@ impl Task {
         tracing::info!(stream = name, start = link.position(), "link opened");
         let (_, none) = mpsc::unbounded_channel();
         let asks = std::mem::replace(&mut self.asks, none);
-        let mut policy = Policy::new(SlowPolicy::Drop, asks, &stream);
+        let mut policy = Policy::new(link.policy(), asks, &stream);
         let mut use_ended = Unused::new(self, &stream);
         let ended = tokio::select! {
             // A busy link leaves nothing of the task's budget to what comes after it.
@@ -257,6 +257,8 @@ impl Task {
                 policy.set(SlowPolicy::Drop);
                 Ok(link)
             }
+            // Those who ask ask again, for the next stream.
+            (Err(failure), _) if has_gone(&failure) => Err(Ended::Removed),
             (Err(failure), change) => {
                 if let Change::Block(ask) = change {
                     // The client may have left.
@@ -365,7 +367,7 @@ impl Task {
                 Err(failure) => failure,
             };
             match failure.code {
-                ErrorCode::NoSuchStream | ErrorCode::PastHead => return Err(Ended::Removed),
+                _ if has_gone(&failure) => return Err(Ended::Removed),
                 ErrorCode::Protocol => return Err(Ended::Failed(failure)),
                 ErrorCode::Denied if wanted == SlowPolicy::Block => {
                     tracing::warn!(stream, %failure.message, "the link no longer blocks writers");
@@ -383,6 +385,11 @@ impl Task {
             }
         }
     }
+}
+
+/// Whether the owner no longer has the stream. A stream that ends before the replica is another one.
+fn has_gone(failure: &Failure) -> bool {
+    matches!(failure.code, ErrorCode::NoSuchStream | ErrorCode::PastHead)
 }
 
 /// Whether the owner has sent what it must not send, which it would send again.

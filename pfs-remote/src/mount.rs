@@ -57,7 +57,7 @@ impl RemoteMount {
     /// such stream.
     async fn open(&self, path: &StreamPath) -> Result<Option<(Stream, InUse)>, Failure> {
         let shared = &self.shared;
-        let opened = shared.replicas.open(shared, path, None).await?;
+        let opened = shared.replicas.open(shared, path, &mut None).await?;
         let Some((stream, in_use)) = opened else { return Ok(None) };
         // The link has ended with the stream, so nothing tells of another stream in its place.
         if !stream.extent().closed || self.is_still_there(path, &stream).await {
@@ -65,7 +65,7 @@ impl RemoteMount {
         }
         shared.replicas.remove(path, &stream);
         shared.registry.remove_stream(&stream);
-        shared.replicas.open(shared, path, None).await
+        shared.replicas.open(shared, path, &mut None).await
     }
 
     /// Whether the owner still has the stream of this replica. True if the owner does not answer.
@@ -86,12 +86,14 @@ impl RemoteMount {
     ) -> Result<Reader, Failure> {
         let shared = &self.shared;
         let mut pending = pin!(shared.registry.reader_when_created(path.as_str(), options, peer));
-        // Another client may open the replica first.
         let attached = tokio::select! {
             biased;
-            attached = &mut pending => attached,
-            opened = self.open_later(path) => {
-                let _in_use = opened?;
+            // Another client may open the replica first.
+            attached = &mut pending, if options.policy != SlowPolicy::Block => attached,
+            opened = self.open_later(path, options.policy) => {
+                // If another client has opened the replica, our own link blocks writers until the
+                // link of the replica does.
+                let (_in_use, _link) = opened?;
                 let _blocking = match options.policy {
                     SlowPolicy::Block => Some(shared.replicas.block(path).await?),
                     _ => None,
@@ -102,20 +104,30 @@ impl RemoteMount {
         attached.map_err(|error| Failure::attaching("cannot read", path, error))
     }
 
-    /// Opens the replica when the owner has the stream, however long that takes.
-    async fn open_later(&self, path: &StreamPath) -> Result<InUse, Failure> {
+    /// Opens the replica for a reader when the owner has the stream, however long that takes. Also
+    /// returns the link if it was not needed because the replica was open already.
+    async fn open_later(
+        &self,
+        path: &StreamPath,
+        policy: SlowPolicy,
+    ) -> Result<(InUse, Option<LinkReader>), Failure> {
         let shared = &self.shared;
+        let options = match policy {
+            SlowPolicy::Block => everything().policy(policy),
+            _ => everything(),
+        };
         let mut pause = FIRST_PAUSE;
         loop {
             let opened = async {
                 let theirs = shared.owner.path(path)?;
                 let client = shared.owner.client().await?;
-                let link = client.link(theirs, everything().wait(true)).await;
-                let link = link.map_err(|error| shared.owner.failed(&error))?;
-                shared.replicas.open(shared, path, Some(link)).await
+                let link = client.link(theirs, options.wait(true)).await;
+                let mut link = Some(link.map_err(|error| shared.owner.failed(&error))?);
+                let opened = shared.replicas.open(shared, path, &mut link).await?;
+                Ok::<_, Failure>(opened.map(|(_, in_use)| (in_use, link)))
             };
             match opened.await {
-                Ok(Some((_, in_use))) => return Ok(in_use),
+                Ok(Some(opened)) => return Ok(opened),
                 // Another client asked just before the stream was created.
                 Ok(None) => {}
                 Err(failure) if failure.code == ErrorCode::Unreachable => {}
@@ -181,6 +193,11 @@ impl Mount for RemoteMount {
         Box::pin(async move {
             for is_last in [false, true] {
                 let Some((stream, _in_use)) = self.open(path).await? else { break };
+                // The replica may be another one than when `block` was called.
+                let _blocking = match options.policy {
+                    SlowPolicy::Block => Some(self.shared.replicas.block(path).await?),
+                    _ => None,
+                };
                 match stream.reader_of(options, peer) {
                     // Removed since it was opened: the owner may have the next stream by now.
                     Err(AttachError::Removed) if !is_last => {}
@@ -199,8 +216,10 @@ impl Mount for RemoteMount {
 
     fn block<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Blocking> {
         Box::pin(async move {
-            self.open(path).await?;
-            self.shared.replicas.block(path).await
+            let opened = self.open(path).await?;
+            let blocking = self.shared.replicas.block(path).await?;
+            // The replica is kept until the reader has attached.
+            Ok(Blocking::new(move || drop((blocking, opened))))
         })
     }
 

@@ -75,6 +75,9 @@ impl Policy {
     /// Cancel safe.
     pub(crate) async fn changed(&mut self) -> Change {
         loop {
+            if self.now == SlowPolicy::Block && !self.is_needed() {
+                return Change::Drop;
+            }
             tokio::select! {
                 biased;
                 Some(ask) = self.asks.recv() => {
@@ -85,9 +88,6 @@ impl Policy {
                 }
                 Some(_) = self.events.next() => {}
                 () = self.attaching.fewer.notified() => {}
-            }
-            if self.now == SlowPolicy::Block && !self.is_needed() {
-                return Change::Drop;
             }
         }
     }

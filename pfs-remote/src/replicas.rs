@@ -74,19 +74,20 @@ impl Replicas {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The replica of a stream. Opens it if it is not open, with this link if one is given.
+    /// The replica of a stream. Opens it if it is not open, with this link if one is given, which is
+    /// taken out then.
     pub(crate) async fn open(
         &self,
         shared: &Arc<Shared>,
         path: &StreamPath,
-        link: Option<LinkReader>,
+        link: &mut Option<LinkReader>,
     ) -> Result<Option<(Stream, InUse)>, Failure> {
         let (entry, in_use) = {
             let mut entries = self.lock();
             let entry = match entries.get(path) {
                 Some(entry) => Arc::clone(entry),
                 None => {
-                    let entry = begin(shared, path, link);
+                    let entry = begin(shared, path, link.take());
                     entries.insert(path.clone(), Arc::clone(&entry));
                     entry
                 }
