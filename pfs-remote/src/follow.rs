@@ -210,7 +210,7 @@ impl Task {
                 }
                 // Clients wait for the history, and no attempt brings more of it.
                 Stopped::Pumped(Err(error))
-                    if replica.head() == before && self.tell.borrow().is_none() =>
+                    if replica.head() == before && self.gives_up(policy) =>
                 {
                     return Ended::Failed(self.shared.owner.unreachable(&error.to_string()));
                 }
@@ -320,6 +320,12 @@ impl Task {
         }
     }
 
+    /// Whether to fail instead of connecting again: clients wait for the replica to be opened, and
+    /// nobody reads it yet. Readers that have waited for the stream wait for the link, too.
+    fn gives_up(&self, policy: &Policy) -> bool {
+        self.tell.borrow().is_none() && !policy.has_readers()
+    }
+
     /// Attaches a link at this offset, if the owner answers in time.
     async fn attach(&self, offset: u64, policy: SlowPolicy) -> Result<LinkReader, Failure> {
         let options = ReadOptions::default().start(Start::Offset(offset)).policy(policy);
@@ -335,8 +341,8 @@ impl Task {
         Err(Failure::new(ErrorCode::Protocol, message))
     }
 
-    /// Attaches a link at this offset, however long that takes. Clients that wait for the replica to
-    /// be opened wait for one attempt only.
+    /// Attaches a link at this offset, however long that takes; makes only one attempt if the task
+    /// [gives up](Self::gives_up).
     async fn connect_again(
         &self,
         offset: u64,
@@ -374,7 +380,7 @@ impl Task {
                     policy.set(SlowPolicy::Drop);
                     continue;
                 }
-                _ if self.tell.borrow().is_none() => return Err(Ended::Failed(failure)),
+                _ if self.gives_up(policy) => return Err(Ended::Failed(failure)),
                 ErrorCode::Unreachable => tracing::debug!(stream, %failure.message, "no link"),
                 // An operator has to do something.
                 _ if failure.message != known => {

@@ -114,6 +114,11 @@ impl Policy {
         let _ = ask.send(Ok(Blocking::new(attached)));
     }
 
+    /// Whether the replica has readers.
+    pub(crate) fn has_readers(&self) -> bool {
+        self.stream.readers() > 0
+    }
+
     fn is_needed(&self) -> bool {
         // In this order: a reader that attaches is counted before it stops attaching.
         self.attaching.count.load(SeqCst) > 0 || self.stream.block_readers() > 0
