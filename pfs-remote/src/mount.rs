@@ -57,7 +57,7 @@ impl RemoteMount {
     /// such stream.
     async fn open(&self, path: &StreamPath) -> Result<Option<(Stream, InUse)>, Failure> {
         let shared = &self.shared;
-        let opened = shared.replicas.open(shared, path, &mut None).await?;
+        let opened = shared.replicas.open(shared, path, None).await?;
         let Some((stream, in_use)) = opened else { return Ok(None) };
         // The link has ended with the stream, so nothing tells of another stream in its place.
         if !stream.extent().closed || self.is_still_there(path, &stream).await {
@@ -65,7 +65,7 @@ impl RemoteMount {
         }
         shared.replicas.remove(path, &stream);
         shared.registry.remove_stream(&stream);
-        shared.replicas.open(shared, path, &mut None).await
+        shared.replicas.open(shared, path, None).await
     }
 
     /// Whether the owner still has the stream of this replica. True if the owner does not answer.
@@ -91,9 +91,7 @@ impl RemoteMount {
             // Another client may open the replica first.
             attached = &mut pending, if options.policy != SlowPolicy::Block => attached,
             opened = self.open_later(path, options.policy) => {
-                // If another client has opened the replica, our own link blocks writers until the
-                // link of the replica does.
-                let (_in_use, _link) = opened?;
+                let _in_use = opened?;
                 let _blocking = match options.policy {
                     SlowPolicy::Block => Some(shared.replicas.block(path).await?),
                     _ => None,
@@ -104,13 +102,8 @@ impl RemoteMount {
         attached.map_err(|error| Failure::attaching("cannot read", path, error))
     }
 
-    /// Opens the replica for a reader when the owner has the stream, however long that takes. Also
-    /// returns the link if it was not needed because the replica was open already.
-    async fn open_later(
-        &self,
-        path: &StreamPath,
-        policy: SlowPolicy,
-    ) -> Result<(InUse, Option<LinkReader>), Failure> {
+    /// Opens the replica for a reader when the owner has the stream, however long that takes.
+    async fn open_later(&self, path: &StreamPath, policy: SlowPolicy) -> Result<InUse, Failure> {
         let shared = &self.shared;
         let options = match policy {
             SlowPolicy::Block => everything().policy(policy),
@@ -122,12 +115,11 @@ impl RemoteMount {
                 let theirs = shared.owner.path(path)?;
                 let client = shared.owner.client().await?;
                 let link = client.link(theirs, options.wait(true)).await;
-                let mut link = Some(link.map_err(|error| shared.owner.failed(&error))?);
-                let opened = shared.replicas.open(shared, path, &mut link).await?;
-                Ok::<_, Failure>(opened.map(|(_, in_use)| (in_use, link)))
+                let link = link.map_err(|error| shared.owner.failed(&error))?;
+                shared.replicas.open(shared, path, Some(link)).await
             };
             match opened.await {
-                Ok(Some(opened)) => return Ok(opened),
+                Ok(Some((_, in_use))) => return Ok(in_use),
                 // Another client asked just before the stream was created.
                 Ok(None) => {}
                 Err(failure) if failure.code == ErrorCode::Unreachable => {}

@@ -28,6 +28,19 @@ struct Entry {
     counters: Arc<LinkCounters>,
 }
 
+impl Entry {
+    /// Waits until it is known what became of the attempt to open the replica.
+    async fn outcome(&self, shared: &Shared) -> Opened {
+        let mut opened = self.opened.clone();
+        let outcome = match opened.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            // The task has ended without an outcome.
+            Err(_) => None,
+        };
+        outcome.unwrap_or_else(|| Err(shared.owner.unreachable("the link has ended")))
+    }
+}
+
 /// The clients that have asked for a replica and are not attached to it yet.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
@@ -74,36 +87,40 @@ impl Replicas {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The replica of a stream. Opens it if it is not open, with this link if one is given, which is
-    /// taken out then.
+    /// The replica of a stream. Opens it if it is not open, with this link if one is given.
     pub(crate) async fn open(
         &self,
         shared: &Arc<Shared>,
         path: &StreamPath,
-        link: &mut Option<LinkReader>,
+        mut link: Option<LinkReader>,
     ) -> Result<Option<(Stream, InUse)>, Failure> {
-        let (entry, in_use) = {
-            let mut entries = self.lock();
-            let entry = match entries.get(path) {
-                Some(entry) => Arc::clone(entry),
-                None => {
-                    let entry = begin(shared, path, link.take());
-                    entries.insert(path.clone(), Arc::clone(&entry));
-                    entry
-                }
-            };
-            let in_use = InUse::new(&entry.users);
-            (entry, in_use)
-        };
-        let mut opened = entry.opened.clone();
-        let outcome = match opened.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone(),
-            // The task has ended without an outcome.
-            Err(_) => None,
-        };
-        let outcome =
-            outcome.unwrap_or_else(|| Err(shared.owner.unreachable("the link has ended")));
-        Ok(outcome?.map(|stream| (stream, in_use)))
+        let (entry, in_use, is_new) = self.entry(shared, path, &mut link);
+        match entry.outcome(shared).await {
+            // The owner may have been asked before the stream was created, and we after that.
+            Ok(None) if !is_new => self.forget(path, &entry.users),
+            outcome => return Ok(outcome?.map(|stream| (stream, in_use))),
+        }
+        let (entry, in_use, _) = self.entry(shared, path, &mut link);
+        Ok(entry.outcome(shared).await?.map(|stream| (stream, in_use)))
+    }
+
+    /// The entry of a replica, and whether it is new.
+    fn entry(
+        &self,
+        shared: &Arc<Shared>,
+        path: &StreamPath,
+        link: &mut Option<LinkReader>,
+    ) -> (Arc<Entry>, InUse, bool) {
+        let mut entries = self.lock();
+        let known = entries.get(path).cloned();
+        let is_new = known.is_none();
+        let entry = known.unwrap_or_else(|| {
+            let entry = begin(shared, path, link.take());
+            entries.insert(path.clone(), Arc::clone(&entry));
+            entry
+        });
+        let in_use = InUse::new(&entry.users);
+        (entry, in_use, is_new)
     }
 
     /// Makes the link of a replica that is open a `block` reader at the owner.
