@@ -161,7 +161,7 @@ impl Task {
         replica.set_writers(Writers { attached: attached.max(1), ..start.writers });
         let mut link = link;
         self.limit(&mut link);
-        self.counters.opened(replica.stream());
+        self.counters.opened(replica.stream(), link.policy());
         self.counters.told(link.head());
         Ok(Some((replica, link)))
     }

@@ -50,12 +50,12 @@ impl LinkCounters {
         }
     }
 
-    /// The link has attached for the first time, and fills this replica.
-    pub(crate) fn opened(&self, replica: &Stream) {
+    /// The link has attached for the first time, with this policy, and fills this replica.
+    pub(crate) fn opened(&self, replica: &Stream, policy: SlowPolicy) {
         let stat = LinkStat {
             connected: true,
             since: SystemTime::now(),
-            policy: SlowPolicy::Drop,
+            policy,
             lag: 0,
             reconnects: 0,
             lost_bytes: 0,
