@@ -97,7 +97,9 @@ fn a_gap_of_the_link_reaches_a_reader_exactly(transport: Transport) {
     link.cut();
     link.stall(None);
     owner.append(S, noise(30, 10_000));
-    eventually("the newest is read", || edge.head(EDGE) == 300_000);
+    let of_link = |name: &str| edge.stat(EDGE).unwrap()["hops"][0]["link"][name].as_u64();
+    eventually("the loss is counted", || of_link("lost_bytes") > Some(0));
+    assert_eq!(of_link("reconnects"), Some(1));
     owner.close(S);
     let read = reader.finish().exits(4);
     let lost = gaps(&read.stderr);
