@@ -43,6 +43,7 @@ fn drain(job: &Job, board: &Board, place: &Place, report: &mut ReaderReport) -> 
     let chunk = job.load.chunk as u64;
     // The last chunk is the end mark.
     report.received = (bytes / chunk).saturating_sub(1);
-    ensure!(bytes % chunk == 0 && Some(report.received) == job.load.limit, "got {bytes} bytes");
+    let limit = job.load.limit.unwrap_or(report.received);
+    ensure!(bytes % chunk == 0 && report.received == limit, "got {bytes} bytes");
     Ok(())
 }

@@ -55,6 +55,10 @@ pub struct Outcome {
     pub corrupt: u64,
     /// Processor time of the server, in seconds.
     pub server_cpu: f64,
+    /// Processor time of each process of the server, in seconds.
+    pub server_cpus: Vec<f64>,
+    /// Bytes of the server's HTTP responses, if the server is pfs with HTTP.
+    pub sent: Option<u64>,
     /// Processor time of all readers, in seconds.
     pub readers_cpu: f64,
     /// Processor time of all writers, in seconds.
@@ -246,16 +250,20 @@ pub fn measure(tools: &Tools, peer: Peer, load: &Load) -> anyhow::Result<Outcome
         session.start_writers()?;
     }
 
-    let cpu = session.server.cpu();
+    let sent = session.server.sent()?;
+    let cpus = session.server.cpus();
     if !peer.has_writer() {
         session.board.begin();
     }
     session.board.go();
     session.await_done()?;
-    let server_cpu = session.server.cpu().saturating_sub(cpu).as_secs_f64();
+    let cpus = session.server.cpus().into_iter().zip(cpus);
+    let server_cpus: Vec<f64> =
+        cpus.map(|(now, before)| now.saturating_sub(before).as_secs_f64()).collect();
     let (_, peak) = session.server.memory();
 
     session.await_written()?;
+    let sent = session.server.sent()?.zip(sent).map(|(now, before)| now.saturating_sub(before));
     let mut writers =
         session.writers.iter_mut().map(Running::report).collect::<anyhow::Result<Vec<_>>>()?;
     if !peer.has_writer() {
@@ -277,7 +285,9 @@ pub fn measure(tools: &Tools, peer: Peer, load: &Load) -> anyhow::Result<Outcome
         reached_all: readers.iter().map(|reader| reader.received).min().unwrap_or(0),
         lost: readers.iter().map(|reader| reader.lost).sum(),
         corrupt: readers.iter().map(|reader| reader.corrupt).sum(),
-        server_cpu,
+        server_cpu: server_cpus.iter().sum(),
+        server_cpus,
+        sent,
         readers_cpu: readers.iter().map(|reader| reader.cpu).sum(),
         writer_cpu: writers.iter().map(|writer| writer.cpu).sum(),
         peak,

@@ -136,6 +136,23 @@ impl Download {
     }
 }
 
+/// Returns the bytes of all response bodies that pfsd has sent, according to its metrics.
+pub fn sent_bytes(port: u16) -> io::Result<u64> {
+    let mut connection = connect(&Address::Tcp(port))?;
+    let host = Ipv4Addr::LOCALHOST;
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes())?;
+    let mut response = String::new();
+    connection.read_to_string(&mut response)?;
+    let lines = response.lines().filter(|line| line.starts_with("pfs_http_sent_bytes_total{"));
+    let values = lines.map(|line| line.rsplit(' ').next().and_then(|value| value.parse().ok()));
+    let values: Option<Vec<u64>> = values.collect();
+    match values {
+        Some(values) if !values.is_empty() => Ok(values.iter().sum()),
+        _ => Err(unexpected("the bytes that were sent", response.as_bytes())),
+    }
+}
+
 /// Readers that connect from one loopback address: pfsd allows one address half of all connections.
 const READERS_PER_ADDRESS: usize = 5000;
 

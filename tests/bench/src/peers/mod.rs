@@ -5,6 +5,7 @@ mod connection;
 pub mod http;
 pub mod idle;
 pub mod many;
+pub mod mounted;
 mod mqtt;
 mod nats;
 pub mod pfs;
@@ -63,6 +64,10 @@ pub enum Peer {
     File,
     /// pfs with a writer that uses the library and readers over HTTP.
     PfsHttp,
+    /// Like `PfsHttp`, with readers that use the library.
+    PfsHttpLibrary,
+    /// pfs with a second daemon that mounts the streams of the first one, and readers over shm there.
+    PfsMount,
     /// nginx with a file.
     Nginx,
     // Last in this enum, so that they are last in every table.
@@ -96,6 +101,8 @@ impl Peer {
             Self::PfsUnixPipes => "pfs write, pfs cat, --no-shm",
             Self::File => "file in /dev/shm",
             Self::PfsHttp => "pfs, HTTP",
+            Self::PfsHttpLibrary => "pfs, HTTP, its library",
+            Self::PfsMount => "pfs, shm at a second daemon",
             Self::Nginx => "nginx, a file",
             Self::Ring => "ring without a daemon (the ceiling)",
             Self::Relay => "bare relay (the ceiling of servers)",
@@ -108,7 +115,13 @@ impl Peer {
     pub fn is_pfs(self) -> bool {
         matches!(
             self,
-            Self::PfsShm | Self::PfsUnix | Self::PfsPipes | Self::PfsUnixPipes | Self::PfsHttp
+            Self::PfsShm
+                | Self::PfsUnix
+                | Self::PfsPipes
+                | Self::PfsUnixPipes
+                | Self::PfsHttp
+                | Self::PfsHttpLibrary
+                | Self::PfsMount
         )
     }
 
@@ -156,7 +169,10 @@ impl Peer {
     /// Starts the server.
     pub fn serve(self, start: &Start<'_>) -> anyhow::Result<Server> {
         let server = match self {
-            Self::PfsShm | Self::PfsUnix | Self::PfsHttp => pfs::serve(start),
+            Self::PfsShm | Self::PfsUnix | Self::PfsHttp | Self::PfsHttpLibrary => {
+                pfs::serve(start)
+            }
+            Self::PfsMount => pfs::serve_mounted(start),
             Self::PfsPipes | Self::PfsUnixPipes => pfs::serve_pipes(start),
             Self::Baseline => baseline::serve(start),
             Self::Relay => relay::serve(start),
@@ -188,6 +204,15 @@ pub enum Address {
         socket: PathBuf,
         /// HTTP port.
         port: u16,
+    },
+    /// pfsd with a Unix socket and HTTP, and a second pfsd that mounts its streams.
+    Mounted {
+        /// Path of the Unix socket of the owner of the streams.
+        owner: PathBuf,
+        /// HTTP port of the owner.
+        port: u16,
+        /// Path of the Unix socket of the daemon that mounts them.
+        edge: PathBuf,
     },
     /// The other end of standard input.
     Stdin,
@@ -236,7 +261,10 @@ impl Receiver {
     /// the earlier bytes too.
     pub fn attach(job: &Job) -> io::Result<Self> {
         Ok(match job.peer {
-            Peer::PfsShm => Self::Pfs(pfs::Reader::open(job, Transport::Shm)?.into()),
+            Peer::PfsShm | Peer::PfsMount => {
+                Self::Pfs(pfs::Reader::open(job, Transport::Shm)?.into())
+            }
+            Peer::PfsHttpLibrary => Self::Pfs(pfs::Reader::open(job, Transport::Http)?.into()),
             Peer::PfsUnix => Self::Pfs(pfs::Reader::open(job, Transport::Unix)?.into()),
             Peer::Baseline | Peer::Relay => Self::Baseline(baseline::reader(job)?),
             Peer::RedisPubsub => Self::Messages(resp::subscribe(job)?),
@@ -291,7 +319,7 @@ impl Sender {
     /// Connects a writer.
     pub fn connect(job: &Job) -> io::Result<Self> {
         Ok(match job.peer {
-            Peer::PfsShm | Peer::PfsHttp => {
+            Peer::PfsShm | Peer::PfsHttp | Peer::PfsHttpLibrary | Peer::PfsMount => {
                 Self::Pfs(pfs::Writer::open(job, Transport::Shm)?.into())
             }
             Peer::PfsUnix => Self::Pfs(pfs::Writer::open(job, Transport::Unix)?.into()),

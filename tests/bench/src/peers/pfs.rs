@@ -1,7 +1,12 @@
 //! pfs: its library, and its command line in pipelines. Readers use the policy `block`, so that
 //! nothing is lost.
 
-use std::{io, path::Path, process::Stdio, time::Duration};
+use std::{
+    io,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::ensure;
 use pfs_client::{
@@ -20,6 +25,12 @@ use crate::job::{Job, name};
 /// Path of the only stream.
 pub const PATH: &str = "/streamfs/bench";
 
+/// Name of the only stream.
+const NAME: &str = "bench";
+
+/// Mount of the second daemon.
+pub const EDGE: &str = "/edge";
+
 /// Whether this platform supports [`Transport::Shm`].
 pub const MAPS: bool = cfg!(target_os = "linux");
 
@@ -30,6 +41,8 @@ pub enum Transport {
     Shm,
     /// Frames on the Unix socket.
     Unix,
+    /// Frames over HTTP.
+    Http,
 }
 
 fn runtime() -> io::Result<Runtime> {
@@ -55,52 +68,120 @@ fn path() -> StreamPath {
     PATH.parse().expect("a valid path")
 }
 
-/// Path of one of several streams.
-fn path_of(stream: &str) -> io::Result<StreamPath> {
-    format!("/streamfs/{stream}").parse().map_err(other)
+/// Path of one of several streams, in the mount `/streamfs` or in the one of the second daemon.
+pub fn path_in(mount: &str, stream: &str) -> io::Result<StreamPath> {
+    format!("{mount}/{stream}").parse().map_err(other)
 }
 
-/// Path of the stream of a job.
+/// Path of one of several streams.
+fn path_of(stream: &str) -> io::Result<StreamPath> {
+    path_in("/streamfs", stream)
+}
+
+/// Path of the stream of a job for its writer.
 fn path_for(job: &Job) -> io::Result<StreamPath> {
     if job.load.streams > 1 { path_of(&job.stream("")) } else { Ok(path()) }
 }
 
-fn socket(job: &Job) -> io::Result<&Path> {
+/// Path of the stream of a job for its readers.
+fn reader_path(job: &Job) -> io::Result<StreamPath> {
+    match job.address {
+        Address::Mounted { .. } => path_in(EDGE, &job.stream(NAME)),
+        _ => path_for(job),
+    }
+}
+
+/// Endpoint of the writer of a job.
+fn writer_endpoint(job: &Job) -> io::Result<Endpoint> {
     match &job.address {
-        Address::Unix(path) | Address::Http { socket: path, .. } => Ok(path),
+        Address::Unix(path)
+        | Address::Http { socket: path, .. }
+        | Address::Mounted { owner: path, .. } => Ok(Endpoint::Unix(path.clone())),
         address => Err(io::Error::other(format!("pfsd is not at {address:?}"))),
     }
 }
 
-/// Starts the daemon with its defaults and creates the only stream, which holds as much as the
-/// window of all peers.
-pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
-    let socket = start.dir.join("pfsd.sock");
+/// Endpoint of the readers of a job.
+fn reader_endpoint(job: &Job, transport: Transport) -> io::Result<Endpoint> {
+    match &job.address {
+        Address::Mounted { edge, .. } => Ok(Endpoint::Unix(edge.clone())),
+        Address::Http { port, .. } if transport == Transport::Http => http_endpoint(*port),
+        _ => writer_endpoint(job),
+    }
+}
+
+fn http_endpoint(port: u16) -> io::Result<Endpoint> {
+    format!("http://127.0.0.1:{port}").parse().map_err(other)
+}
+
+/// Builds the command that starts a daemon with its defaults.
+fn daemon(start: &Start<'_>, socket: &Path) -> Command {
     let mut command = start.command(start.tools.program(start.peer));
-    command.arg("--socket").arg(&socket);
-    for variable in ["PFSD_CONFIG", "PFSD_SOCKET", "PFSD_LOG", "PFSD_LOG_FORMAT"] {
+    command.arg("--socket").arg(socket);
+    for variable in ["PFSD_CONFIG", "PFSD_SOCKET", "PFSD_LOG", "PFSD_LOG_FORMAT", "PFSD_HTTP"] {
         command.env_remove(variable);
     }
-    let address = if start.peer == Peer::PfsHttp {
-        let port = free_port()?;
-        command.arg("--http").arg(format!("127.0.0.1:{port}")).env_remove("PFSD_HTTP");
-        Address::Http { socket: socket.clone(), port }
-    } else {
-        Address::Unix(socket.clone())
-    };
-    let server = Server::new(start.spawn(&mut command)?, address);
-    if start.load.streams > 1 {
-        return Ok(server);
-    }
+    command
+}
+
+/// Creates the only stream, which holds as much as the window of all peers.
+fn create(start: &Start<'_>, socket: &Path) -> io::Result<()> {
     let size = Some(start.load.window);
     let options = CreateOptions {
         ring_buffer_size: size,
         channel_buffer_size: size,
         ..CreateOptions::default()
     };
-    runtime()?.block_on(async {
-        client(&socket).await?.create(&path(), &options).await.map_err(other)
-    })?;
+    runtime()?
+        .block_on(async { client(socket).await?.create(&path(), &options).await.map_err(other) })
+}
+
+/// Starts the daemon with its defaults and creates the only stream.
+pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
+    let socket = start.dir.join("pfsd.sock");
+    let mut command = daemon(start, &socket);
+    let address = if matches!(start.peer, Peer::PfsHttp | Peer::PfsHttpLibrary) {
+        let port = free_port()?;
+        command.arg("--http").arg(format!("127.0.0.1:{port}"));
+        Address::Http { socket: socket.clone(), port }
+    } else {
+        Address::Unix(socket.clone())
+    };
+    let server = Server::new(start.spawn(&mut command)?, address);
+    if start.load.streams == 1 {
+        create(start, &socket)?;
+    }
+    Ok(server)
+}
+
+/// Connections of a daemon besides those of its streams.
+const OTHER_CONNECTIONS: usize = 200;
+
+/// Starts a daemon, the owner of the streams, and a second one that mounts them. With several
+/// streams, both admit a connection for each.
+pub fn serve_mounted(start: &Start<'_>) -> anyhow::Result<Server> {
+    let (owner, edge) = (start.dir.join("owner.sock"), start.dir.join("edge.sock"));
+    let port = free_port()?;
+    let mut owning = daemon(start, &owner);
+    owning.arg("--http").arg(format!("127.0.0.1:{port}"));
+    let mut mounting = daemon(start, &edge);
+    mounting.arg("--mount").arg(format!("{EDGE}=http://127.0.0.1:{port}/streamfs"));
+    if start.load.streams > 1 {
+        let (config, most) = (start.dir.join("pfsd.toml"), start.load.streams + OTHER_CONNECTIONS);
+        let limits = "max_connections_per_address";
+        std::fs::write(
+            &config,
+            format!("[limits]\nmax_connections = {most}\n{limits} = {most}\n"),
+        )?;
+        owning.arg("--config").arg(&config);
+        mounting.arg("--config").arg(&config);
+    }
+    let address = Address::Mounted { owner: owner.clone(), port, edge };
+    let mut server = Server::new(start.spawn(&mut owning)?, address);
+    server.processes.push(start.spawn(&mut mounting)?);
+    if start.load.streams == 1 {
+        create(start, &owner)?;
+    }
     Ok(server)
 }
 
@@ -155,10 +236,10 @@ impl Many {
     /// Connects, over HTTP if the daemon serves it.
     pub fn connect(address: &Address) -> io::Result<Self> {
         let endpoint = match address {
-            Address::Unix(path) => Endpoint::Unix(path.clone()),
-            Address::Http { port, .. } => {
-                format!("http://127.0.0.1:{port}").parse().map_err(other)?
+            Address::Unix(path) | Address::Mounted { owner: path, .. } => {
+                Endpoint::Unix(path.clone())
             }
+            Address::Http { port, .. } => http_endpoint(*port)?,
             address => return Err(io::Error::other(format!("pfsd is not at {address:?}"))),
         };
         let runtime = runtime()?;
@@ -168,10 +249,20 @@ impl Many {
 
     /// Creates streams with this chunk each.
     pub fn make(&self, count: usize, chunk: &[u8], ttl: Option<Duration>) -> io::Result<()> {
-        let puts = (0..count).map(|stream| Ok((path_of(&name(stream))?, chunk)));
-        let puts: Vec<_> = puts.collect::<io::Result<_>>()?;
         let options = ttl.map_or_else(PutOptions::default, |ttl| PutOptions::default().ttl(ttl));
-        let results = self.runtime.block_on(self.client.put_all(puts, &options)).map_err(other)?;
+        self.put(0..count, chunk, &options)
+    }
+
+    /// Puts this chunk into each of these streams.
+    pub fn put(
+        &self,
+        streams: impl Iterator<Item = usize>,
+        chunk: &[u8],
+        options: &PutOptions,
+    ) -> io::Result<()> {
+        let puts = streams.map(|stream| Ok((path_of(&name(stream))?, chunk)));
+        let puts: Vec<_> = puts.collect::<io::Result<_>>()?;
+        let results = self.runtime.block_on(self.client.put_all(puts, options)).map_err(other)?;
         results.into_iter().try_for_each(|put| put.map(drop)).map_err(other)
     }
 
@@ -203,6 +294,11 @@ impl Many {
         Ok(self.runtime.block_on(self.client.list("/")).map_err(other)?.len())
     }
 
+    /// Returns the number of the daemon's connections, this client's included.
+    pub fn connections(&self) -> io::Result<u64> {
+        Ok(self.runtime.block_on(self.client.info()).map_err(other)?.connections)
+    }
+
     /// Returns the number of streams and the memory that the daemon counts for them.
     pub fn count(&self) -> io::Result<(u64, u64)> {
         let info = self.runtime.block_on(self.client.info()).map_err(other)?;
@@ -221,8 +317,8 @@ impl Reader {
     pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
         let start = if job.history { From::Oldest } else { From::New };
         let options = ReadOptions { start, policy: SlowPolicy::Block, ..ReadOptions::default() };
-        let reader =
-            blocking_client(job, transport)?.reader(path_for(job)?, options).map_err(other)?;
+        let client = blocking_client(reader_endpoint(job, transport)?, transport);
+        let reader = client.reader(reader_path(job)?, options).map_err(other)?;
         Ok(Self { reader, chunks: Chunks::new() })
     }
 }
@@ -248,7 +344,7 @@ pub struct Writer {
 impl Writer {
     /// Attaches a writer.
     pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
-        let client = blocking_client(job, transport)?;
+        let client = blocking_client(writer_endpoint(job)?, transport);
         let writer = client.writer(path_for(job)?, WriteOptions::default()).map_err(other)?;
         // The first of several writers to end must not close the stream for the others.
         let finish = if job.load.writers > 1 { Finish::KeepOpen } else { Finish::Close };
@@ -256,9 +352,8 @@ impl Writer {
     }
 }
 
-fn blocking_client(job: &Job, transport: Transport) -> io::Result<blocking::Client> {
-    let endpoint = Endpoint::Unix(socket(job)?.to_owned());
-    Ok(blocking::Client::new(endpoint).with_shm(transport == Transport::Shm))
+fn blocking_client(endpoint: Endpoint, transport: Transport) -> blocking::Client {
+    blocking::Client::new(endpoint).with_shm(transport == Transport::Shm)
 }
 
 impl Transmit for Writer {

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::{Address, Peer};
+use super::{Address, Peer, http};
 use crate::{child::Running, job::Load};
 
 /// Paths of programs that are not in PATH.
@@ -28,21 +28,14 @@ impl Tools {
     /// Returns the program of a peer.
     pub fn program(&self, peer: Peer) -> PathBuf {
         match peer {
-            Peer::PfsShm | Peer::PfsUnix | Peer::PfsPipes | Peer::PfsUnixPipes | Peer::PfsHttp => {
-                self.bin.join("pfsd")
-            }
+            peer if peer.is_pfs() => self.bin.join("pfsd"),
             Peer::RedisPubsub | Peer::RedisStreams => "redis-server".into(),
             Peer::Nats | Peer::JetStream => "nats-server".into(),
             Peer::Mosquitto => "mosquitto".into(),
             Peer::Stdintap => self.stdintap.clone(),
             Peer::Tee | Peer::TeeLargePipes => "tee".into(),
             Peer::Nginx => "nginx".into(),
-            Peer::Baseline
-            | Peer::File
-            | Peer::Ring
-            | Peer::Relay
-            | Peer::SocketsAlone
-            | Peer::PipesAlone => std::env::current_exe().unwrap_or_default(),
+            _ => std::env::current_exe().unwrap_or_default(),
         }
     }
 
@@ -124,7 +117,22 @@ impl Server {
 
     /// Processor time of all processes.
     pub fn cpu(&self) -> Duration {
-        self.processes.iter().map(Running::cpu).sum()
+        self.cpus().iter().sum()
+    }
+
+    /// Processor time of each process.
+    pub fn cpus(&self) -> Vec<Duration> {
+        self.processes.iter().map(Running::cpu).collect()
+    }
+
+    /// Bytes of all HTTP responses of pfs so far; `None` if there is no HTTP.
+    pub fn sent(&self) -> io::Result<Option<u64>> {
+        match self.address {
+            Address::Http { port, .. } | Address::Mounted { port, .. } => {
+                http::sent_bytes(port).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Current and peak memory of the server itself.
@@ -148,6 +156,10 @@ pub fn await_listener(address: &Address) -> io::Result<()> {
     match address {
         Address::Unix(_) | Address::Tcp(_) => super::connection::connect(address).map(drop),
         Address::Http { port, .. } => super::connection::connect(&Address::Tcp(*port)).map(drop),
+        Address::Mounted { port, edge, .. } => {
+            await_listener(&Address::Tcp(*port))?;
+            await_listener(&Address::Unix(edge.clone()))
+        }
         _ => Ok(()),
     }
 }

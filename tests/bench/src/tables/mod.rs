@@ -6,6 +6,7 @@ mod idle;
 mod join;
 mod latency;
 mod many;
+mod mounts;
 mod pipes;
 mod small;
 mod smoke;
@@ -74,6 +75,8 @@ enum Table {
     Http,
     /// 100,000 streams, 10,000 with an idle reader each, and 1,000 with a writer and a reader each
     Many,
+    /// Streams of another daemon, to 1 and 16 readers, and 100, 1,000 and 9,000 of them at once
+    Mounts,
     /// A short run, without servers of others, that checks every byte
     Smoke,
     /// All but the smoke test
@@ -131,6 +134,7 @@ impl Table {
             Table::Idle,
             Table::Http,
             Table::Many,
+            Table::Mounts,
         ];
         if *self == Self::All { ALL } else { std::slice::from_ref(self) }
     }
@@ -146,6 +150,7 @@ impl Table {
             Self::Idle => idle::measure(bench),
             Self::Http => http::measure(bench),
             Self::Many => many::measure(bench),
+            Self::Mounts => mounts::measure(bench),
             Self::Smoke => smoke::measure(bench),
             Self::All => bail!("not one table"),
         }
@@ -166,11 +171,12 @@ impl Bench {
 
     fn is_there(&self, peer: Peer) -> bool {
         let is_there = match peer {
-            Peer::PfsShm | Peer::Ring => pfs::MAPS,
+            Peer::PfsShm | Peer::PfsMount | Peer::Ring => pfs::MAPS,
             Peer::PfsUnix
             | Peer::PfsPipes
             | Peer::PfsUnixPipes
             | Peer::PfsHttp
+            | Peer::PfsHttpLibrary
             | Peer::Baseline
             | Peer::File
             | Peer::Relay
@@ -261,6 +267,8 @@ const LOST: Metric =
     Metric { name: "chunks lost by all readers together", unit: "of all", shown: Shown::Trouble };
 const CORRUPT: Metric =
     Metric { name: "chunks damaged or out of order", unit: "of all", shown: Shown::Trouble };
+const MISSING: Metric =
+    Metric { name: "chunks that did not arrive", unit: "of all", shown: Shown::Trouble };
 const READERS_CPU: Metric = Metric { name: "CPU of all readers", unit: "s", shown: Shown::Json };
 const WRITER_CPU: Metric = Metric { name: "CPU of the writer", unit: "s", shown: Shown::Json };
 const WRITTEN: Metric = Metric { name: "written", unit: "MB", shown: Shown::Json };
@@ -297,6 +305,13 @@ fn costs(results: &mut Results, peer: Peer, column: &str, load: &Load, outcome: 
     results.add(&WRITER_CPU, peer, column, outcome.writer_cpu);
     results.add(&WRITTEN, peer, column, outcome.written_bytes as f64 / 1e6);
     results.add(&TOOK, peer, column, outcome.seconds);
+}
+
+/// Adds the number of chunks that readers did not receive.
+fn missing(results: &mut Results, peer: Peer, column: &str, outcome: &Outcome) {
+    let expected = outcome.written * outcome.readers.len() as u64;
+    let received: u64 = outcome.readers.iter().map(|reader| reader.received).sum();
+    results.add(&MISSING, peer, column, expected.abs_diff(received) as f64);
 }
 
 /// Returns columns for these numbers of readers.

@@ -1,14 +1,13 @@
-//! Table `smoke`: a short run for CI with pfs, its ring buffer and the baseline, a little of
+//! Table `smoke`: a short run for CI with pfs, its ring buffer, a mount and the baseline, a little of
 //! everything, which checks every byte.
 
 use anyhow::ensure;
 
-use super::{Bench, CORRUPT, LOST};
+use super::{Bench, CORRUPT, LOST, MISSING, missing, mounts};
 use crate::{
     job::Load,
     peers::Peer,
     report::{Metric, Results, Shown},
-    session::Outcome,
 };
 
 const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
@@ -16,10 +15,16 @@ const RECORDS: Metric =
     Metric { name: "records reaching every reader", unit: "thousands/s", shown: Shown::Table };
 const P50: Metric =
     Metric { name: "from append to arrival, p50", unit: "microseconds", shown: Shown::Table };
-const MISSING: Metric =
-    Metric { name: "chunks that did not arrive", unit: "of all", shown: Shown::Trouble };
 
-const LIBRARY: &[Peer] = &[Peer::PfsShm, Peer::PfsUnix, Peer::Baseline, Peer::Ring, Peer::Relay];
+const LIBRARY: &[Peer] = &[
+    Peer::PfsShm,
+    Peer::PfsUnix,
+    Peer::Baseline,
+    Peer::PfsHttpLibrary,
+    Peer::PfsMount,
+    Peer::Ring,
+    Peer::Relay,
+];
 const PIPES: &[Peer] = &[Peer::PfsPipes, Peer::PfsUnixPipes, Peer::Tee];
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
@@ -50,13 +55,11 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
         results.add(&P50, peer, column, outcome.latencies.quantile(0.5) as f64 / 1e3);
         missing(results, peer, column, outcome);
     });
-    Ok(results)
-}
 
-fn missing(results: &mut Results, peer: Peer, column: &str, outcome: &Outcome) {
-    let expected = outcome.written * outcome.readers.len() as u64;
-    let received: u64 = outcome.readers.iter().map(|reader| reader.received).sum();
-    results.add(&MISSING, peer, column, expected.abs_diff(received) as f64);
+    if !bench.peers(&[Peer::PfsMount]).is_empty() {
+        mounts::arrive(&bench, &mut results, 100, 2.0)?;
+    }
+    Ok(results)
 }
 
 /// Returns an error unless everything was measured and every byte arrived.
