@@ -2,15 +2,16 @@
 
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use pfs_client::{Chunks, Client, Endpoint, Event, ReadOptions, Start};
-use pfs_measure::stamp::Checker;
+use pfs_measure::{
+    clock,
+    latency::Latencies,
+    stamp::{Checker, Seen},
+};
 use tokio::{
     runtime::{Builder, Runtime},
     task::JoinSet,
@@ -26,12 +27,16 @@ const ATTACHING: usize = 64;
 /// Time limit for a reader to attach, and to come to its end.
 const READER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Latencies of the chunks that have arrived at any reader. Locked by one thread at a time, because
+/// all readers are on one.
+type Arrived = Mutex<Latencies>;
+
 /// Readers of mounted streams, one each.
 pub struct Readers {
     runtime: Runtime,
     tasks: JoinSet<io::Result<Checker>>,
     streams: Vec<usize>,
-    received: Arc<AtomicU64>,
+    arrived: Arc<Arrived>,
     failure: Option<String>,
 }
 
@@ -52,7 +57,7 @@ impl Readers {
             runtime,
             tasks: JoinSet::new(),
             streams: Vec::with_capacity(count),
-            received: Arc::default(),
+            arrived: Arc::default(),
             failure: None,
         };
         let mut attaching = JoinSet::new();
@@ -66,8 +71,8 @@ impl Readers {
             match attached.map_err(io::Error::other)? {
                 Ok((stream, reader)) => {
                     readers.streams.push(stream);
-                    let received = Arc::clone(&readers.received);
-                    readers.tasks.spawn_on(read(reader, chunk, received), readers.runtime.handle());
+                    let read = read(reader, chunk, Arc::clone(&readers.arrived));
+                    readers.tasks.spawn_on(read, readers.runtime.handle());
                 }
                 Err(error) => _ = readers.failure.get_or_insert_with(|| error.to_string()),
             }
@@ -85,9 +90,15 @@ impl Readers {
         self.failure.as_deref()
     }
 
-    /// Chunks that all readers together have received, valid or not.
-    pub fn received(&self) -> u64 {
-        self.received.load(Relaxed)
+    /// Chunks that have arrived at all readers together since the latencies were taken.
+    pub fn arrived(&self) -> u64 {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).total()
+    }
+
+    /// Takes the latencies of the chunks that have arrived at all readers together since the last
+    /// call.
+    pub fn take_latencies(&self) -> Latencies {
+        std::mem::take(&mut self.arrived.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until all readers have come to the ends of their streams, and returns what each has
@@ -106,14 +117,19 @@ impl Readers {
 async fn attach(client: Client, stream: usize) -> io::Result<(usize, pfs_client::Reader)> {
     let path = pfs::path_in(pfs::EDGE, &name(stream))?;
     let options = ReadOptions { start: Start::Oldest, ..ReadOptions::default() };
-    let reader = timeout(READER_TIMEOUT, client.reader(path, options)).await?;
-    Ok((stream, reader.map_err(io::Error::other)?))
+    let attaching = async {
+        let mut reader = client.reader(path, options).await.map_err(io::Error::other)?;
+        // While the second daemon opens the link, the reader waits.
+        while !matches!(reader.next().await.map_err(io::Error::other)?, Event::Attached { .. }) {}
+        Ok((stream, reader))
+    };
+    timeout(READER_TIMEOUT, attaching).await?
 }
 
 async fn read(
     mut reader: pfs_client::Reader,
     chunk: usize,
-    received: Arc<AtomicU64>,
+    arrived: Arc<Arrived>,
 ) -> io::Result<Checker> {
     let (mut checker, mut chunks) = (Checker::new(WRITER, chunk, true), Chunks::new());
     loop {
@@ -121,10 +137,12 @@ async fn read(
         if let Some(Event::End { .. }) = event {
             return Ok(checker);
         }
+        let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in chunks.iter() {
             // The checker counts the damage.
-            _ = checker.check(chunk);
-            received.fetch_add(1, Relaxed);
+            if let Ok(Seen::Data(made)) = checker.check(chunk) {
+                arrived.record(made.latency(clock::now()));
+            }
         }
     }
 }

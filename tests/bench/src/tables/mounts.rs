@@ -37,7 +37,8 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
          reader of pfs's library there, which checks every chunk. A second daemon: it mounts the owner's streams over HTTP, and its \
          readers use shm and check every chunk. All readers have the policy `block`, so that each gets every byte, and the link is \
          a `block` reader at the owner.",
-        "The bytes of HTTP responses are those of the owner's metrics, without the headers of HTTP and TCP. 1 is one copy.",
+        "The bytes of HTTP responses are those of the owner's metrics, without the headers of HTTP and TCP. 1 is one copy. \
+         Server CPU is that of both daemons; peak memory is the owner's.",
         links::NOTE,
     ];
     results.notes.extend(notes.map(str::to_owned));

@@ -57,7 +57,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     });
 
     if !bench.peers(&[Peer::PfsMount]).is_empty() {
-        mounts::arrive(&bench, &mut results, 100, 2.0)?;
+        mounts::arrive(&bench, &mut results, 100, 2.0, 0.1)?;
     }
     Ok(results)
 }
