@@ -113,7 +113,12 @@ impl Client {
             match reply {
                 Reply::Waiting => {}
                 Reply::Identity { identity: found, .. } => identity = Some(found),
-                Reply::Origin(found) => origin = Some(found),
+                Reply::Origin(found) => {
+                    // A copy, because the link keeps it, and the original, even if it is empty,
+                    // keeps the whole read buffer alive.
+                    let header = Bytes::copy_from_slice(&found.header);
+                    origin = Some(Origin { header, ..found });
+                }
                 Reply::Writers(found) => writers = Some(found),
                 Reply::Reading { start, head, content_type } => {
                     let (Some(identity), Some(origin), Some(writers)) = (identity, origin, writers)
