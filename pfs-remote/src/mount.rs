@@ -154,8 +154,12 @@ impl Shared {
         options: ReadOptions,
     ) -> Result<LinkReader, Failure> {
         let theirs = self.owner.path(path)?;
-        let client = self.owner.client().await?;
-        self.owner.in_time(client.link(theirs, options)).await
+        let attached = async {
+            let client = self.owner.client().await?;
+            self.owner.in_time(client.link(theirs, options)).await
+        };
+        // Boxed: the task of each replica would otherwise keep room for this as long as it runs.
+        Box::pin(attached).await
     }
 }
 
