@@ -10,7 +10,7 @@ use std::{
 use bytes::BytesMut;
 use pfs_media::Format;
 use pfs_proto::{
-    DataKind, End, HEADER_LEN, MAX_PAYLOAD, ReadOptions, Reply, Writers, put_data_header,
+    DataKind, End, ErrorCode, HEADER_LEN, MAX_PAYLOAD, ReadOptions, Reply, Writers, put_data_header,
 };
 use pfs_stream::{Reader, Sink, Stream};
 
@@ -116,16 +116,33 @@ async fn attach<T: Transport>(
     place: &Readable<'_>,
     options: ReadOptions,
 ) -> Result<Reader, Ended> {
-    let mut attach = pin!(place.attach(options));
-    if let Some(attached) = poll_once(attach.as_mut()).await {
-        return Ok(attached?);
+    // A mount may take a while to find a stream that exists, and the client must not be told that
+    // it waits for the creation.
+    let existing = place.attach(options.wait(false));
+    match until_attached(wire, existing, None).await? {
+        Err(failure) if options.wait && failure.code == ErrorCode::NoSuchStream => {}
+        attached => return Ok(attached?),
     }
-    wire.put(&Reply::Waiting);
+    Ok(until_attached(wire, place.attach(options), Some(&Reply::Waiting)).await??)
+}
+
+/// Waits until the reader is attached, or refused. If that takes a while, sends `meanwhile`, and
+/// ends when the client leaves.
+async fn until_attached<T: Transport>(
+    wire: &mut Wire<T>,
+    attach: impl Future<Output = Result<Reader, Failure>>,
+    meanwhile: Option<&Reply>,
+) -> Result<Result<Reader, Failure>, Ended> {
+    let mut attach = pin!(attach);
+    if let Some(attached) = poll_once(attach.as_mut()).await {
+        return Ok(attached);
+    }
+    meanwhile.into_iter().for_each(|reply| wire.put(reply));
     wire.flush().await;
     wire.release();
     tokio::select! {
         biased;
-        attached = attach => Ok(attached?),
+        attached = attach => Ok(attached),
         left = wire.ended() => Err(left.err().unwrap_or(Ended::Gone)),
     }
 }

@@ -2,7 +2,10 @@
 
 mod stats;
 
+use std::time::Duration;
+
 use harness::{Daemon, Direction, Link, Signal, Transport, digest, eventually, gaps, kept, noise};
+use pfs_proto::{ReadOptions, Reply, Request};
 
 /// The stream at its owner, and at the daemon that mounts it.
 const S: &str = "/streamfs/s";
@@ -348,6 +351,39 @@ fn a_reader_that_waits_for_its_stream_survives_a_restart_of_the_owner() {
     owner.append(S, b"at last");
     owner.close(S);
     assert_eq!(waiting.finish().exits(0).stdout, b"at last");
+}
+
+#[test]
+fn a_reader_over_http_goes_on_when_the_mounting_daemon_is_restarted() {
+    let owner = Daemon::with_http();
+    let link = Link::to(owner.http_address(), "");
+    let mut edge = edge(Transport::Http, &link.url());
+    owner.append(S, b"before");
+    let reader = edge.reader(EDGE, []);
+    eventually("it is read", || reader.stdout_len() == 6);
+    // The new daemon needs a while to find the stream.
+    link.delay(Direction::ToClient, Duration::from_millis(100));
+    edge.kill9();
+    edge.restart();
+    owner.append(S, b" after");
+    owner.close(S);
+    assert_eq!(reader.finish().exits(0).stdout, b"before after");
+}
+
+#[test]
+fn only_a_reader_whose_stream_is_missing_is_told_that_it_waits_for_it() {
+    let owner = Daemon::with_http();
+    let link = Link::to(owner.http_address(), "");
+    link.delay(Direction::ToClient, Duration::from_millis(100));
+    let edge = edge(Transport::Shm, &link.url());
+    let first_reply = |stream: &str| {
+        let mut wire = edge.wire().greeted();
+        let options = ReadOptions::default().wait(true);
+        wire.send(&Request::OpenReader(stream.parse().unwrap(), options)).reply()
+    };
+    assert_eq!(first_reply("/edge/missing"), Some(Reply::Waiting));
+    owner.append(S, b"contents");
+    assert!(matches!(first_reply(EDGE), Some(Reply::Reading { head: 8, .. })));
 }
 
 #[test]
