@@ -18,6 +18,7 @@ mod http;
 mod http_daemon;
 mod link;
 mod machine;
+mod network;
 mod noise;
 mod observer;
 mod process;
@@ -42,6 +43,7 @@ pub use http::{HttpConnection, HttpResponse};
 pub use http_daemon::address_of_its_own;
 pub use link::{Direction, Link};
 pub use machine::Machine;
+pub use network::{Cable, Host, Network};
 pub use noise::{Digest, digest, digest_kept, digest_of_stream, noise, noise_file};
 pub use process::{
     Signal, alive, eventually_rest, kill, limit_file_size, on_one_processor, own, raise_file_limit,

@@ -36,6 +36,7 @@ mod limits;
 mod lines;
 mod log;
 mod lookup;
+mod machines;
 mod operator;
 mod pages;
 mod producer;
