@@ -7,6 +7,8 @@ use std::time::Duration;
 use harness::{Daemon, Direction, Link, Signal, Transport, digest, eventually, gaps, kept, noise};
 use pfs_proto::{ReadOptions, Reply, Request};
 
+use crate::http::tls::Authority;
+
 /// The stream at its owner, and at the daemon that mounts it.
 const S: &str = "/streamfs/s";
 const EDGE: &str = "/edge/s";
@@ -608,6 +610,31 @@ fn a_token_of_a_client_is_not_passed_on_and_the_mount_has_its_own() {
     std::fs::write(&config, text).unwrap();
     let check = harness::Pfs::new(harness::binary("pfsd")).arg("--check-config").arg("--config");
     check.arg(&config).run().exits(1).says("cannot use the mount /edge");
+}
+
+#[test]
+fn more_streams_are_followed_over_tls_than_one_connection_serves() {
+    let authority = Authority::new("our own");
+    let owner = authority.daemon("");
+    let edge = Daemon::with_config(&format!(
+        "[mounts.edge]\npath = \"/edge\"\nurl = \"{}\"\nca_file = {:?}\n",
+        owner.url("/streamfs"),
+        authority.root()
+    ));
+    let names: Vec<_> = (0..150).map(|number| format!("s{number}")).collect();
+    let mut readers = Vec::new();
+    for name in &names {
+        owner.append(&format!("/streamfs/{name}"), name.as_bytes());
+        let mut wire = edge.wire().greeted();
+        let path = format!("/edge/{name}").parse().unwrap();
+        wire.send(&Request::OpenReader(path, ReadOptions::default()));
+        let told = wire.reply();
+        assert!(matches!(told, Some(Reply::Reading { .. })), "{name}: {told:?}");
+        readers.push(wire);
+    }
+    for (name, reader) in names.iter().zip(&mut readers) {
+        assert_eq!(reader.reply(), Some(Reply::Data(name.clone().into())));
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use futures_core::Stream;
 use pfs_proto::{HEADER_LEN, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Request};
-use reqwest::{Body, Response};
+use reqwest::{Body, Client, Response};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf},
     time::{Instant, Sleep, sleep},
@@ -33,6 +33,8 @@ const MAX_BODY_CHUNK_BYTES: usize = 64 * 1024;
 /// An HTTP exchange as a transport. Reads come from the response body. Writes go to the request
 /// body, if the request is still open.
 pub(crate) struct Exchange {
+    /// Held until the exchange ends: see [`Clients`](super::clients::Clients).
+    client: Option<Arc<Client>>,
     incoming: Incoming,
     /// Received bytes that were not read yet.
     piece: Bytes,
@@ -43,10 +45,13 @@ pub(crate) struct Exchange {
     proxy: Option<String>,
 }
 
+/// The response, and the client that received it.
+type Answered = Result<(Arc<Client>, Response), ConnectError>;
+
 /// The incoming direction.
 enum Incoming {
     /// The response has not started.
-    Unanswered(Pin<Box<dyn Future<Output = Result<Response, ConnectError>> + Send>>),
+    Unanswered(Pin<Box<dyn Future<Output = Answered> + Send>>),
     Body(Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>),
 }
 
@@ -101,17 +106,19 @@ impl Alarm {
 
 impl Exchange {
     pub(super) fn new(
+        client: Arc<Client>,
         response: Response,
         request: Option<DuplexStream>,
         heartbeats: Heartbeats,
     ) -> Self {
         let proxy = refusal::proxy(response.headers());
-        Self { proxy, ..Self::with(Incoming::body(response), request, heartbeats) }
+        let client = Some(client);
+        Self { client, proxy, ..Self::with(Incoming::body(response), request, heartbeats) }
     }
 
     /// An exchange whose response has not started.
     pub(super) fn unanswered(
-        response: impl Future<Output = Result<Response, ConnectError>> + Send + 'static,
+        response: impl Future<Output = Answered> + Send + 'static,
         request: DuplexStream,
         heartbeats: Heartbeats,
     ) -> Self {
@@ -120,7 +127,8 @@ impl Exchange {
 
     fn with(incoming: Incoming, request: Option<DuplexStream>, heartbeats: Heartbeats) -> Self {
         let silence = Alarm::new(HEARTBEAT_TIMEOUT);
-        Self { incoming, piece: Bytes::new(), request, heartbeats, silence, proxy: None }
+        let (client, piece, proxy) = (None, Bytes::new(), None);
+        Self { client, incoming, piece, request, heartbeats, silence, proxy }
     }
 
     /// The switch that turns heartbeats on, once the daemon's hello says that it sends
@@ -157,7 +165,9 @@ impl AsyncRead for Exchange {
             let body = match &mut this.incoming {
                 Incoming::Body(body) => body,
                 Incoming::Unanswered(response) => {
-                    let response = ready!(response.as_mut().poll(cx)).map_err(io::Error::other)?;
+                    let answered = ready!(response.as_mut().poll(cx));
+                    let (client, response) = answered.map_err(io::Error::other)?;
+                    this.client = Some(client);
                     this.proxy = refusal::proxy(response.headers());
                     this.incoming = Incoming::body(response);
                     continue;
@@ -341,7 +351,7 @@ mod tests {
     use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
 
     use super::*;
-    use crate::http::{Dialer, HttpEndpoint};
+    use crate::http::{Dialer, HttpEndpoint, clients::Clients};
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -353,16 +363,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_daemon_without_the_promised_heartbeats_is_given_up_after_45_seconds() {
+        let clients = Clients::new(&HttpEndpoint::new("http://127.0.0.1:1").unwrap()).unwrap();
+        let client = || clients.get().unwrap();
         let response = || {
             let body = Body::wrap_stream(stream::pending::<io::Result<Bytes>>());
             Response::from(http::Response::new(body))
         };
-        let mut exchange = Exchange::new(response(), None, Heartbeats::default());
+        let mut exchange = Exchange::new(client(), response(), None, Heartbeats::default());
         assert!(
             timeout(DAY, exchange.read_u8()).await.is_err(),
             "the daemon has not announced heartbeats"
         );
-        let mut exchange = Exchange::new(response(), None, Heartbeats::default());
+        let mut exchange = Exchange::new(client(), response(), None, Heartbeats::default());
         exchange.heartbeats().begin();
         let begun = Instant::now();
         let error = exchange.read_u8().await.unwrap_err();

@@ -1,5 +1,6 @@
 //! HTTP transport: connects to a daemon by its URL.
 
+mod clients;
 mod dialer;
 mod exchange;
 mod files;

@@ -82,7 +82,7 @@ impl Authority {
     }
 
     /// Starts a daemon with the server certificate.
-    pub(super) fn daemon(&self, more: &str) -> Daemon {
+    pub(crate) fn daemon(&self, more: &str) -> Daemon {
         let Identity { certificate, key } = self.server(HERE);
         Daemon::with_http_config(&format!(
             "[http]\ncertificate = {certificate:?}\nkey = {key:?}\n{more}"
