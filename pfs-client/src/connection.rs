@@ -54,7 +54,8 @@ pub(crate) struct Connection {
     offer: Hello,
     /// The version that the daemon chose.
     version: u16,
-    /// The daemon's capabilities, once the daemon has replied to hello.
+    /// The daemon's capabilities, once the daemon has replied to hello. Over HTTP, also on another
+    /// connection.
     capabilities: Option<u64>,
     /// Bytes that [`notify`](Self::notify) could not send yet.
     unsaid: BytesMut,
@@ -109,7 +110,9 @@ impl Connection {
     /// A connection for requests over HTTP. Sends nothing yet.
     #[cfg(feature = "http")]
     pub(crate) fn over_http(dialer: Arc<Dialer>, offer: Hello) -> Self {
-        Self { dialer: Some(dialer), offer, ..Self::new(Box::new(tokio::io::empty())) }
+        let capabilities = dialer.capabilities();
+        let nothing = Self::new(Box::new(tokio::io::empty()));
+        Self { dialer: Some(dialer), offer, capabilities, ..nothing }
     }
 
     /// Checks over HTTP that a daemon answers, by asking for the daemon's stats. A Unix socket was
@@ -143,6 +146,10 @@ impl Connection {
 
     fn is_greeted_with(&mut self, hello: Hello) {
         (self.version, self.capabilities) = (hello.min_version, Some(hello.capabilities));
+        #[cfg(feature = "http")]
+        if let Some(dialer) = &self.dialer {
+            dialer.can(hello.capabilities);
+        }
     }
 
     /// Makes sure that the daemon's capabilities are known. Only over HTTP can they be unknown.

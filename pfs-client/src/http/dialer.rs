@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -53,6 +53,8 @@ pub(crate) struct Dialer {
     is_half_duplex: AtomicBool,
     /// Whether the daemon is too old to take frames in a header, as far as known.
     needs_body: AtomicBool,
+    /// The daemon's capabilities in its last hello.
+    capabilities: Mutex<Option<u64>>,
 }
 
 impl Dialer {
@@ -71,12 +73,23 @@ impl Dialer {
             proxy: OnceLock::new(),
             is_half_duplex: AtomicBool::new(false),
             needs_body: AtomicBool::new(false),
+            capabilities: Mutex::default(),
         })
     }
 
     /// Returns true if a proxy is known to forward no response before the request has ended.
     pub(crate) fn is_half_duplex(&self) -> bool {
         self.is_half_duplex.load(Relaxed)
+    }
+
+    /// The daemon's capabilities in its last hello; `None` before the first.
+    pub(crate) fn capabilities(&self) -> Option<u64> {
+        *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the daemon's capabilities.
+    pub(crate) fn can(&self, capabilities: u64) {
+        *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner) = Some(capabilities);
     }
 
     /// Time limit for the start of a response while the request stays open. The limit is short
