@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use harness::{Daemon, Host, Link, Network, Running, Signal, Transport};
+use harness::{Daemon, Host, Link, Network, Pfs, Running, Signal, Transport};
 use tempfile::TempDir;
 
 /// The stream at its owner, and at the daemons that mount it.
@@ -22,6 +22,15 @@ pub(super) enum Place {
 
 impl Place {
     pub(super) const ALL: [Self; 3] = [Self::Owner, Self::Middle, Self::Edge];
+
+    /// Path of the mount at this place.
+    pub(super) fn mount(self) -> &'static str {
+        match self {
+            Self::Owner => "/streamfs",
+            Self::Middle => "/middle",
+            Self::Edge => "/edge",
+        }
+    }
 
     /// Path of the stream at this place.
     pub(super) fn stream(self) -> &'static str {
@@ -129,13 +138,18 @@ impl Chain {
         args: [&str; N],
     ) -> Running {
         let cat = self.daemon(place).pfs_on(transport, ["-v", "cat", "--stream"]).args(args);
-        let cat = cat.arg(place.stream()).env("PFS_TOKEN", TOKEN);
+        self.start(place, cat.arg(place.stream()))
+    }
+
+    /// Starts a command on the machine.
+    #[track_caller]
+    pub(super) fn start(&self, place: Place, command: Pfs) -> Running {
         let host = match place {
             Place::Owner => &self.network.owner,
             Place::Middle => &self.network.middle,
             Place::Edge => &self.network.edge,
         };
-        host.enter(|| cat.spawn())
+        host.enter(|| command.env("PFS_TOKEN", TOKEN).spawn())
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Every reader must print the owner's bytes at the owner's offsets and report exactly which it
 //! lost, and its exit code must be that of what happened to it. While the owner's ring holds the
-//! whole stream, nothing may be lost.
+//! whole stream, nothing may be lost. When a writer at a daemon that mounts its stream succeeds, the
+//! owner must have all its bytes.
 //!
 //! `PFS_TEST_SEED` repeats the round that a failure names; processes race, so the failure may need
 //! several runs. `PFS_TEST_SECONDS` makes a run longer.
@@ -83,21 +84,18 @@ fn whatever_happens_on_the_way_every_byte_is_delivered_at_its_offset_or_in_a_gap
     let least = if fixed.is_some() { 1 } else { ROUNDS };
     eprintln!("the seeds of the rounds begin with {first}");
     let mut longest = (Duration::ZERO, first);
-    let (mut rounds, mut codes) = (0, BTreeMap::new());
+    let (mut rounds, mut outcomes) = (0, BTreeMap::new());
     while rounds < least || begin.elapsed() < time {
         let seed = if fixed.is_some() { first } else { first.wrapping_add(rounds) };
         let _named = Named { seed, rounds };
         let begun = Instant::now();
-        for code in Round::run(seed) {
-            *codes.entry(code).or_insert(0) += 1;
+        for outcome in Round::run(seed) {
+            *outcomes.entry(outcome).or_insert(0) += 1;
         }
         longest = longest.max((begun.elapsed(), seed));
         rounds += 1;
     }
-    eprintln!(
-        "{rounds} rounds in {} s; readers by exit code: {codes:?}",
-        begin.elapsed().as_secs()
-    );
+    eprintln!("{rounds} rounds in {} s; exit codes: {outcomes:?}", begin.elapsed().as_secs());
     eprintln!("the longest round took {} s, with seed {}", longest.0.as_secs(), longest.1);
 }
 
@@ -118,12 +116,25 @@ impl Drop for Named {
     }
 }
 
+/// A reader or a writer, and its exit code.
+type Outcome = (&'static str, i32);
+
 struct Reader {
     running: Running,
     place: Place,
     transport: Transport,
     /// Whether the daemon that this reader reads from was killed.
     daemon_was_killed: bool,
+}
+
+/// A writer of a stream of its own, at a daemon that mounts it.
+struct Writer {
+    running: Running,
+    /// Path of the stream at the owner.
+    stream: String,
+    data: Vec<u8>,
+    /// Number of owners so far.
+    owners: usize,
 }
 
 struct Round {
@@ -139,10 +150,11 @@ struct Round {
     /// one is that of the running owner.
     contents: Vec<Vec<u8>>,
     readers: Vec<Reader>,
+    writers: Vec<Writer>,
 }
 
 impl Round {
-    fn run(seed: u64) -> Vec<i32> {
+    fn run(seed: u64) -> Vec<Outcome> {
         let mut random = Random::new(seed);
         let first = FIRST[(seed % FIRST.len() as u64) as usize];
         let mut blows = vec![Blow::new(&mut random, first)];
@@ -155,8 +167,9 @@ impl Round {
         if random.one_in(2) {
             chain.network.limit_rate(20);
         }
-        let (contents, readers) = (Vec::new(), Vec::new());
-        let mut round = Self { random, chain, blows, ring, appender: None, contents, readers };
+        let (contents, readers, writers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut round =
+            Self { random, chain, blows, ring, appender: None, contents, readers, writers };
         round.begin_stream();
         for place in [Place::Middle, Place::Edge, Place::Edge] {
             round.add_reader(place);
@@ -199,11 +212,23 @@ impl Round {
         self.readers.push(Reader { running, place, transport, daemon_was_killed: false });
     }
 
+    fn add_writer(&mut self) {
+        let (place, transport) =
+            (self.random.of([Place::Middle, Place::Edge]), self.random.of(Transport::ALL));
+        let number = self.writers.len();
+        let data = noise(self.random.number(), 1 + self.random.below(400_000) as usize);
+        let write = self.chain.daemon(place).pfs_on(transport, ["write", "--stream"]);
+        let write = write.arg(place.mount().to_owned() + &format!("/w{number}"));
+        let running = self.chain.start(place, write.stdin(&*data));
+        let (stream, owners) = (format!("/streamfs/w{number}"), self.contents.len());
+        self.writers.push(Writer { running, stream, data, owners });
+    }
+
     fn step(&mut self) {
         self.append();
         let number = self.random.below(self.chain.links.len() as u64) as usize;
         let link = &self.chain.links[number];
-        match self.random.below(14) {
+        match self.random.below(16) {
             0 | 1 => link.cut(),
             2 | 3 => link.reset(),
             4 => {
@@ -219,6 +244,7 @@ impl Round {
                 let place = self.random.of([Place::Middle, Place::Edge]);
                 self.add_reader(place);
             }
+            11 | 12 => self.add_writer(),
             _ => {}
         }
         // A random pause, so that the faults overtake the bytes at random.
@@ -254,10 +280,13 @@ impl Round {
         }
     }
 
-    /// Ends all faults, closes the stream and checks all readers. Returns their exit codes.
-    fn end(mut self) -> Vec<i32> {
+    /// Ends all faults, closes the stream and checks all readers and writers.
+    fn end(mut self) -> Vec<Outcome> {
         self.chain.links.iter().for_each(|link| link.stall(None));
         self.append();
+        let writers = std::mem::take(&mut self.writers).into_iter();
+        let mut outcomes: Vec<Outcome> =
+            writers.map(|writer| ("writer", self.check_writer(writer))).collect();
         for reader in &mut self.readers {
             eventually("the reader is attached, or has ended", || {
                 !reader.running.runs() || start_of(&reader.running.stderr()).is_some()
@@ -266,12 +295,29 @@ impl Round {
         self.append();
         self.chain.owner.close(AT_OWNER);
         let readers = std::mem::take(&mut self.readers);
-        let codes = readers.into_iter().map(|reader| self.check(reader)).collect();
+        outcomes.extend(readers.into_iter().map(|reader| ("reader", self.check(reader))));
         for place in Place::ALL {
             let log = self.chain.daemon(place).log();
             assert!(!log.contains("panicked") && !log.contains("corrupt"), "{log}");
         }
-        codes
+        outcomes
+    }
+
+    /// A writer that succeeded has everything at the owner, and any other one a part of it.
+    #[track_caller]
+    fn check_writer(&self, Writer { running, stream, data, owners }: Writer) -> i32 {
+        let run = running.finish();
+        assert!([0, 5].contains(&run.code), "{}: {}", run.code, run.stderr);
+        if owners < self.contents.len() {
+            return run.code;
+        }
+        let cat = self.chain.owner.pfs(["cat", "--stream", "--until", "caught-up", &stream]).run();
+        let code = run.code;
+        match code {
+            0 => assert_eq!(digest(&cat.exits(0).stdout), digest(&data), "{stream}"),
+            _ => assert!(data.starts_with(&cat.stdout), "{stream}: {}", run.stderr),
+        }
+        code
     }
 
     #[track_caller]
