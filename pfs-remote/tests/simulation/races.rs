@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pfs_client::{Event, Reader};
-use pfs_proto::{End, Join, ReadOptions, SlowPolicy, Until};
+use pfs_client::{Event, Reader, RequestError};
+use pfs_proto::{End, ErrorCode, Join, ReadOptions, SlowPolicy, Until};
 use pfs_remote::Keep;
 use pfs_stream::{Finish, Stream, StreamConfig};
 use tokio::time::{sleep, timeout};
@@ -119,7 +119,7 @@ async fn a_reader_that_waits_gets_the_first_byte_although_others_are_told_of_no_
     link.set_latency(Direction::Down, Duration::from_secs(1));
     let asking = tokio::spawn({
         let client = client.clone();
-        async move { client.reader(MOUNTED, options()).await.unwrap() }
+        async move { client.reader(MOUNTED, options()).await }
     });
     sleep(Duration::from_millis(1)).await;
     link.set_latency(Direction::Down, Duration::ZERO);
@@ -134,8 +134,12 @@ async fn a_reader_that_waits_gets_the_first_byte_although_others_are_told_of_no_
     assert_eq!(attached(&mut waiting).await, 0);
     assert_eq!(next(&mut waiting).await, Event::Chunk(vec![0; CHUNK].into()));
     // The other reader asked before.
-    let mut asked = asking.await.unwrap();
-    assert_eq!(next(&mut asked).await, Event::Waiting);
+    let refused = asking.await.unwrap().unwrap_err();
+    let code = ErrorCode::NoSuchStream;
+    assert!(
+        matches!(&refused, RequestError::Daemon { code: told, .. } if *told == code),
+        "{refused}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
