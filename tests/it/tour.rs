@@ -12,8 +12,10 @@ use std::{
 
 use harness::{binary, eventually};
 
-/// Gives the shell a network, a `/tmp` and a `/run` of its own.
-const MACHINE: &str = "ip link set lo up && mount -t tmpfs tmpfs /tmp && mount -t tmpfs tmpfs /run && cd /tmp && exec bash";
+/// Gives the shell a network, a `/run` with the programs, which may be below `/tmp`, and a `/tmp` of
+/// its own.
+const MACHINE: &str = "set -e; ip link set lo up; mount -t tmpfs tmpfs /run; mkdir /run/programs; \
+    mount --bind \"$PROGRAMS\" /run/programs; mount -t tmpfs tmpfs /tmp; cd /tmp; exec bash";
 
 /// The commands of a page, and the output that the page shows.
 fn commands(page: &str) -> (Vec<&str>, Vec<&str>) {
@@ -52,10 +54,11 @@ fn follow(page: &str) {
     let folder = tempfile::tempdir().unwrap();
     let [out, log] = ["out", "log"].map(|name| folder.path().join(name));
     let programs = binary("pfsd").parent().map(PathBuf::from).unwrap();
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let path = format!("/run/programs:{}", std::env::var("PATH").unwrap());
     let mut shell = Command::new("unshare")
         .args(["--map-root-user", "--net", "--mount", "--pid", "--fork", "--mount-proc", "bash"])
         .args(["-c", MACHINE])
+        .env("PROGRAMS", programs)
         .env("PATH", path)
         .stdin(Stdio::piped())
         .stdout(File::create(&out).unwrap())
