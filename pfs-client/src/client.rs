@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, PathError, ReadOptions, Reply, Request, StreamPath, StreamStat,
-    StreamSummary, WriteOptions,
+    CreateOptions, DaemonInfo, MAX_HOPS, PathError, ReadOptions, Reply, Request, StreamPath,
+    StreamStat, StreamSummary, WriteOptions,
 };
 
 use crate::{
@@ -215,19 +215,28 @@ impl Client {
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
     ) -> Result<StreamStat, RequestError> {
+        self.stat_with(checked(path)?, usize::MAX).await
+    }
+
+    /// Like [`stat`](Self::stat), but more than `most` readers and writers are an error.
+    pub(crate) async fn stat_with(
+        &self,
+        path: StreamPath,
+        most: usize,
+    ) -> Result<StreamStat, RequestError> {
         const EXPECTED: &str = "the stats of a stream";
-        let path = checked(path)?;
         let mut connection = self.connection().await?;
         let mut stat = match connection.request(&Request::Stat(path)).await? {
             Reply::Stat(stat) => stat,
             other => return Err(self.failure(connection, other, EXPECTED)),
         };
         loop {
+            let has_room = stat.writers.len().saturating_add(stat.readers.len()) < most;
             match connection.receive().await? {
                 Reply::MediaStat(media) => stat.media = Some(Box::new(media)),
-                Reply::HopStat(hop) => stat.hops.push(hop),
-                Reply::WriterStat(writer) => stat.writers.push(writer),
-                Reply::ReaderStat(reader) => stat.readers.push(reader),
+                Reply::HopStat(hop) if stat.hops.len() < MAX_HOPS => stat.hops.push(hop),
+                Reply::WriterStat(writer) if has_room => stat.writers.push(writer),
+                Reply::ReaderStat(reader) if has_room => stat.readers.push(reader),
                 Reply::Done => break,
                 other => return Err(self.failure(connection, other, EXPECTED)),
             }

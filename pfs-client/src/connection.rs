@@ -148,14 +148,17 @@ impl Connection {
         (self.version, self.capabilities) = (hello.min_version, Some(hello.capabilities));
         #[cfg(feature = "http")]
         if let Some(dialer) = &self.dialer {
-            dialer.can(hello.capabilities);
+            dialer.set_capabilities(hello.capabilities);
         }
     }
 
-    /// Makes sure that the daemon's capabilities are known. Only over HTTP can they be unknown.
-    pub(crate) async fn learn_abilities(&mut self) -> Result<(), ConnectError> {
+    /// Makes sure that it is known whether the daemon has a capability. Over HTTP, asks a daemon that
+    /// did not have it: it may have been updated.
+    pub(crate) async fn learn(&mut self, capability: u64) -> Result<(), ConnectError> {
+        #[cfg(not(feature = "http"))]
+        let _ = capability;
         #[cfg(feature = "http")]
-        if self.capabilities.is_none() {
+        if self.capabilities.is_none_or(|known| known & capability == 0) {
             self.try_out().await?;
         }
         Ok(())

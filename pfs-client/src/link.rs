@@ -9,8 +9,8 @@ use std::{
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use pfs_proto::{
-    End, Hop, Identity, Origin, PathError, ReadOptions, Reply, Request, SlowPolicy, StreamPath,
-    StreamSummary, WriteOptions, Writers,
+    End, Hello, Hop, Identity, Origin, PathError, ReadOptions, Reply, Request, SlowPolicy,
+    StreamPath, StreamStat, StreamSummary, WriteOptions, Writers,
 };
 
 use crate::{
@@ -82,7 +82,7 @@ impl Client {
     /// A connection to a daemon that knows links.
     async fn linking(&self) -> Result<Connection, RequestError> {
         let mut connection = self.connection().await?;
-        connection.learn_abilities().await?;
+        connection.learn(Hello::LINKING).await?;
         if connection.can_link() {
             Ok(connection)
         } else {
@@ -211,6 +211,23 @@ impl Client {
         Ok(streams)
     }
 
+    /// Like [`stat`](Self::stat), but more than `most` readers and writers are an error.
+    ///
+    /// # Errors
+    ///
+    /// Any [`RequestError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// If cancelled, nothing is lost. The client stays usable.
+    pub async fn stat_within(
+        &self,
+        path: StreamPath,
+        most: usize,
+    ) -> Result<StreamStat, RequestError> {
+        self.stat_with(path, most).await
+    }
+
     /// Sends a request that has one reply, and returns the reply, which is not an error.
     ///
     /// # Errors
@@ -247,7 +264,7 @@ impl Client {
         let path = checked(path)?;
         let mut connection = self.connection().await?;
         if options.header_bytes > 0 {
-            connection.learn_abilities().await?;
+            connection.learn(Hello::JOINING).await?;
             connection.check_marks()?;
         }
         match connection.request(&Request::OpenWriter(path, options)).await? {

@@ -1,6 +1,6 @@
 //! Daemon administration: stats of the daemon, and its shutdown.
 
-use pfs_proto::{DaemonInfo, MountStat, Peer, Reply, Request, StreamSummary};
+use pfs_proto::{DaemonInfo, Hello, MountStat, Peer, Reply, Request, StreamSummary};
 
 use crate::{
     ConnectError, Endpoint, RequestError,
@@ -99,7 +99,7 @@ impl Operator {
     /// Not cancel safe: after a cancelled request, the connection is unusable.
     pub async fn mounts(&mut self) -> Result<Vec<MountStat>, RequestError> {
         const EXPECTED: &str = "the daemon's mounts";
-        self.connection.learn_abilities().await?;
+        self.connection.learn(Hello::LINKING).await?;
         if !self.connection.can_link() {
             return Ok(Vec::new());
         }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, ErrorCode, IfExists, MAX_CONTENT_TYPE, PathError, PutOptions, Reply, Request,
-    StreamPath, WriteOptions,
+    CreateOptions, ErrorCode, Hello, IfExists, MAX_CONTENT_TYPE, PathError, PutOptions, Reply,
+    Request, StreamPath, WriteOptions,
 };
 use pfs_stream::{Chunk, Finish, WriteError};
 
@@ -120,7 +120,7 @@ impl Client {
         options: &PutOptions,
     ) -> Result<Vec<Result<Put, RequestError>>, RequestError> {
         let mut connection = self.connection().await?;
-        connection.learn_abilities().await?;
+        connection.learn(Hello::PUT).await?;
         let most = self.max_put();
         let mut puts = puts.into_iter().peekable();
         let mut results = Vec::with_capacity(puts.size_hint().0);

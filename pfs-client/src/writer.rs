@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use pfs_proto::{DataKind, Reply, Request, StreamPath, WriteOptions, put_data_header};
+use pfs_proto::{DataKind, Hello, Reply, Request, StreamPath, WriteOptions, put_data_header};
 use pfs_stream::{Cause, Chunk, Finish, WriteError};
 
 use crate::{
@@ -86,7 +86,7 @@ impl Writer {
         options: WriteOptions,
     ) -> Result<Self, RequestError> {
         if options.header_bytes > 0 {
-            connection.learn_abilities().await?;
+            connection.learn(Hello::JOINING).await?;
             connection.check_marks()?;
         }
         let max_chunk = match connection.request(&Request::OpenWriter(path, options)).await? {

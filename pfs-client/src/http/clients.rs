@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -41,15 +41,34 @@ impl Clients {
 
     /// A client for one more exchange, which keeps the returned value until it ends.
     pub(super) fn get(&self) -> reqwest::Result<Arc<Client>> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        // One reference is that of the list.
-        let has_room = |client: &&Arc<Client>| Arc::strong_count(client) <= MAX_EXCHANGES;
-        if let Some(client) = clients.iter().find(has_room) {
-            return Ok(Arc::clone(client));
+        if let Some(client) = self.with_room() {
+            return Ok(client);
         }
+        // Not under the lock: the system's certificates take a while to load.
         let new = Arc::new(client(&self.endpoint)?);
-        clients.push(Arc::clone(&new));
+        self.lock().push(Arc::clone(&new));
         Ok(new)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Client>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_room(&self) -> Option<Arc<Client>> {
+        // Over HTTP/1.1, each exchange has a connection of its own.
+        let is_tls = self.endpoint.url.scheme() == "https";
+        let most = if is_tls { MAX_EXCHANGES } else { usize::MAX };
+        let mut clients = self.lock();
+        // One reference is that of the list.
+        let found = clients.iter().position(|client| Arc::strong_count(client) <= most)?;
+        let client = clients.get(found).cloned()?;
+        // One unused client stays for the next peak.
+        while clients.len() > found.saturating_add(2)
+            && clients.last().is_some_and(|last| Arc::strong_count(last) == 1)
+        {
+            clients.pop();
+        }
+        Some(client)
     }
 }
 
@@ -105,16 +124,30 @@ fn client(endpoint: &HttpEndpoint) -> reqwest::Result<Client> {
 mod tests {
     use super::*;
 
+    fn clients(url: &str) -> Clients {
+        Clients::new(&HttpEndpoint::new(url).unwrap()).unwrap()
+    }
+
     #[test]
     fn exchanges_beyond_what_one_connection_serves_get_another_client() {
-        let clients = Clients::new(&HttpEndpoint::new("http://127.0.0.1:1").unwrap()).unwrap();
-        let first: Vec<_> = (0..MAX_EXCHANGES).map(|_| clients.get().unwrap()).collect();
+        let clients = clients("https://127.0.0.1:1");
+        let get = |count: usize| (0..count).map(|_| clients.get().unwrap()).collect::<Vec<_>>();
+        let first = get(MAX_EXCHANGES);
         assert!(first.iter().all(|client| Arc::ptr_eq(client, &first[0])));
         let next = clients.get().unwrap();
         assert!(!Arc::ptr_eq(&next, &first[0]));
-        drop(first);
-        // A client that has room again is used before another one.
+        let peak = get(3 * MAX_EXCHANGES);
+        assert_eq!(clients.lock().len(), 5);
+        drop((first, peak));
+        // A client that has room again is used before another one, and most of the others go.
         assert!(!Arc::ptr_eq(&clients.get().unwrap(), &next));
-        assert_eq!(clients.clients.lock().unwrap().len(), 2);
+        assert_eq!(clients.lock().len(), 2);
+    }
+
+    #[test]
+    fn exchanges_over_http_1_share_a_client() {
+        let clients = clients("http://127.0.0.1:1");
+        let all: Vec<_> = (0..2 * MAX_EXCHANGES).map(|_| clients.get().unwrap()).collect();
+        assert!(all.iter().all(|client| Arc::ptr_eq(client, &all[0])));
     }
 }

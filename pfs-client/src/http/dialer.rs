@@ -88,7 +88,7 @@ impl Dialer {
     }
 
     /// Notes the daemon's capabilities.
-    pub(crate) fn can(&self, capabilities: u64) {
+    pub(crate) fn set_capabilities(&self, capabilities: u64) {
         *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner) = Some(capabilities);
     }
 
@@ -140,7 +140,8 @@ impl Dialer {
             }
             // An older daemon has ignored the header. Send the frames again in a body.
             self.needs_body.store(true, Relaxed);
-            return Ok((client, answer(&self.daemon, with(self.request()?.1).body(said)).await?));
+            let (client, request) = self.request()?;
+            return Ok((client, answer(&self.daemon, with(request).body(said)).await?));
         }
         Ok((client, answer(&self.daemon, with(request).body(said)).await?))
     }
@@ -192,7 +193,10 @@ impl Dialer {
 
     /// A request, and the client that its exchange keeps.
     fn request(&self) -> Result<(Arc<Client>, RequestBuilder), ConnectError> {
-        let client = self.clients.get().map_err(|error| refusal::unsent(&self.daemon, error))?;
+        let client = self.clients.get().map_err(|error| ConnectError::Untrusted {
+            url: self.daemon.clone(),
+            reason: refusal::innermost(&error),
+        })?;
         let mut request = client.post(self.place.clone()).header(CONTENT_TYPE, MEDIA_TYPE);
         // The process id, which `pfs stat` shows for readers and writers.
         request = request.header(ACCEPT, MEDIA_TYPE).header("pfs-pid", std::process::id());

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use pfs_media::{Delivery, Format, Joiner};
-use pfs_proto::{Event, Join, ReadOptions, Start};
+use pfs_proto::{Event, Hello, Join, ReadOptions, Start};
 
 use super::Reader;
 use crate::{
@@ -123,7 +123,7 @@ pub(super) async fn agreed(
     if options.join == Join::Raw {
         return Ok(options);
     }
-    connection.learn_abilities().await?;
+    connection.learn(Hello::JOINING).await?;
     let join = if connection.can_join() { options.join } else { Join::Raw };
     Ok(ReadOptions { join, ..options })
 }
