@@ -107,7 +107,7 @@ mod tests {
                     r#""started":"2023-11-14T20:08:20.000Z","uptime_ms":7500000,"mounts":["/streamfs"],"#,
                     r#""streams":2,"max_streams":1000,"memory":1056768,"max_memory":1073741824,"#,
                     r#""connections":5,"max_connections":4096,"remote_mounts":[{{"mount":"/edge","#,
-                    r#""owner":"http://camera:4437/streamfs","round_trip_us":312,"reconnects":3,"lost_bytes":65536,"#,
+                    r#""owner":"http://camera:4437/streamfs","round_trip_us":312,"failure":null,"reconnects":3,"lost_bytes":65536,"#,
                     r#""links":[{{"path":"/edge/cam","connected":true,"since":"2023-11-14T22:12:20.000Z","#,
                     r#""policy":"block","lag":1024,"reconnects":2,"lost_bytes":65536,"readers":16}},"#,
                     r#"{{"path":"/edge/mic","connected":false,"since":"2023-11-14T22:13:15.000Z","#,

@@ -1,11 +1,7 @@
 //! Mounts of other daemons' streams and their links, in the output of `pfs stat` and `pfs info` for
 //! people.
 
-use std::{
-    cmp::Reverse,
-    fmt::Write,
-    time::{Duration, SystemTime},
-};
+use std::{cmp::Reverse, fmt::Write, time::SystemTime};
 
 use pfs_proto::{HopStat, LinkStat, MountStat, escape};
 
@@ -16,13 +12,12 @@ use crate::{
     table::{Align, Table},
 };
 
-/// Maximum number of links that are shown. The others are better.
+/// Maximum number of links that are shown: first those that are down, then those that lag most.
 const SHOWN: usize = 10;
 
 /// Formats a mount on the way to the owner of a stream.
 pub(crate) fn hop(hop: &HopStat, now: SystemTime) -> String {
-    let mut text =
-        format!("{} of {}, {}", escape(&hop.mount), escape(&hop.owner), round_trip(hop.round_trip));
+    let mut text = format!("{} of {}, {}", escape(&hop.mount), escape(&hop.owner), answer(hop));
     let Some(link) = &hop.link else { return text + "; not followed" };
     let _ = write!(
         text,
@@ -38,14 +33,14 @@ pub(crate) fn hop(hop: &HopStat, now: SystemTime) -> String {
     text
 }
 
-/// Formats a mount with its links, the worst first.
+/// Formats a mount with its links: first those that are down, then those that lag most.
 pub(crate) fn mount(MountStat { hop, links }: &MountStat, now: SystemTime) -> String {
     let mut text = format!(
         "\n{HEADING}{}{HEADING:#} of {}\n  {:<11} {}\n  {:<11} {}, {}, {} lost\n",
         escape(&hop.mount),
         escape(&hop.owner),
         "owner",
-        round_trip(hop.round_trip),
+        answer(hop),
         "links",
         links.len(),
         count(hop.reconnects, "reconnect"),
@@ -89,11 +84,12 @@ fn state(link: &LinkStat) -> &'static str {
     if link.connected { "up" } else { "down" }
 }
 
-fn round_trip(time: Option<Duration>) -> String {
-    time.map_or_else(
-        || "does not answer".to_owned(),
-        |time| format!("answers in {:.1} ms", time.as_secs_f64() * 1000.0),
-    )
+fn answer(HopStat { round_trip, failure, .. }: &HopStat) -> String {
+    match (round_trip, failure) {
+        (Some(time), _) => format!("answers in {:.1} ms", time.as_secs_f64() * 1000.0),
+        (None, Some(failure)) => format!("does not answer: {}", escape(failure)),
+        (None, None) => "does not answer".to_owned(),
+    }
 }
 
 fn count(number: u64, noun: &str) -> String {
@@ -124,8 +120,10 @@ mod tests {
         let (_, good) = sample.links.remove(0);
         sample.links.extend((0..11).map(|number| (format!("/edge/{number}"), good)));
         sample.hop.round_trip = None;
+        sample.hop.failure = Some("no daemon answers\u{7}".to_owned());
         let text = mount(&sample, sample::now());
-        assert!(text.contains("does not answer") && text.contains("    and 2 more; pfs info"));
+        assert!(text.contains("does not answer: no daemon answers\\u{7}\n"), "{text}");
+        assert!(text.contains("    and 2 more; pfs info"));
         assert!(text.contains("/edge/8") && !text.contains("/edge/9"), "{text}");
     }
 

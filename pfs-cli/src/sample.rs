@@ -124,6 +124,7 @@ pub(crate) fn mount() -> MountStat {
             mount: "/edge".to_owned(),
             owner: "http://camera:4437/streamfs".to_owned(),
             round_trip: Some(Duration::from_micros(312)),
+            failure: None,
             reconnects: 3,
             lost_bytes: 65_536,
             link: None,

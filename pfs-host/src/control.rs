@@ -1,8 +1,10 @@
 //! Control requests, which are answered at once: create, list, stat, close, remove, document, info,
-//! reload, stop.
+//! mounts, trace, reload, stop.
 
 use bytes::Bytes;
-use pfs_proto::{ErrorCode, MountStat, Reply, Request, StreamPath, StreamSummary};
+use pfs_proto::{
+    ErrorCode, HopStat, LinkStat, MountStat, Reply, Request, StreamPath, StreamSummary,
+};
 use pfs_stream::{ReaderStat, StreamStat, WriterStat};
 
 use crate::{
@@ -57,7 +59,9 @@ pub(crate) async fn answer<T: Transport>(
         Request::Stat(path) => {
             let found = daemon.readable(caller, &path)?.stat().await?;
             let clients = found.readers.len().saturating_add(found.writers.len());
-            let _memory = daemon.hold_answer(clients.saturating_mul(size_of::<ReaderStat>()))?;
+            let hops = found.hops.iter().map(size_of_hop).fold(0, usize::saturating_add);
+            let clients = clients.saturating_mul(size_of::<ReaderStat>());
+            let _memory = daemon.hold_answer(clients.saturating_add(hops))?;
             stat(wire, found).await;
         }
         Request::Close(path) => {
@@ -80,7 +84,16 @@ pub(crate) async fn answer<T: Transport>(
             wire.put(&Reply::Document(text));
         }
         Request::Mounts => {
-            for MountStat { hop, links } in daemon.mounts(caller).await {
+            let mounts = daemon.mounts(caller).await;
+            let size = |MountStat { hop, links }: &MountStat| {
+                let link = |(path, _): &(String, LinkStat)| {
+                    path.len().saturating_add(size_of::<LinkStat>())
+                };
+                links.iter().map(link).fold(size_of_hop(hop), usize::saturating_add)
+            };
+            let _memory =
+                daemon.hold_answer(mounts.iter().map(size).fold(0, usize::saturating_add))?;
+            for MountStat { hop, links } in mounts {
                 wire.put(&Reply::HopStat(hop));
                 for (path, link) in links {
                     wire.put(&Reply::LinkStat(path, link));
@@ -177,7 +190,12 @@ async fn stat<T: Transport>(wire: &mut Wire<T>, mut stat: StreamStat) {
     let hops = std::mem::take(&mut stat.hops);
     wire.put(&Reply::Stat(stat));
     if wire.linking {
-        hops.into_iter().for_each(|hop| wire.put(&Reply::HopStat(hop)));
+        for hop in hops {
+            wire.put(&Reply::HopStat(hop));
+            if wire.queued() >= PART {
+                wire.flush().await;
+            }
+        }
     }
     if let Some(media) = media {
         wire.put(&Reply::MediaStat(*media));
@@ -192,6 +210,11 @@ async fn stat<T: Transport>(wire: &mut Wire<T>, mut stat: StreamStat) {
         }
     }
     wire.put(&Reply::Done);
+}
+
+fn size_of_hop(hop: &HopStat) -> usize {
+    let texts = hop.mount.len().saturating_add(hop.owner.len());
+    texts.saturating_add(hop.failure.as_ref().map_or(0, String::len))
 }
 
 async fn document(daemon: &Daemon, caller: &Caller, path: &StreamPath) -> Result<Bytes, Failure> {

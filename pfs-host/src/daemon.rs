@@ -221,17 +221,11 @@ impl Daemon {
         }
     }
 
-    /// The mounts of other daemons' streams, with the links that the caller may read.
+    /// The mounts of other daemons' streams that the caller may read as a whole, with their links.
     pub async fn mounts(&self, caller: &Caller) -> Vec<MountStat> {
-        let permissions = &caller.permissions;
-        let usable = |path: &&str| permissions.may_use_some(path).is_ok();
-        let mounts = self.namespace.mounts().filter(usable);
-        let owners = mounts.filter_map(|path| self.namespace.mount(path).ok()?.elsewhere());
-        let mut mounts = join_all(owners.map(Elsewhere::mount_stat)).await;
-        for mount in &mut mounts {
-            mount.links.retain(|(path, _)| permissions.may_read(path).is_ok());
-        }
-        mounts
+        let may_read = |mount: &&dyn Mount| caller.permissions.may_read(mount.path()).is_ok();
+        let mounts = self.namespace.all().filter(may_read);
+        join_all(mounts.filter_map(Mount::elsewhere).map(Elsewhere::mount_stat)).await
     }
 
     /// Returns the text of a document; `None` if the path belongs to a stream.

@@ -40,6 +40,11 @@ impl Namespace {
         self.mounts.iter().map(|mount| mount.path())
     }
 
+    /// All mounts.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &dyn Mount> {
+        self.mounts.iter().map(|mount| &**mount)
+    }
+
     /// The mounts that have streams at this path or below it.
     pub(crate) fn mounts_at(&self, prefix: &PathPrefix) -> impl Iterator<Item = &dyn Mount> {
         let holds = |mount: &dyn Mount| {
@@ -49,7 +54,7 @@ impl Namespace {
                     .strip_prefix(mount.path())
                     .is_some_and(|below| below.starts_with('/'))
         };
-        self.mounts.iter().map(|mount| &**mount).filter(move |mount| holds(*mount))
+        self.all().filter(move |mount| holds(*mount))
     }
 
     /// The mount at this path.
@@ -62,7 +67,7 @@ impl Namespace {
     }
 
     fn mount_of(&self, path: &str) -> Option<&dyn Mount> {
-        self.mounts.iter().map(|mount| &**mount).find(|mount| mount.path() == path)
+        self.all().find(|mount| mount.path() == path)
     }
 
     /// Resolves a path to a stream or a document.

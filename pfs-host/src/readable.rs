@@ -127,9 +127,11 @@ impl Readable<'_> {
         if let Some(attached) = poll_once(&mut attach).await {
             return attached;
         }
-        let stream = self.path.as_str();
-        self.caller
-            .log(|pid, uid| tracing::debug!(stream, pid, uid, "reader waits for its stream"));
+        if options.wait {
+            let stream = self.path.as_str();
+            self.caller
+                .log(|pid, uid| tracing::debug!(stream, pid, uid, "reader waits for its stream"));
+        }
         let cutoff = self.cutoff(options.policy);
         tokio::select! {
             biased;

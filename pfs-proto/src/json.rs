@@ -102,6 +102,7 @@ struct Hop<'a> {
     mount: &'a str,
     owner: &'a str,
     round_trip_us: Option<u64>,
+    failure: Option<&'a str>,
     link: Option<Link>,
 }
 
@@ -111,6 +112,7 @@ impl<'a> From<&'a HopStat> for Hop<'a> {
             mount: &hop.mount,
             owner: &hop.owner,
             round_trip_us: hop.round_trip.map(micros),
+            failure: hop.failure.as_deref(),
             link: hop.link.as_ref().map(Link::from),
         }
     }
@@ -148,6 +150,7 @@ pub struct RemoteMount<'a> {
     mount: &'a str,
     owner: &'a str,
     round_trip_us: Option<u64>,
+    failure: Option<&'a str>,
     reconnects: u64,
     lost_bytes: u64,
     links: Vec<FollowedStream<'a>>,
@@ -167,6 +170,7 @@ impl<'a> From<&'a MountStat> for RemoteMount<'a> {
             mount: &hop.mount,
             owner: &hop.owner,
             round_trip_us: hop.round_trip.map(micros),
+            failure: hop.failure.as_deref(),
             reconnects: hop.reconnects,
             lost_bytes: hop.lost_bytes,
             links: links

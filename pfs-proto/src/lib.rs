@@ -453,7 +453,8 @@
 //! `HopStat`, 0xa6: a mount of another daemon's streams; after `Stat`, with the link of the stream.
 //!
 //! ```text
-//! | mount: str | owner: str | round_trip: opt span | reconnects: u64 | lost_bytes: u64 | link: opt link |
+//! | mount: str | owner: str | round_trip: opt span | failure: opt str | reconnects: u64 | lost_bytes: u64 |
+//! | link: opt link |
 //!   link  | connected: bool | since: time | policy: u8 | lag: u64 | reconnects: u64 |
 //!         | lost_bytes: u64 | readers: u32 |
 //! ```

@@ -118,9 +118,11 @@ pub struct HopStat {
     /// The mounted URL, such as `http://camera:4437/streamfs`, or several: the first that answers
     /// is used.
     pub owner: String,
-    /// Time from a small request to its answer, measured for these stats. `None` if the owner did
-    /// not answer within a second.
+    /// Time from a small request to its answer, measured less than a second ago. `None` if there was
+    /// no answer.
     pub round_trip: Option<Duration>,
+    /// Why there was no answer.
+    pub failure: Option<String>,
     /// How often links of the mount were lost and restored since this daemon started.
     pub reconnects: u64,
     /// Bytes that links of the mount did not get in time, since this daemon started.
@@ -144,7 +146,7 @@ pub struct LinkStat {
     pub lag: u64,
     /// How often the link was lost and restored.
     pub reconnects: u64,
-    /// Bytes that the link did not get in time, of which all local readers were told.
+    /// Bytes that the link did not get in time. Local readers are told of them as gaps.
     pub lost_bytes: u64,
     /// Local readers attached now.
     pub readers: u32,

@@ -162,7 +162,7 @@ impl Task {
         let mut link = link;
         self.limit(&mut link);
         self.counters.opened(replica.stream(), link.policy());
-        self.counters.told(link.head());
+        self.counters.set_head(link.head());
         Ok(Some((replica, link)))
     }
 
@@ -192,12 +192,13 @@ impl Task {
         let identity = link.start().identity;
         let caught_up = link.start().head;
         let mut pause = FIRST_PAUSE;
+        let mut time = SystemTime::UNIX_EPOCH;
         loop {
             let (begun, before) = (Instant::now(), replica.head());
             let stopped = tokio::select! {
                 biased;
                 change = policy.changed() => Stopped::Changed(change),
-                pumped = self.pump(replica, link, caught_up) => Stopped::Pumped(pumped),
+                pumped = self.pump(replica, link, caught_up, &mut time) => Stopped::Pumped(pumped),
             };
             replica.wake();
             let stream = self.path.as_str();
@@ -223,26 +224,36 @@ impl Task {
                     self.connect_again(replica.head(), policy, &mut pause).await
                 }
                 // What the old link has received and not appended, the new one receives again.
-                Stopped::Changed(change) => self.switch(replica.head(), policy, change).await,
+                Stopped::Changed(change) => {
+                    let is_intact = link.position() == replica.head();
+                    match self.switch(replica.head(), policy, change, is_intact).await {
+                        Ok(None) => continue,
+                        Ok(Some(again)) => Ok(again),
+                        Err(ended) => Err(ended),
+                    }
+                }
             };
+            time = SystemTime::UNIX_EPOCH;
             *link = match again {
                 Ok(again) if again.start().identity == identity => again,
                 Ok(_) => return Ended::Removed,
                 Err(ended) => return ended,
             };
             self.limit(link);
-            self.counters.is(policy.now());
+            self.counters.set_policy(policy.now());
         }
     }
 
     /// Attaches a link with another policy at this offset. The old link still exists, so that a
-    /// link which becomes a `drop` reader loses nothing.
+    /// link which becomes a `drop` reader loses nothing. `None` if the owner refuses a `block`
+    /// reader, and the old link, which is intact, goes on.
     async fn switch(
         &self,
         offset: u64,
         policy: &mut Policy,
         change: Change,
-    ) -> Result<LinkReader, Ended> {
+        is_intact: bool,
+    ) -> Result<Option<LinkReader>, Ended> {
         let wanted = match change {
             Change::Block(_) => SlowPolicy::Block,
             Change::Drop => SlowPolicy::Drop,
@@ -251,32 +262,37 @@ impl Task {
         match (attached, change) {
             (Ok(link), Change::Block(ask)) => {
                 policy.grant(ask);
-                Ok(link)
+                Ok(Some(link))
             }
             (Ok(link), Change::Drop) => {
                 policy.set(SlowPolicy::Drop);
-                Ok(link)
+                Ok(Some(link))
             }
             // Those who ask ask again, for the next stream.
             (Err(failure), _) if has_gone(&failure) => Err(Ended::Removed),
             (Err(failure), change) => {
+                let is_refused = matches!(failure.code, ErrorCode::Denied | ErrorCode::Limit);
                 if let Change::Block(ask) = change {
                     // The client may have left.
                     let _ = ask.send(Err(failure));
+                    if is_refused && is_intact {
+                        return Ok(None);
+                    }
                 }
-                self.connect_again(offset, policy, &mut { FIRST_PAUSE }).await
+                self.connect_again(offset, policy, &mut { FIRST_PAUSE }).await.map(Some)
             }
         }
     }
 
-    /// Passes on everything from a link, until the stream ends or the link breaks.
+    /// Passes on everything from a link, until the stream ends or the link breaks. `time` is that of
+    /// the link's last chunk.
     async fn pump(
         &self,
         replica: &mut Replica,
         link: &mut LinkReader,
         caught_up: u64,
+        time: &mut SystemTime,
     ) -> Result<Ended, ReadError> {
-        let mut time = SystemTime::UNIX_EPOCH;
         loop {
             if replica.head() >= caught_up {
                 self.tell(Ok(Some(replica.stream().clone())));
@@ -285,19 +301,22 @@ impl Task {
                 Some(event) => event,
                 None => {
                     replica.wake();
-                    self.counters.told(link.head());
+                    self.counters.set_head(link.head());
                     link.next().await?
                 }
             };
             let done = match event {
                 LinkEvent::AppendedAt(at) => {
-                    time = at;
+                    *time = at;
                     Ok(())
                 }
-                LinkEvent::Chunk(chunk) => replica.push(chunk, time).await,
+                LinkEvent::Chunk(chunk) => replica.push(chunk, *time).await,
                 LinkEvent::Gap { from, to, chunks } => {
-                    self.counters.missed(to.saturating_sub(from));
-                    replica.skip_to(to, chunks)
+                    let skipped = replica.skip_to(to, chunks);
+                    if skipped.is_ok() {
+                        self.counters.add_lost(to.saturating_sub(from));
+                    }
+                    skipped
                 }
                 LinkEvent::Writers(writers) => {
                     replica.set_writers(writers);

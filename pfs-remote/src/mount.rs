@@ -28,7 +28,7 @@ pub struct RemoteMount {
     shared: Arc<Shared>,
 }
 
-/// What a mount and the tasks of its replicas share.
+/// State of a mount, which the tasks of its replicas use too.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) owner: owner::Owner,
@@ -302,10 +302,7 @@ struct Watching {
 impl Events for Watching {
     fn next(&mut self) -> Answer<'_, Option<StreamEvent>> {
         Box::pin(async {
-            self.events
-                .next()
-                .await
-                .map_err(|error| self.shared.owner.unreachable(&error.to_string()))
+            self.events.next().await.map_err(|error| self.shared.owner.not_read(&error))
         })
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use pfs_client::{Client, ConnectError, Endpoint, RequestError};
+use pfs_client::{Client, ConnectError, Endpoint, ReadError, RequestError};
 use pfs_host::Failure;
 use pfs_proto::{ErrorCode, Hop, MAX_HOPS, PathError, Request, StreamPath};
 use tokio::time::{Instant, timeout};
@@ -17,10 +17,14 @@ const USUAL_MOUNT: &str = "/streamfs";
 /// Time limit for the owner's answer, also through other daemons.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time limit for the answer to the request that measures the round trip.
-const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time limit for a connection with which the round trip is measured.
+const CONNECTING: Duration = Duration::from_secs(5);
 
-/// How long a measured round trip is not measured again.
+/// Time limit for the answer to a request that measures the round trip. Together with [`CONNECTING`]
+/// less than the ten seconds that Prometheus waits.
+const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Age at which the round trip is measured again.
 const ROUND_TRIP_AGE: Duration = Duration::from_secs(1);
 
 /// How long a replica without readers is kept by default.
@@ -109,12 +113,20 @@ pub(crate) struct Owner {
     /// The client, once the owner has answered, and has found no loop of mounts.
     client: Mutex<Option<Client>>,
     /// The last round trip, and when it was measured.
-    round_trip: Mutex<Option<(Instant, Duration)>>,
+    round_trip: Mutex<Option<(Instant, Result<Duration, Failure>)>>,
+    /// Held while the round trip is measured.
+    measuring: tokio::sync::Mutex<()>,
 }
 
 impl Owner {
     pub(crate) fn new(settings: RemoteSettings, id: u64) -> Self {
-        Self { settings, id, client: Mutex::default(), round_trip: Mutex::default() }
+        Self {
+            settings,
+            id,
+            client: Mutex::default(),
+            round_trip: Mutex::default(),
+            measuring: tokio::sync::Mutex::default(),
+        }
     }
 
     pub(crate) fn settings(&self) -> &RemoteSettings {
@@ -242,18 +254,23 @@ impl Owner {
         }
     }
 
-    /// Time from a small request to its answer, measured in the last second. `None` if the owner does
-    /// not answer in time.
-    pub(crate) async fn round_trip(&self) -> Option<Duration> {
-        let last = *self.round_trip.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Time from a small request to its answer, measured in the last second.
+    ///
+    /// # Errors
+    ///
+    /// The owner does not answer in time, or refuses this daemon.
+    pub(crate) async fn round_trip(&self) -> Result<Duration, Failure> {
+        // Those who ask at the same time measure once.
+        let _measuring = self.measuring.lock().await;
+        let last = self.round_trip.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, measured)) = last
             && at.elapsed() < ROUND_TRIP_AGE
         {
-            return Some(measured);
+            return measured;
         }
-        let measured = timeout(ROUND_TRIP_TIMEOUT, self.measure()).await.ok().flatten();
+        let measured = self.measure().await;
         *self.round_trip.lock().unwrap_or_else(PoisonError::into_inner) =
-            measured.map(|measured| (Instant::now(), measured));
+            Some((Instant::now(), measured.clone()));
         measured
     }
 
@@ -262,16 +279,21 @@ impl Owner {
         *self.round_trip.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    async fn measure(&self) -> Option<Duration> {
-        let client = self.client().await.ok()?;
-        let mut fastest = None;
-        // The first request may have to open a connection.
-        for _ in 0..2 {
+    async fn measure(&self) -> Result<Duration, Failure> {
+        let silent =
+            |limit: Duration| self.unreachable(&format!("no answer within {} s", limit.as_secs()));
+        let client = timeout(CONNECTING, self.client()).await;
+        let client = client.unwrap_or_else(|_| Err(silent(CONNECTING)))?;
+        let ask = || async {
             let begun = Instant::now();
-            client.ask(&Request::Info).await.map_err(|error| self.failed(&error)).ok()?;
-            fastest = fastest.into_iter().chain([begun.elapsed()]).min();
-        }
-        fastest
+            let asked = timeout(ROUND_TRIP_TIMEOUT, client.ask(&Request::Info)).await;
+            let answer = asked.map_err(|_| silent(ROUND_TRIP_TIMEOUT))?;
+            answer.map_err(|error| self.failed(&error))?;
+            Ok::<_, Failure>(begun.elapsed())
+        };
+        // The first request may have to open a connection.
+        let first = ask().await?;
+        Ok(ask().await.map_or(first, |second| second.min(first)))
     }
 
     /// Forgets the client, so that all addresses are tried again.
@@ -306,6 +328,17 @@ impl Owner {
             ErrorCode::Unreachable,
             format!("the daemon that owns {path} cannot be reached: {reason}"),
         )
+    }
+
+    /// The failure of reading from the owner.
+    pub(crate) fn not_read(&self, error: &ReadError) -> Failure {
+        match error {
+            ReadError::Other(cause) if let Some(error) = cause.downcast_ref() => self.failed(error),
+            error => {
+                self.forget_client();
+                self.unreachable(&error.to_string())
+            }
+        }
     }
 
     /// The failure of a request to the owner.

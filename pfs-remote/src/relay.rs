@@ -18,6 +18,10 @@ use pfs_proto::{
 
 use crate::{mount::Shared, owner::Owner};
 
+/// Maximum number of readers and writers in the stats of a stream: more than any owner has, and few
+/// enough for the memory of this daemon.
+const MAX_CLIENTS: usize = 100_000;
+
 impl Elsewhere for Shared {
     fn ask(&self, request: Request) -> Answer<'_, Reply> {
         Box::pin(async move {
@@ -35,7 +39,8 @@ impl Elsewhere for Shared {
         Box::pin(async move {
             let theirs = self.owner.path(path)?;
             let client = self.owner.client().await?;
-            let stat = self.owner.in_time(client.stat(theirs)).await?;
+            let stat = client.stat_within(theirs, MAX_CLIENTS);
+            let stat = self.owner.in_time(stat).await?;
             let mut hops = vec![HopStat { link: self.replicas.link(path), ..self.hop().await }];
             hops.extend(stat.hops);
             Ok(StreamStat { path: path.to_string(), hops, ..stat })
@@ -72,10 +77,15 @@ impl Shared {
     /// The mount, without a link.
     async fn hop(&self) -> HopStat {
         let settings = self.owner.settings();
+        let (round_trip, failure) = match self.owner.round_trip().await {
+            Ok(time) => (Some(time), None),
+            Err(failure) => (None, Some(failure.message)),
+        };
         HopStat {
             mount: settings.path.clone(),
             owner: settings.urls(),
-            round_trip: self.owner.round_trip().await,
+            round_trip,
+            failure,
             reconnects: self.totals.reconnects.load(Relaxed),
             lost_bytes: self.totals.lost_bytes.load(Relaxed),
             link: None,

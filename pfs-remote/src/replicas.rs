@@ -140,12 +140,15 @@ impl Replicas {
 
     /// All links, sorted by path.
     pub(crate) fn links(&self) -> Vec<(String, LinkStat)> {
-        let entries = self.lock();
-        let stat = |(path, entry): (&StreamPath, &Arc<Entry>)| {
-            Some((path.to_string(), entry.counters.stat()?))
+        let entries: Vec<_> = self
+            .lock()
+            .iter()
+            .map(|(path, entry)| (path.clone(), Arc::clone(&entry.counters)))
+            .collect();
+        let stat = |(path, counters): (StreamPath, Arc<LinkCounters>)| {
+            Some((path.to_string(), counters.stat()?))
         };
-        let mut links: Vec<_> = entries.iter().filter_map(stat).collect();
-        drop(entries);
+        let mut links: Vec<_> = entries.into_iter().filter_map(stat).collect();
         links.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         links
     }

@@ -1,4 +1,4 @@
-//! Counters of links and of mounts, for those who ask how the links are.
+//! Counters of links and of mounts, for stats.
 
 use std::{
     sync::{
@@ -64,13 +64,13 @@ impl LinkCounters {
         *self.lock() = Some(Now { replica: replica.clone(), stat });
     }
 
-    /// The owner has told its head.
-    pub(crate) fn told(&self, head: u64) {
+    /// Notes the head at the owner.
+    pub(crate) fn set_head(&self, head: u64) {
         self.head.store(head, Relaxed);
     }
 
-    /// The link attaches with this policy from now on.
-    pub(crate) fn is(&self, policy: SlowPolicy) {
+    /// Notes the policy of the link.
+    pub(crate) fn set_policy(&self, policy: SlowPolicy) {
         self.change(|stat| stat.policy = policy);
     }
 
@@ -88,9 +88,10 @@ impl LinkCounters {
         });
     }
 
-    /// So many bytes came too late for the link.
-    pub(crate) fn missed(&self, bytes: u64) {
-        self.totals.lost_bytes.fetch_add(bytes, Relaxed);
+    /// Counts bytes that the link did not get in time.
+    pub(crate) fn add_lost(&self, bytes: u64) {
+        let add = |lost: u64| Some(lost.saturating_add(bytes));
+        let _ = self.totals.lost_bytes.fetch_update(Relaxed, Relaxed, add);
         self.change(|stat| stat.lost_bytes = stat.lost_bytes.saturating_add(bytes));
     }
 

@@ -311,6 +311,7 @@ fn a_block_reader_is_refused_where_the_mount_may_not_block_writers() {
     // The link goes on for other readers.
     owner.append(S, b" more");
     eventually("it is read", || reader.stdout_len() == 9);
+    assert_eq!(edge.stat(EDGE).unwrap()["hops"][0]["link"]["reconnects"], 0);
     link.cut_and_refuse(usize::MAX);
     eventually("the link is lost", || edge.log().contains("link lost"));
     block().exits(5).says("the link is down");
@@ -602,6 +603,8 @@ fn a_token_of_a_client_is_not_passed_on_and_the_mount_has_its_own() {
     };
     let refused = mount("").pfs(["cat", "--stream", EDGE]).env("PFS_TOKEN", of_client).run();
     refused.exits(1).says("the daemon that owns /edge refuses this daemon");
+    let shown = mount("").pfs(["info"]).run().exits(0);
+    assert!(shown.text().contains("does not answer: the daemon that owns /edge refuses this"));
     let file = format!("token_file = \"{}\"\n", own.display());
     assert_eq!(read(&mount(&file), []).0, b"secret");
     let missing = format!("token_file = \"{}\"\n", tokens.path().join("none").display());

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use pfs_proto::{Hello, Reply, Request, VERSION};
+use pfs_proto::{Hello, HopStat, MAX_HOPS, Reply, Request, VERSION};
 use tempfile::TempDir;
 use tokio::{
     net::{UnixListener, UnixSocket},
@@ -271,6 +271,32 @@ async fn the_stats_of_a_stream_include_its_writers_and_readers() {
     assert_eq!((stat.path.as_str(), stat.head), ("/streamfs/cam", 3));
     assert_eq!(stat.writers, [writer]);
     assert_eq!(stat.readers, [super::daemon::reader_stat(1), super::daemon::reader_stat(2)]);
+}
+
+#[tokio::test]
+async fn stats_without_end_are_an_error() {
+    let hop = Reply::HopStat(HopStat {
+        mount: "/edge".to_owned(),
+        owner: String::new(),
+        round_trip: None,
+        failure: None,
+        reconnects: 0,
+        lost_bytes: 0,
+        link: None,
+    });
+    let reader = Reply::ReaderStat(super::daemon::reader_stat(1));
+    for (reply, most) in [(hop, MAX_HOPS), (reader, 10)] {
+        for (count, is_accepted) in [(most, true), (most + 1, false)] {
+            let socket = Socket::new();
+            let (client, mut daemon) = socket.client().await;
+            let mut replies = vec![Reply::Stat(super::daemon::stat())];
+            replies.resize(count + 1, reply.clone());
+            replies.push(Reply::Done);
+            let asked = client.stat_with(path(), 10);
+            let stat = answered(asked, &mut daemon, Request::Stat(path()), &replies).await;
+            assert_eq!(stat.is_ok(), is_accepted, "{count} {reply:?}");
+        }
+    }
 }
 
 #[tokio::test]

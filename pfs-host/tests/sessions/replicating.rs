@@ -104,7 +104,7 @@ async fn a_link_that_is_behind_is_told_how_far() {
     }
     assert!(told.iter().all(|(received, told)| received < told && *told == head), "{told:?}");
     assert!(!told.is_empty());
-    // A link at head needs not be told.
+    // A link at head is told nothing.
     let mut near = linked(&daemon, ReadOptions::default()).await;
     start(&mut near, &stream).await;
     writer.try_append(chunk(1)).unwrap();

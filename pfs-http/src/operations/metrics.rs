@@ -305,6 +305,7 @@ mod tests {
             mount: "/edge".to_owned(),
             owner: String::new(),
             round_trip: Some(Duration::from_millis(2)),
+            failure: None,
             reconnects: 3,
             lost_bytes: 5,
             link: None,

@@ -169,10 +169,11 @@ pub(super) fn reader(r: &mut FieldReader) -> Result<ReaderStat, MessageError> {
 }
 
 pub(super) fn put_hop(w: &mut FieldWriter<'_>, hop: &HopStat) {
-    let HopStat { mount, owner, round_trip, reconnects, lost_bytes, link } = hop;
+    let HopStat { mount, owner, round_trip, failure, reconnects, lost_bytes, link } = hop;
     w.string(mount);
     w.string(owner);
     w.option(*round_trip, FieldWriter::duration);
+    w.option(failure.as_deref(), FieldWriter::string);
     w.u64(*reconnects);
     w.u64(*lost_bytes);
     w.option(link.as_ref(), put_link);
@@ -183,6 +184,7 @@ pub(super) fn hop(r: &mut FieldReader) -> Result<HopStat, MessageError> {
         mount: r.string()?,
         owner: r.string()?,
         round_trip: r.option("round trip", FieldReader::duration)?,
+        failure: r.option("failure", FieldReader::string)?,
         reconnects: r.u64()?,
         lost_bytes: r.u64()?,
         link: r.option("link", link)?,

@@ -139,15 +139,19 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
 }
 
 fn hop() -> impl Strategy<Value = HopStat> {
-    (".{0,40}", ".{0,40}", option::of(duration()), any::<(u64, u64)>(), option::of(link()))
-        .prop_map(|(mount, owner, round_trip, (reconnects, lost_bytes), link)| HopStat {
+    let text = || ".{0,40}";
+    let answer = (option::of(duration()), option::of(text()));
+    (text(), text(), answer, any::<(u64, u64)>(), option::of(link())).prop_map(
+        |(mount, owner, (round_trip, failure), (reconnects, lost_bytes), link)| HopStat {
             mount,
             owner,
             round_trip,
+            failure,
             reconnects,
             lost_bytes,
             link,
-        })
+        },
+    )
 }
 
 fn link() -> impl Strategy<Value = LinkStat> {

@@ -100,7 +100,11 @@ fn the_daemon_shows_its_mounts_and_links_and_whether_the_owner_answers() {
     let down = || edge.log().matches("link lost").count() == 2;
     eventually("the links are lost", down);
     let shown = edge.pfs(["info"]).run().exits(0);
-    assert!(shown.text().contains("owner       does not answer\n"), "{}", shown.text());
+    assert!(
+        shown.text().contains("owner       does not answer: the daemon that owns"),
+        "{}",
+        shown.text()
+    );
     assert_eq!(shown.text().matches("    down ").count(), 2, "{}", shown.text());
     let metrics = edge.get("/metrics").has(200).text().to_owned();
     for line in ["pfs_mount_up{mount=\"/edge\"} 0", "pfs_links{mount=\"/edge\",state=\"down\"} 2"] {
