@@ -200,8 +200,8 @@
 //! ```
 //!
 //! `OpenLink`, 0x21 → `Waiting`, `Identity`, `Origin`, `Writers` and `Reading`, then a reader's
-//! replies, `AppendedAt`, `Writers` and `Head`. Laid out like `OpenReader`, 0x04. Only if both ends set
-//! [`Hello::LINKING`].
+//! replies, `AppendedAt`, `Writers` and `Head`. Laid out like `OpenReader`, 0x04. Only if both ends
+//! set [`Hello::LINKING`].
 //!
 //! `Trace`, 0x22 → `Done`. The daemon passes the request on if the mount is one of another daemon's
 //! streams. `hop` is repeated `hops` times. Only if both ends set [`Hello::LINKING`].
@@ -223,8 +223,8 @@
 //! | path: str | after: str | most: u32 |
 //! ```
 //!
-//! `Stat`, 0x06 → `Stat`, `HopStat`..., `WriterStat`..., `ReaderStat`..., `Done`; `Close`, 0x07 → `Done`;
-//! `Remove`, 0x08 → `Done`; `Document`, 0x09 → `Document`; `CloseFailed`, 0x0c → `Done`
+//! `Stat`, 0x06 → `Stat`, `HopStat`..., `WriterStat`..., `ReaderStat`..., `Done`;
+//! `Close`, 0x07 → `Done`; `Remove`, 0x08 → `Done`; `Document`, 0x09 → `Document`; `CloseFailed`, 0x0c → `Done`
 //!
 //! ```text
 //! | path |

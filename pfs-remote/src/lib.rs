@@ -10,8 +10,8 @@
 //! offset. What the owner has overwritten meanwhile is a gap, of which every local reader is told.
 //! If the owner has another stream by then, the replica is removed.
 //!
-//! Stats, events and listings come from the owner. What changes a stream goes there: creating, appending,
-//! closing and removing. An acknowledgement is the owner's.
+//! Stats, events and listings come from the owner. What changes a stream goes there: creating,
+//! appending, closing and removing. An acknowledgement is the owner's.
 
 mod follow;
 mod mount;

@@ -10,9 +10,9 @@ use reqwest::{Certificate, Client, Identity, redirect};
 
 use super::HttpEndpoint;
 
-/// Maximum number of exchanges that one client has open at the same time. Over HTTP/2 they share one
-/// TCP connection. A daemon serves 128 requests at once there, HAProxy 100; further requests would
-/// wait until another one ends, and readers end late.
+/// Maximum number of exchanges that one client has open at the same time. Over HTTP/2 they share
+/// one TCP connection. A daemon serves 128 requests at once there, HAProxy 100; further requests
+/// would wait until another one ends, and readers end late.
 const MAX_EXCHANGES: usize = 100;
 
 /// Time limit for connecting over TCP, including TLS for `https://`.

@@ -121,9 +121,9 @@ impl Dialer {
         Ok(Exchange::new(client, response, None, Heartbeats::default()))
     }
 
-    /// Sends a complete request and returns its client and its response. `with` adds headers. The frames go into a
-    /// header if they fit, because a proxy written in Go may abort a response that arrives before
-    /// the end of the request body.
+    /// Sends a complete request and returns its client and its response. `with` adds headers. The
+    /// frames go into a header if they fit, because a proxy written in Go may abort a response that
+    /// arrives before the end of the request body.
     async fn answer_to(
         &self,
         said: Bytes,

@@ -34,7 +34,8 @@ pub(super) fn summary(r: &mut FieldReader) -> Result<StreamSummary, MessageError
     })
 }
 
-/// Writes a stream's stats without its media, hops, writers and readers, which have frames of their own.
+/// Writes a stream's stats without its media, hops, writers and readers, which have frames of their
+/// own.
 pub(super) fn put_stat(w: &mut FieldWriter<'_>, stat: &StreamStat) {
     w.string(&stat.path);
     put_state(w, stat.state);
