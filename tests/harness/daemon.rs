@@ -249,12 +249,13 @@ impl Daemon {
     /// Starts a command that reads, and waits until it is attached to the existing `stream`.
     #[track_caller]
     pub fn attached(&self, stream: &str, command: Pfs) -> Running {
-        if let Some(before) = self.readers_of_replica(stream) {
+        if self.is_mounted(stream) {
             // The events are those of the owner.
             let mut reader = command.spawn();
+            let joined = format!("reader joined stream=\"{stream}\" pid={} ", reader.pid());
             eventually("the reader is attached", || {
                 assert!(reader.runs(), "the reader ended at once; stderr: {}", reader.stderr());
-                self.readers_of_replica(stream) > Some(before)
+                self.log().contains(&joined)
             });
             return reader;
         }

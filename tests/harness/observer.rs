@@ -178,13 +178,11 @@ impl Daemon {
         self.observer.stat(stream).map_or(0, |stat| stat.readers.len())
     }
 
-    /// Returns the number of readers here of a stream of another daemon; `None` if the stream belongs
-    /// to this daemon.
+    /// Returns true if a stream belongs to another daemon.
     #[track_caller]
-    pub(crate) fn readers_of_replica(&self, stream: &str) -> Option<u32> {
+    pub(crate) fn is_mounted(&self, stream: &str) -> bool {
         let stat = self.observer.stat(stream).unwrap_or_else(|| panic!("no stream {stream}"));
-        let hop = stat.hops.first()?;
-        Some(hop.link.map_or(0, |link| link.readers))
+        !stat.hops.is_empty()
     }
 
     /// Returns the stats of the reader whose process id is `pid`.
