@@ -8,7 +8,7 @@ use pfs_proto::{HopStat, LinkStat, MountStat, escape};
 use crate::{
     age::{since, span},
     printer::HEADING,
-    size::size,
+    size::{count, size},
     table::{Align, Table},
 };
 
@@ -28,7 +28,7 @@ pub(crate) fn hop(hop: &HopStat, now: SystemTime) -> String {
         size(link.lag),
         count(link.reconnects, "reconnect"),
         size(link.lost_bytes),
-        count(link.readers.into(), "reader"),
+        count(link.readers, "reader"),
     );
     text
 }
@@ -90,10 +90,6 @@ fn answer(HopStat { round_trip, failure, .. }: &HopStat) -> String {
         (None, Some(failure)) => format!("does not answer: {}", escape(failure)),
         (None, None) => "does not answer".to_owned(),
     }
-}
-
-fn count(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Sizes and rates: parsing and formatting. The syntax is that of the daemon's configuration file.
+//! Sizes, rates and counts: parsing and formatting. The syntax is that of the daemon's configuration file.
 
 use bytesize::ByteSize;
 use thiserror::Error;
@@ -21,6 +21,12 @@ pub fn parse_size_or_zero(text: &str) -> Result<u64, SizeError> {
         Err(pfs_proto::SizeError::Zero) => Ok(0),
         read => read.map_err(|reason| SizeError { reason }),
     }
+}
+
+/// Formats a number with its noun: `1 reader`, `2 readers`.
+pub(crate) fn count(number: impl Into<u64>, noun: &str) -> String {
+    let number = number.into();
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Formats a size: `512 B`, `1.0 MiB`.

@@ -8,7 +8,7 @@ use crate::{
     cli::StopArgs,
     exit_code::{ExitCode, Failure},
     process::Process,
-    size::size,
+    size::{count, size},
 };
 
 /// How many of the lost streams are named.
@@ -110,10 +110,6 @@ fn loss(streams: &[StreamSummary]) -> Option<String> {
             names.join(", ")
         )
     })
-}
-
-fn count(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::report::{Report, Throughput};
 use crate::{
-    size::size,
+    size::{count, size},
     table::{Align, Table},
 };
 
@@ -97,11 +97,6 @@ fn throughput(report: &Report) -> Table {
 /// Formats MB/s, with decimals if below 10.
 fn megabytes(value: f64) -> String {
     if value < 10.0 { format!("{value:.3}") } else { format!("{value:.0}") }
-}
-
-/// Formats a number with its noun: `1 reader`, `2 readers`.
-fn count(number: u16, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
