@@ -74,7 +74,7 @@ impl Task {
         let mut policy = Policy::new(link.policy(), asks, &stream);
         let mut use_ended = Unused::new(self, &stream);
         let ended = tokio::select! {
-            // A busy link leaves nothing of the task's budget to what comes after it.
+            // The link comes last: a busy link uses up the task's budget of work.
             biased;
             () = use_ended.ends() => Ended::Unused,
             ended = self.follow(&mut replica, &mut link, &mut policy) => ended,
@@ -240,7 +240,7 @@ impl Task {
                 Err(ended) => return ended,
             };
             self.limit(link);
-            self.counters.set_policy(policy.now());
+            self.counters.set_policy(link.policy());
         }
     }
 
@@ -339,8 +339,8 @@ impl Task {
         }
     }
 
-    /// Whether to fail instead of connecting again: clients wait for the replica to be opened, and
-    /// nobody reads it yet. Readers that have waited for the stream wait for the link, too.
+    /// Whether to fail instead of connecting again: clients wait for the replica to be opened, and it
+    /// has no reader yet. A reader that has waited for the stream also waits for the link.
     fn gives_up(&self, policy: &Policy) -> bool {
         self.tell.borrow().is_none() && !policy.has_readers()
     }

@@ -274,7 +274,7 @@ impl Owner {
         measured
     }
 
-    /// Measures the round trip anew when it is next asked for.
+    /// Forgets the round trip. The next call of [`round_trip`](Self::round_trip) measures it.
     pub(crate) fn forget_round_trip(&self) {
         *self.round_trip.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -58,11 +58,6 @@ impl Policy {
         self.now
     }
 
-    /// The policy of the link.
-    pub(crate) fn now(&self) -> SlowPolicy {
-        self.now
-    }
-
     /// Notes the policy of the link.
     pub(crate) fn set(&mut self, now: SlowPolicy) {
         self.now = now;

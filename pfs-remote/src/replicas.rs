@@ -143,11 +143,9 @@ impl Replicas {
         let entries: Vec<_> = self
             .lock()
             .iter()
-            .map(|(path, entry)| (path.clone(), Arc::clone(&entry.counters)))
+            .map(|(path, entry)| (path.to_string(), Arc::clone(&entry.counters)))
             .collect();
-        let stat = |(path, counters): (StreamPath, Arc<LinkCounters>)| {
-            Some((path.to_string(), counters.stat()?))
-        };
+        let stat = |(path, counters): (_, Arc<LinkCounters>)| Some((path, counters.stat()?));
         let mut links: Vec<_> = entries.into_iter().filter_map(stat).collect();
         links.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         links
