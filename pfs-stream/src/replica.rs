@@ -138,9 +138,9 @@ impl Link {
         Ok(())
     }
 
-    /// Notes that the stream has a writer, which has appended what comes now. The other host tells of
-    /// the writers only when the link has all that they have appended. Until then, no reader may
-    /// take the end of what has arrived for the end of what was written.
+    /// Notes that the stream has a writer: the one that appended the bytes of this call. The owner
+    /// reports its writers only when the link has all that they have appended. Until then, no reader
+    /// may take the end of what has arrived for the end of what was written.
     fn has_writer(&self, append: &mut Appending) {
         if append.status.writers() == 0 {
             append.deaths_before = append.status.deaths();

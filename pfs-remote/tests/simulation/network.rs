@@ -235,7 +235,7 @@ impl Link {
 }
 
 impl Network {
-    /// A chain of as many daemons as there are setups.
+    /// Creates a chain with one daemon for each setup.
     pub(crate) fn new(setups: &[Setup], random: &mut Random) -> Arc<Self> {
         let node = |setup: &Setup| Node {
             keep: setup.keep,
@@ -279,7 +279,7 @@ impl Network {
         let node = &self.nodes[number];
         let settings = Settings {
             max_block_time: node.max_block_time,
-            // Nobody here shares memory.
+            // No client shares memory.
             max_stream_descriptors: 0,
             ..Settings::default()
         };

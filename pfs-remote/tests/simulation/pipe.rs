@@ -23,7 +23,7 @@ struct State {
     capacity: usize,
     /// No more bytes follow those in the pipe.
     is_ended: bool,
-    /// Nobody takes bytes out of the pipe any more.
+    /// The reading end has gone.
     is_unread: bool,
     /// Reading fails.
     is_broken: bool,
@@ -156,7 +156,7 @@ impl Pipe {
         Ok(())
     }
 
-    /// Waits until nobody reads any more.
+    /// Waits until the reading end has gone.
     pub(crate) async fn unread(&self) {
         poll_fn(|cx| {
             let mut state = self.state();

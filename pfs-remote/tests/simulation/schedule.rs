@@ -52,7 +52,7 @@ pub(crate) struct World {
     pub(crate) pen: Mutex<()>,
     /// Held by those who create or remove the stream, and by those who open it for writing.
     pub(crate) opening: Mutex<()>,
-    /// Set at the end: nobody pauses any more.
+    /// Set at the end: writers and readers no longer pause.
     pub(crate) hurries: AtomicBool,
     /// The positions of the readers that are attached.
     attached: std::sync::Mutex<Vec<Weak<AtomicU64>>>,

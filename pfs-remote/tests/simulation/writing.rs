@@ -79,7 +79,7 @@ async fn burst(
     Ok(())
 }
 
-/// Appends some chunks at a daemon that mounts the stream. Nobody else appends meanwhile.
+/// Appends some chunks at a daemon that mounts the stream. No other writer appends meanwhile.
 pub(crate) async fn write_through(world: Arc<World>, at: usize, mut random: Random) {
     let Some(client) = world.network.client(at).await else { return };
     let _pen = world.pen.lock().await;

@@ -147,7 +147,7 @@ fn the_events_of_a_mounted_stream_are_those_of_its_owner() {
     let mut wire = edge.wire().greeted();
     wire.send(&Request::Watch(EDGE.parse().unwrap()));
     assert_eq!(wire.reply(), Some(Reply::Watching));
-    // Nobody follows a stream because its events are watched.
+    // A watch does not make this daemon follow the stream.
     assert_eq!(owner.stat(S).unwrap()["readers"], json!([]));
     owner.kill9();
     let told = wire.reply();
