@@ -153,3 +153,28 @@ fn the_events_of_a_mounted_stream_are_those_of_its_owner() {
     let told = wire.reply();
     assert!(matches!(&told, Some(Reply::Error { code: ErrorCode::Unreachable, .. })), "{told:?}");
 }
+
+#[test]
+fn only_who_may_read_a_whole_mount_sees_its_links() {
+    let owner = Daemon::with_http();
+    owner.append(S, b"contents");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    std::fs::write(
+        &file,
+        "token-for-the-mount read /edge\ntoken-for-one-stream read,write /edge/s\n",
+    )
+    .unwrap();
+    let edge = Daemon::with_http_config(&format!(
+        "[auth]\ntoken_file = {file:?}\n[mounts.edge]\npath = \"/edge\"\nurl = \"{}\"\n",
+        owner.url("/streamfs")
+    ));
+    let _reader = edge.reader(EDGE, []);
+    for (token, count) in [("token-for-the-mount", 1), ("token-for-one-stream", 0)] {
+        let run = edge.pfs_http(["info", "--json"]).env("PFS_TOKEN", token).run().exits(0);
+        let info: Value = serde_json::from_str(run.text()).unwrap();
+        let mounts = info["remote_mounts"].as_array().unwrap();
+        assert_eq!(mounts.len(), count, "{token}: {info}");
+        assert!(mounts.iter().all(|mount| mount["links"].as_array().unwrap().len() == 1));
+    }
+}
